@@ -1,0 +1,69 @@
+"""Delete training data from trained models, and prove it.
+
+``import expunge`` loads no torch: names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from expunge.core.level import Level
+    from expunge.core.problem import Problem
+    from expunge.core.records import Records
+    from expunge.core.request import Request
+    from expunge.core.verdict import Verdict
+    from expunge.data.arrays import ArrayRecords
+    from expunge.data.dataset import DatasetRecords
+    from expunge.engine.training import Trainer
+    from expunge.models.torch import TorchModel
+    from expunge.workflow import Result, audit, erase, plan
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ArrayRecords": "expunge.data.arrays",
+    "DatasetRecords": "expunge.data.dataset",
+    "Level": "expunge.core.level",
+    "Problem": "expunge.core.problem",
+    "Records": "expunge.core.records",
+    "Request": "expunge.core.request",
+    "Result": "expunge.workflow",
+    "TorchModel": "expunge.models.torch",
+    "Trainer": "expunge.engine.training",
+    "Verdict": "expunge.core.verdict",
+    "audit": "expunge.workflow",
+    "erase": "expunge.workflow",
+    "plan": "expunge.workflow",
+}
+
+__all__ = [
+    "ArrayRecords",
+    "DatasetRecords",
+    "Level",
+    "Problem",
+    "Records",
+    "Request",
+    "Result",
+    "TorchModel",
+    "Trainer",
+    "Verdict",
+    "audit",
+    "erase",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Nouns, contracts and the verdict rule. Standard library only."""

@@ -1,0 +1,122 @@
+"""The contract of a check: one metric or attack, and what it may return."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from expunge.core.method import Cost
+
+
+class Question(enum.Enum):
+    """What a check asks about the forgotten records."""
+
+    GONE = "Is it gone?"
+    INTACT = "Is the rest intact?"
+    RECOVERABLE = "Can someone get it back?"
+
+
+class EvidenceKind(enum.Enum):
+    """What a check cannot do without; a suite leaves a check out when the problem has none of it."""
+
+    FORGET = "forget records"
+    RETAIN = "retained records"
+    HOLDOUT = "holdout records"
+    REFERENCES = "retrained references"
+    CORRECTIONS = "true labels of wrongly labelled records"
+
+
+class Direction(enum.Enum):
+    """Which way is more forgotten, or better; equivalence is two-sided all the same."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided interval at confidence ``level``."""
+
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One quantity on the model under audit, and the same quantity on the references and the original.
+
+    Attributes:
+        check: name of the check.
+        value: the quantity on the model under audit.
+        references: the same on every reference, one per seed.
+        original: the same on the original.
+        interval: of ``value - mean(references)``, seeds and records both counted.
+        n: number of records measured.
+        record_error: standard error over records of ``value - mean(references)``, paired by record.
+        null_errors: the same for every reference against the others: what a true retrain has.
+        seed_scale: factor that turns the spread of ``references`` into the seed error of a new model
+            (1 for a plain per-model quantity; see ``numerics/equivalence``).
+        better: direction.
+        unit: of the value.
+        details: further figures, by name (e.g. the TPR at resolvable FPRs), with their words.
+        cannot_see: what this check could not have seen.
+    """
+
+    check: str
+    value: float
+    references: tuple[float, ...]
+    original: float | None
+    interval: Interval
+    n: int
+    record_error: float
+    null_errors: tuple[float, ...]
+    seed_scale: float = 1.0
+    better: Direction
+    unit: str
+    details: Mapping[str, str] = field(default_factory=dict)
+    cannot_see: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotMeasured:
+    """A check that has no value here; never a default, never 0."""
+
+    check: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Power:
+    """The smallest difference from the references that a check could show, in its unit, and at which power."""
+
+    smallest: float
+    power: float
+
+
+class Check(ABC):
+    """One metric or attack.
+
+    Class attributes: ``title``, ``question``, ``needs``, ``better``, ``unit``, ``source`` and
+    ``cannot_see`` (what the check is blind to).
+    """
+
+    name = ""
+    title: ClassVar[str]
+    source: ClassVar[str]
+    question: ClassVar[Question]
+    needs: ClassVar[frozenset[EvidenceKind]] = frozenset({EvidenceKind.REFERENCES})
+    better: ClassVar[Direction]
+    unit: ClassVar[str]
+    cannot_see: ClassVar[str] = ""
+
+    @abstractmethod
+    def cost(self, n: int, references: int) -> Cost:
+        """Return the work of measuring ``n`` records on one model and ``references`` references."""
+
+    @abstractmethod
+    def measure(self, evidence: Any) -> Measurement | NotMeasured:
+        """Measure; ``evidence`` hands out outputs of the models on the judging part of the records."""

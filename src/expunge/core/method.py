@@ -1,0 +1,91 @@
+"""The contract of a method: an algorithm that turns a problem into an unlearned model."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from expunge.core.config import Config
+from expunge.core.errors import Obstacle
+from expunge.core.level import Level
+
+if TYPE_CHECKING:
+    from expunge.core.outcome import Outcome
+    from expunge.core.problem import Problem
+
+
+class Need(enum.Enum):
+    """What a method cannot do without."""
+
+    RETAIN = "retained records"
+    FORGET = "the content of the forget set"
+    TRAINER = "a trainer"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work, counted in record visits, never in seconds.
+
+    ``trained`` visits run forward and backward, ``read`` visits forward only. A backward pass costs about
+    two forward passes (the two matrix products of each layer), so one trained visit weighs three reads.
+    """
+
+    trained: float = 0.0
+    read: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return the sum of two costs."""
+        return Cost(self.trained + other.trained, self.read + other.read)
+
+    def share_of(self, whole: Cost) -> float:
+        """Return this cost as a share of ``whole`` (1.0 = as much); ``whole`` must not be free."""
+        return (3 * self.trained + self.read) / (3 * whole.trained + whole.read)
+
+
+class Method(ABC):
+    """An algorithm that turns a problem into an unlearned model.
+
+    Class attributes: ``title`` for people, ``guarantee`` it gives by construction, ``needs`` it has, and
+    ``source`` (paper and equation). A ``control`` is a method that must fail its audit: it is never
+    planned, only run by name.
+    """
+
+    name = ""
+    title: ClassVar[str]
+    source: ClassVar[str]
+    guarantee: ClassVar[Level]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    control: ClassVar[bool] = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Config):
+        """Settings of the method."""
+
+    def __init__(self, config: Mapping[str, object] | Config | None = None) -> None:
+        self.config: Any = type(self).Config.of(config, where=f"method {self.name}")
+
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return everything that keeps the method from this problem, at once, before any work."""
+        lacks = []
+        if Need.TRAINER in self.needs and problem.trainer is None:
+            lacks.append(
+                Obstacle(
+                    what=f"{self.name} needs a trainer",
+                    found="none",
+                    fix="pass trainer=function(records, *, seed) -> model to the Problem",
+                )
+            )
+        if Need.RETAIN in self.needs and len(problem.forget_ids) == len(problem.records):
+            lacks.append(Obstacle(what=f"{self.name} needs retained records", found="none"))
+        return lacks
+
+    @abstractmethod
+    def cost(self, problem: Problem) -> Cost:
+        """Return the work of :meth:`unlearn`, before it is done."""
+
+    @abstractmethod
+    def unlearn(self, problem: Problem, run: Any) -> Outcome:
+        """Return the unlearned model; ``run`` gives seed, progress, checkpoints and the choosing part."""

@@ -1,0 +1,50 @@
+"""The model source: where a model comes from, so that a fresh instance can be opened at any time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from expunge.core.errors import Obstacle
+
+
+class ModelSource(ABC):
+    """Opens fresh instances; what a user holds is never changed."""
+
+    name = ""
+
+    @staticmethod
+    def accepts(thing: object) -> bool:
+        """Return whether :meth:`adopt` can turn ``thing`` into a source of this kind."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def adopt(cls, thing: Any) -> ModelSource:
+        """Return ``thing`` as a source; a live model is copied once."""
+
+    @abstractmethod
+    def open(self) -> Any:
+        """Return a fresh instance of the original, in evaluation mode."""
+
+    @abstractmethod
+    def digest(self, model: Any = None) -> str:
+        """Return the model digest of ``model`` (of the original by default)."""
+
+    @abstractmethod
+    def save(self, model: Any, folder: Path) -> None:
+        """Write ``model`` into the empty ``folder`` in the form it was handed in."""
+
+    @abstractmethod
+    def reopen(self, folder: Path) -> Any:
+        """Return the model that :meth:`save` wrote into ``folder``, in evaluation mode.
+
+        Raises:
+            UnsafeFile: the folder holds a pickle.
+            Tampered: the file is truncated, or does not fit the architecture.
+        """
+
+    @abstractmethod
+    def examine(self) -> list[Obstacle]:
+        """Return what is wrong with the original (NaN or infinite weights, ...)."""

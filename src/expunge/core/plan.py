@@ -1,0 +1,48 @@
+"""The plan: what is possible here, what it costs, what would be claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from expunge.core.level import Level
+from expunge.core.method import Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One method on one problem.
+
+    ``share`` is its cost as a share of one retraining; None where the cost of a retraining is unknown.
+    ``why`` says why it is planned, or why not.
+    """
+
+    method: str
+    title: str
+    guarantee: Level
+    cost: Cost
+    share: float | None
+    planned: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Options in the order they would be tried; those that are not planned come last.
+
+    ``whole`` is the cost of the dearest course: all planned attempts, references and audits, as a share
+    of one retraining. ``advice`` are sentences for the reader, e.g. that one retraining would be cheaper.
+    """
+
+    options: tuple[Option, ...]
+    budget: float
+    references: int
+    choosing_references: int
+    retraining: Cost | None
+    audit_share: float | None
+    whole: float | None
+    advice: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Names of the planned methods, in order."""
+        return tuple(option.method for option in self.options if option.planned)

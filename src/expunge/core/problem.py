@@ -1,0 +1,376 @@
+"""The problem: a spec that serialises, and live handles that never do."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from expunge.core import registry
+from expunge.core.digest import combine, keyed, sha256
+from expunge.core.errors import ExpungeError, InvalidProblem, Obstacle, UsageError
+from expunge.core.model import ModelSource
+from expunge.core.records import Records, View
+from expunge.core.request import Request
+from expunge.core.serial import canonical
+from expunge.core.task import Task
+
+T = TypeVar("T")
+Trainer = Callable[..., Any]
+"""``trainer(records, *, seed) -> new model``; reads its records only through the view it is given."""
+
+
+@dataclass(frozen=True)
+class ProblemSpec:
+    """What a problem is, without content: enough to tell whether two problems are the same."""
+
+    task: str
+    model: str
+    train: str
+    train_count: int
+    forget: str
+    forget_count: int
+    holdout: str | None
+    holdout_count: int
+    trainer: str | None
+    request: str
+
+    @property
+    def digest(self) -> str:
+        """Return the identity of the problem."""
+        return sha256(canonical(self))
+
+    def committed(self, secret: bytes) -> ProblemSpec:
+        """Return the spec that may be published: digests of records and request keyed, so that none can be guessed.
+
+        A plain digest of a single record's id could be found by trying ids; with the secret its holder can
+        still show what a commitment stands for.
+        """
+        names = ("train", "forget", "holdout", "request")
+        plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        hidden: dict[str, Any] = {name: keyed(secret, name, digest).hex() for name, digest in plain.items()}
+        return replace(self, **hidden)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a problem was made, so that another process can make it again: ``module:function``."""
+
+    target: str
+    folder: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    request: Request | None = None
+
+    def make(self) -> Problem:
+        """Import the function and call it.
+
+        Raises:
+            UsageError: not importable, or it does not return a Problem.
+        """
+        module, _, function = self.target.partition(":")
+        if self.folder and self.folder not in sys.path:
+            sys.path.insert(0, self.folder)
+        try:
+            factory = getattr(importlib.import_module(module), function)
+        except Exception as error:  # the user's module may raise anything while it is imported
+            known = isinstance(error, (ImportError, AttributeError))  # the text of another error could hold data
+            raise UsageError(
+                f"cannot import {self.target!r}",
+                where="problem",
+                found=f"{type(error).__name__}: {error}" if known else type(error).__name__,
+                expected="module:function, importable from the folder of the job file",
+                fix="check the spelling, and run the command in the environment that has your project",
+            ) from error
+        if not callable(factory):
+            raise UsageError(
+                f"cannot call {self.target!r}",
+                where="problem",
+                found=type(factory).__name__,
+                expected="a function that returns an expunge.Problem",
+                fix="name the function itself",
+            )
+        problem = factory(**dict(self.arguments))
+        if not isinstance(problem, Problem):
+            raise UsageError(
+                f"{self.target} did not return a Problem",
+                where="problem",
+                found=type(problem).__name__,
+                expected="an expunge.Problem",
+                fix="return expunge.Problem(...)",
+            )
+        return problem.made_by(self)
+
+
+@dataclass(eq=False, kw_only=True)
+class Problem:
+    """What must be forgotten, from which model, with what at hand.
+
+    Attributes:
+        model: the original: a ``torch.nn.Module`` (copied, never changed) or a model source.
+        train: all training records, the forget set included: :class:`Records`, a dataset, or arrays.
+        forget: ids of the records to forget; or give ``request``.
+        task: name of the task, e.g. ``classification``.
+        holdout: records of the same distribution that were never trained on.
+        trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
+        request: the request, where more than ids is known.
+        origin: set by :class:`Origin`; a problem without it cannot be resumed by another process.
+    """
+
+    model: Any
+    train: Any
+    forget: Sequence[str] = ()
+    task: str = "classification"
+    holdout: Any = None
+    trainer: Trainer | None = None
+    request: Request = Request()
+    origin: Origin | None = field(default=None, repr=False)
+
+    def made_by(self, origin: Origin) -> Problem:
+        """Return the problem with its origin; the origin's request, where it has one, replaces none or its own."""
+        request = origin.request
+        if request is not None and (self.forget or self.request.ids or self.request.subjects):
+            raise UsageError(
+                "the request is given twice",
+                where="job file and problem function",
+                found="both say what must be forgotten",
+                expected="one of them",
+                fix="name what must be forgotten in one place only",
+            )
+        return replace(self, origin=origin, request=request or self.request)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary by the origin where there is one, else by the handles."""
+        if self.origin is not None:
+            return (Origin.make, (self.origin,))
+        return (
+            _rebuild,
+            (
+                self.source,
+                self.records,
+                tuple(self.forget),
+                self.task,
+                self.held_out,
+                self.trainer,
+                self.request,
+            ),
+        )
+
+    @cached_property
+    def source(self) -> ModelSource:
+        """The model source."""
+        source: ModelSource = registry.adopt("models", self.model)
+        return source
+
+    @cached_property
+    def records(self) -> Records:
+        """All training records."""
+        records: Records = registry.adopt("data", self.train)
+        return records
+
+    @cached_property
+    def held_out(self) -> Records | None:
+        """The holdout records, if any."""
+        return None if self.holdout is None else registry.adopt("data", self.holdout)
+
+    @cached_property
+    def meaning(self) -> Task:
+        """The task that says how a model meets a batch."""
+        task: Task = registry.load("tasks", self.task)()
+        return task
+
+    @cached_property
+    def forget_ids(self) -> tuple[str, ...]:
+        """Ids to forget, in the order of the training records; unknown ids are :meth:`validate`'s business."""
+        wanted = {*self.forget, *self.request.ids}
+        subjects = set(self.request.subjects)
+        pairs = zip(self.records.ids, self.records.subjects, strict=True)
+        return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
+
+    @cached_property
+    def forget_view(self) -> View:
+        """The forget set."""
+        return self.records.select(self.forget_ids)
+
+    @cached_property
+    def retain_view(self) -> View:
+        """The retain set."""
+        return self.records.without(self.forget_ids)
+
+    @cached_property
+    def spec(self) -> ProblemSpec:
+        """The spec; reads every record once."""
+        holdout = self.held_out
+        return ProblemSpec(
+            task=self.task,
+            model=self.source.digest(),
+            train=self.records.manifest.digest,
+            train_count=len(self.records),
+            forget=combine([sha256(name.encode()) for name in self.forget_ids]),
+            forget_count=len(self.forget_ids),
+            holdout=None if holdout is None else holdout.manifest.digest,
+            holdout_count=0 if holdout is None else len(holdout),
+            trainer=None if self.trainer is None else _trainer_name(self.trainer),
+            request=sha256(canonical(self.request)),
+        )
+
+    def validate(self) -> list[Obstacle]:
+        """Return everything that is wrong, at once; reads every record twice and runs the model once."""
+        found: list[Obstacle] = []
+        source = _attempt(lambda: self.source, found)
+        records = _attempt(lambda: self.records, found)
+        holdout = _attempt(lambda: self.held_out, found)
+        task = _attempt(lambda: self.meaning, found)
+        if source is not None:
+            found += source.examine()
+        for part in (records, holdout):
+            found += part.examine() if part is not None else []
+        if records is not None:
+            found += self._request_obstacles(records) + self._overlap(records, holdout)
+        model = _attempt(source.open, found) if source is not None and task is not None else None
+        if task is not None:
+            for where, part in (("training records", records), ("holdout", holdout)):
+                found += task.examine(model, part, where=where) if part is not None and len(part) else []
+        return found
+
+    def check(self) -> list[Obstacle]:
+        """Raise if anything fatal is wrong; return what is merely worth knowing.
+
+        Raises:
+            InvalidProblem: lists all obstacles.
+        """
+        found = self.validate()
+        fatal = [obstacle for obstacle in found if obstacle.fatal]
+        if fatal:
+            raise InvalidProblem(fatal)
+        return found
+
+    def _request_obstacles(self, records: Records) -> list[Obstacle]:
+        found = []
+        asked = [*self.forget, *self.request.ids]
+        unknown = [i for i, name in enumerate(asked) if name not in records.position]
+        if unknown:
+            places = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            found.append(
+                Obstacle(
+                    what="the request names records that are not in the training data",
+                    where=f"position {places} of the request",
+                    found=f"{len(unknown)} of {len(asked)} ids unknown",
+                    expected="ids of training records",
+                    fix="correct the ids, or take out those of records that were never trained on",
+                )
+            )
+        double = [name for name, count in Counter(asked).items() if count > 1]
+        if double:
+            found.append(
+                Obstacle(
+                    what="the request names records twice",
+                    where=f"first at position {asked.index(double[0])}",
+                    found=f"{len(double)} ids more than once",
+                    expected="each id once",
+                    fix="name each record once",
+                )
+            )
+        strangers = set(self.request.subjects) - set(records.subjects)
+        if strangers:
+            found.append(
+                Obstacle(
+                    what="the request names subjects that have no records",
+                    where="subjects of the request",
+                    found=f"{len(strangers)} of {len(set(self.request.subjects))} subjects unknown",
+                    expected="subjects of training records",
+                    fix="correct the subjects, or give the records their subjects",
+                )
+            )
+        if len(records) and len(self.forget_ids) == len(records):
+            found.append(
+                Obstacle(
+                    what="the request covers all records",
+                    where="request",
+                    found=f"{len(records)} of {len(records)}",
+                    expected="some records that stay",
+                    fix="nothing would be left to learn from: destroy the model instead",
+                )
+            )
+        stray = set(self.request.corrections) - set(self.forget_ids)
+        if stray:
+            found.append(
+                Obstacle(
+                    what="true labels are given for records that are not to be forgotten",
+                    where="corrections of the request",
+                    found=f"{len(stray)} of {len(self.request.corrections)}",
+                    expected="true labels of records that are to be forgotten",
+                    fix="give them for forgotten records only",
+                )
+            )
+        return found
+
+    def _overlap(self, records: Records, holdout: Records | None) -> list[Obstacle]:
+        if holdout is None:
+            return [
+                Obstacle(
+                    what="no holdout records",
+                    where="holdout",
+                    found="none",
+                    expected="records of the same kind that were never trained on",
+                    fatal=False,
+                    fix="pass holdout=: without it membership and generalisation are not measured",
+                )
+            ]
+        same = set(records.ids) & set(holdout.ids)
+        if same:
+            return [
+                Obstacle(
+                    what="the holdout overlaps the training data",
+                    where="holdout",
+                    found=f"{len(same)} ids in both",
+                    expected="records that were never trained on",
+                    fix="take them out of the holdout",
+                )
+            ]
+        trained = {content for _, content in records.manifest.entries}
+        copies = sum(content in trained for _, content in holdout.manifest.entries)
+        if not copies:
+            return []
+        return [
+            Obstacle(
+                what="holdout records have exact copies in the training data",
+                where="holdout",
+                found=f"{copies} of {len(holdout)}",
+                expected="records that were never trained on",
+                fix="take them out, unless equal records are natural here",
+                fatal=copies > len(holdout) / 2,
+            )
+        ]
+
+
+def _attempt(make: Callable[[], T], found: list[Obstacle]) -> T | None:
+    try:
+        return make()
+    except ExpungeError as error:
+        found.extend(error.obstacles)
+        return None
+
+
+def _trainer_name(trainer: Trainer) -> str:
+    describe = getattr(trainer, "describe", None)
+    if callable(describe):
+        return str(describe())
+    return f"{getattr(trainer, '__module__', '?')}:{getattr(trainer, '__qualname__', type(trainer).__qualname__)}"
+
+
+def _rebuild(
+    source: Any, records: Any, forget: Any, task: str, holdout: Any, trainer: Any, request: Request
+) -> Problem:
+    return Problem(
+        model=source,
+        train=records,
+        forget=forget,
+        task=task,
+        holdout=holdout,
+        trainer=trainer,
+        request=request,
+    )

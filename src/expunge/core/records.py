@@ -1,0 +1,190 @@
+"""Records with ids: what every kind of data is turned into, and views of it.
+
+A record is one training example with a stable ``id`` and, where known, a ``subject`` (whose data it is).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from expunge.core.digest import combine, sha256
+from expunge.core.errors import Obstacle, UsageError
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set of records is, without its content.
+
+    ``entries`` are (id, content digest) in order; they stay in the run directory and never leave it.
+    """
+
+    entries: tuple[tuple[str, str], ...]
+
+    @property
+    def digest(self) -> str:
+        """Return one digest over ids and contents, independent of their order."""
+        return combine([sha256(f"{name}\n{content}".encode()) for name, content in self.entries])
+
+
+class Records(ABC):
+    """A sequence of examples with ids. A map-style dataset, so ``torch.utils.data.DataLoader`` takes it."""
+
+    name = ""
+    ids: tuple[str, ...]
+    subjects: tuple[str | None, ...]
+
+    @staticmethod
+    def accepts(thing: object) -> bool:
+        """Return whether :meth:`adopt` can turn ``thing`` into records of this kind."""
+        return False
+
+    @classmethod
+    def adopt(cls, thing: Any) -> Records:
+        """Return ``thing`` as records of this kind."""
+        raise TypeError(f"{cls.__name__} adopts nothing")
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """Return the example at ``index``: for a classifier ``(input, label)``."""
+
+    @abstractmethod
+    def read(self, indices: Sequence[int]) -> Any:
+        """Return the examples at ``indices`` as one batch, ready for a model."""
+
+    @abstractmethod
+    def content(self, index: int) -> str:
+        """Return the SHA-256 of the example at ``index``, the same in every process."""
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the examples in order."""
+        return (self[index] for index in range(len(self)))
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """The index of every id."""
+        return {name: index for index, name in enumerate(self.ids)}
+
+    def select(self, ids: Sequence[str]) -> View:
+        """Return a view of the records with these ids, in this order."""
+        return View(self, [self.position[name] for name in ids])
+
+    def without(self, ids: Sequence[str]) -> View:
+        """Return a view of the records that have none of these ids."""
+        gone = set(ids)
+        return View(self, [index for index, name in enumerate(self.ids) if name not in gone])
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Ids and content digests; reads every record once."""
+        return Manifest(tuple((name, self.content(index)) for index, name in enumerate(self.ids)))
+
+    def examine(self) -> list[Obstacle]:
+        """Return what is wrong with ids and subjects."""
+        double = [name for name, count in Counter(self.ids).items() if count > 1]
+        if not double:
+            return []
+        first = self.ids.index(double[0])
+        return [
+            Obstacle(
+                what="duplicate record ids",
+                where=f"records, first at position {first}",
+                found=f"{len(double)} ids used more than once",
+                expected="every record with an id of its own",
+                fix="number the copies, or drop them: a deletion that leaves a copy deletes nothing",
+            )
+        ]
+
+
+class View(Records):
+    """Some records of a larger set; holds no copy."""
+
+    def __init__(self, base: Records, indices: Sequence[int]) -> None:
+        self._base: Records = base
+        self._indices = list(indices)
+        if type(base) is View:  # not a WatchedView: what is read through a part of it must count, too
+            self._base, self._indices = base._base, [base._indices[i] for i in indices]
+        self.ids = tuple(self._base.ids[i] for i in self._indices)
+        self.subjects = tuple(self._base.subjects[i] for i in self._indices)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the example at ``index`` of the view."""
+        return self._base[self._indices[index]]
+
+    def read(self, indices: Sequence[int]) -> Any:
+        """Return the examples at ``indices`` of the view as one batch."""
+        return self._base.read([self._indices[i] for i in indices])
+
+    def content(self, index: int) -> str:
+        """Return the content digest of the example at ``index`` of the view."""
+        return self._base.content(self._indices[index])
+
+
+class WatchedView(View):
+    """The view a trainer gets: counts how often each record is read, so that what it saw can be stated."""
+
+    def __init__(self, base: Records, indices: Sequence[int]) -> None:
+        super().__init__(base, indices)
+        self.reads = [0] * len(indices)
+
+    @classmethod
+    def over(cls, records: Records) -> WatchedView:
+        """Return a watched view of all of ``records``."""
+        return cls(records, range(len(records)))
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the example and count the read."""
+        example = super().__getitem__(index)
+        self.reads[index] += 1
+        return example
+
+    def read(self, indices: Sequence[int]) -> Any:
+        """Return the batch and count the reads."""
+        for index in indices:
+            self.reads[index] += 1
+        return super().read(indices)
+
+    @property
+    def passes(self) -> float:
+        """The mean number of times a record was read."""
+        return sum(self.reads) / max(1, len(self.reads))
+
+    @property
+    def unread(self) -> int:
+        """The number of records that were never read."""
+        return sum(1 for count in self.reads if count == 0)
+
+
+def check_names(ids: Sequence[str], count: int, *, where: str) -> tuple[str, ...]:
+    """Return ``ids`` as a tuple of strings, one per record.
+
+    Raises:
+        UsageError: wrong number, or an id that is not a string.
+    """
+    names = tuple(ids)
+    if len(names) != count:
+        raise UsageError(
+            "ids and records differ in number",
+            where=where,
+            found=str(len(names)),
+            expected=str(count),
+            fix="give every record one id, in the order of the records",
+        )
+    wrong = next((i for i, name in enumerate(names) if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise UsageError(
+            "ids must be strings",
+            where=f"{where}, position {wrong}",
+            found=type(names[wrong]).__name__,
+            expected="str",
+            fix="convert them once and keep them: str(id)",
+        )
+    return names

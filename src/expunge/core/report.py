@@ -1,0 +1,165 @@
+"""The report: everything that was done and found, as one record. Aggregates only, no record ids.
+
+Every page, table and certificate is made from this record and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from expunge.core.check import Interval, Measurement, NotMeasured, Power, Question
+from expunge.core.level import Level
+from expunge.core.method import Cost
+from expunge.core.outcome import Outcome
+from expunge.core.plan import Plan
+from expunge.core.problem import ProblemSpec
+from expunge.core.verdict import Decision, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check on one model, judged.
+
+    Attributes:
+        margin: half-width of the equivalence margin, in the unit of the check; ``reason`` says why so much.
+        narrow: interval for passing (confidence ``1 - 2 alpha``); None where not measured.
+        wide: interval for failing, corrected for the number of required checks.
+        chance: probability that a true retrain passes this check at this number of references.
+        null: lowest and highest difference of one reference from the others: what the check says when
+            nothing is wrong.
+        null_passes: how many references pass against the others, and of how many.
+    """
+
+    check: str
+    title: str
+    question: Question
+    required: bool
+    margin: float
+    reason: str
+    result: Measurement | NotMeasured
+    decision: Decision
+    narrow: Interval | None = None
+    wide: Interval | None = None
+    chance: float | None = None
+    null: tuple[float, float] | None = None
+    null_passes: tuple[int, int] | None = None
+    power: Power | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """One audit of one saved model.
+
+    Attributes:
+        subject: ``original``, or ``attempt 2``: the audit does not know the method.
+        model: model digest of the artefact that was reopened.
+        alpha: error rate it was judged at.
+        references: seeds of the references it was judged against.
+        process: ``fresh process``, or why not.
+        verdict: for the original what its checks say alone; for an attempt with the control counted.
+        cost: work of this audit.
+    """
+
+    subject: str
+    model: str
+    alpha: float
+    references: tuple[int, ...]
+    process: str
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One method that was run and judged.
+
+    ``audits`` has a second entry only where a standing guarantee was contradicted and looked at again
+    with fresh references. ``share`` is the method's cost as a share of one retraining.
+    """
+
+    number: int
+    method: str
+    title: str
+    guarantee: Level
+    config: Mapping[str, object]
+    seed: int
+    outcome: Outcome
+    share: float | None
+    model: str
+    audits: tuple[Audit, ...]
+    claim: Level | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostLine:
+    """One line of the whole cost."""
+
+    what: str
+    cost: Cost
+    share: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The whole record.
+
+    Attributes:
+        run: identity of the run (problem, policy and seed), keyed with the run's secret.
+        problem: the spec with its digests of records keyed likewise.
+        request: public parts of the request (reference, ground, received, due), no ids.
+        forget_count / retain_count / holdout_count: numbers of records.
+        control: the audit of the original.
+        attempts: all attempts this run directory saw, in order.
+        chosen: number of the attempt that ships, or None.
+        verdict: on the model that ships; where none ships, on the last attempt.
+        claim: level that may be claimed, or None.
+        statement: the claim in one plain sentence.
+        limits: what the claim does not say, one sentence each.
+        not_covered: what was not reached (backups, copies, ...).
+        destroyed: state that held forgotten data and was unlinked, by relative path.
+        kept: state that holds forgotten data and was kept on request.
+        environment: versions, processor, threads, kernel settings.
+        seeds: by name.
+        costs: the whole cost, line by line; ``total`` is their sum as a share of one retraining.
+        started / finished: UTC, ISO 8601.
+    """
+
+    format: str = "expunge-report-1"
+    expunge: str
+    title: str
+    run: str
+    problem: ProblemSpec
+    request: Mapping[str, str]
+    forget_count: int
+    retain_count: int
+    holdout_count: int
+    plan: Plan
+    policy: str
+    policy_digest: str
+    control: Audit | None
+    attempts: tuple[Attempt, ...]
+    chosen: int | None
+    verdict: Verdict
+    claim: Level | None
+    statement: str
+    limits: tuple[str, ...]
+    not_covered: tuple[str, ...]
+    destroyed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    model_before: str
+    model_after: str | None
+    environment: Mapping[str, str]
+    seeds: Mapping[str, int]
+    costs: tuple[CostLine, ...]
+    total: float | None
+    started: str
+    finished: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shipped(self) -> Attempt | None:
+        """Return the attempt whose model ships."""
+        return next((a for a in self.attempts if a.number == self.chosen), None)

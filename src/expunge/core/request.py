@@ -1,0 +1,29 @@
+"""The request: what must go, whose it is, on what ground, by when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A deletion request.
+
+    Attributes:
+        ids: records to forget.
+        subjects: forget all records of these subjects, too.
+        reference: an opaque name of the request; it is printed on the certificate, so no personal data.
+        ground: why, e.g. ``GDPR Art. 17(1)(b)``, ``licence ended``, ``wrong labels``.
+        received: date of receipt, ISO 8601.
+        due: date by which it must be done, ISO 8601.
+        corrections: for wrong-label requests, the true label by record id.
+    """
+
+    ids: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    reference: str = ""
+    ground: str = ""
+    received: str = ""
+    due: str = ""
+    corrections: Mapping[str, int] = field(default_factory=dict)

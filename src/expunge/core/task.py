@@ -1,0 +1,35 @@
+"""The task: the seam between models and algorithms."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from expunge.core.errors import Obstacle
+from expunge.core.records import Records
+
+
+class Task(ABC):
+    """How a model meets a batch of records.
+
+    ``units`` turns a batch into the units that losses, attacks and metrics are written over: one per
+    record for a classifier. Results never depend on how records were batched.
+    """
+
+    name = ""
+    title: str
+
+    @abstractmethod
+    def units(self, model: Any, batch: Any) -> Any:
+        """Return the scored units of a batch, with gradients when the caller has them enabled."""
+
+    @abstractmethod
+    def inputs(self, batch: Any) -> Any:
+        """Return the inputs of a batch as float rows ``[B, D]``, for distances between records."""
+
+    @abstractmethod
+    def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
+        """Return where records and model do not fit the task or each other; reads every record once.
+
+        With ``model=None`` only the records are looked at.
+        """

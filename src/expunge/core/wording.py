@@ -1,0 +1,64 @@
+"""The claim in plain words, and what it does not say. Pure functions of levels and verdicts."""
+
+from __future__ import annotations
+
+from expunge.core.certificate import STANDARD_LIMITS
+from expunge.core.level import Level
+from expunge.core.verdict import Verdict
+
+_CLAIMS = {
+    Level.BITWISE: (
+        "The model equals, byte for byte, the one that the recorded training run gives without the requested records."
+    ),
+    Level.EXACT: (
+        "The model was trained anew without the requested records: it has the same distribution as any model that "
+        "never saw them."
+    ),
+    Level.CERTIFIED: (
+        "The model is within the stated (ε, δ) of a model trained without the requested records, under the stated "
+        "assumptions."
+    ),
+    Level.AUDITED: (
+        "The model is not distinguishable from models retrained without the requested records by the tests listed; "
+        "this is not a proof."
+    ),
+    Level.SUPPRESSED: "The model is unchanged; its output is filtered. Nothing was erased from it.",
+}
+_NO_CLAIM = {
+    Verdict.NOT_ERASED: "The model can be told from models that never saw the requested records. Nothing is claimed.",
+    Verdict.INCONCLUSIVE: "The audit could not settle whether the requested records are gone. Nothing is claimed.",
+    Verdict.ERASED: "Nothing is claimed.",
+}
+
+
+def statement(claim: Level | None, verdict: Verdict) -> str:
+    """Return what is claimed, in one or two sentences."""
+    return _NO_CLAIM[verdict] if claim is None else _CLAIMS[claim]
+
+
+def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: int) -> tuple[str, ...]:
+    """Return what the claim does not say, one sentence each."""
+    lines = []
+    if claim is Level.AUDITED:
+        lines.append("Another test, or the same tests with more records and references, could still find a trace.")
+    if claim is not None and claim.stands_alone:
+        lines.append(f"The claim rests on how the model was made; the audit alone says: {verdict.value}.")
+    if references:
+        lines.append(
+            f"Closeness is measured against {references} retrained models, within margins that were fixed before; "
+            "a difference inside a margin counts as none."
+        )
+    if attempts > 1:
+        lines.append(
+            f"{attempts} attempts were made in this run; each was judged at half the error rate of the one before."
+        )
+    return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
+
+
+NOT_COVERED = (
+    "the original model in its owner's hands, and every copy, backup or export of it",
+    "models derived from the original earlier (fine-tuned, distilled, quantised, merged)",
+    "the training data themselves, and their copies, caches and indexes outside this run",
+    "records of the same person or content that the request does not name",
+)
+"""What no run of expunge can reach."""

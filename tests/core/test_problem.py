@@ -1,0 +1,284 @@
+"""Problems over toy kinds of everything: what is wrong is told at once, before any work."""
+
+import pickle
+import sys
+
+import pytest
+
+from expunge.core import problem as problems
+from expunge.core.digest import combine, sha256
+from expunge.core.errors import InvalidProblem, Obstacle, UnknownName, UsageError
+from expunge.core.model import ModelSource
+from expunge.core.problem import Origin, Problem
+from expunge.core.records import Records
+from expunge.core.request import Request
+from expunge.core.task import Task
+
+
+class Words(Records):
+    def __init__(self, words, *, prefix="t", subjects=None):
+        self.words = list(words)
+        self.ids = tuple(f"{prefix}{i}" for i in range(len(self.words)))
+        self.subjects = tuple(subjects or [None] * len(self.words))
+
+    def __getitem__(self, index):
+        return self.words[index]
+
+    def read(self, indices):
+        return [self.words[i] for i in indices]
+
+    def content(self, index):
+        return sha256(self.words[index].encode())
+
+
+class Source(ModelSource):
+    def __init__(self, *, wrong=()):
+        self.wrong = list(wrong)
+
+    @classmethod
+    def adopt(cls, thing):
+        return thing
+
+    def open(self):
+        return "model"
+
+    def digest(self, model=None):
+        return "11" * 32
+
+    def save(self, model, folder): ...
+
+    def reopen(self, folder):
+        return "model"
+
+    def examine(self):
+        return self.wrong
+
+
+class Reading(Task):
+    title = "Reading"
+
+    def units(self, model, batch):
+        return batch
+
+    def inputs(self, batch):
+        return batch
+
+    def examine(self, model, records, *, where):
+        return [Obstacle(what="empty word", where=where)] if "" in list(records) else []
+
+
+@pytest.fixture(autouse=True)
+def reading(monkeypatch):
+    """A task called `reading`, without installing one."""
+    load = problems.registry.load
+
+    def with_reading(room, name):
+        return Reading if (room, name) == ("tasks", "reading") else load(room, name)
+
+    monkeypatch.setattr(problems.registry, "load", with_reading)
+
+
+def train(records, *, seed):
+    return "model"
+
+
+def make(**changes):
+    given = {
+        "model": Source(),
+        "train": Words("abcdef", subjects=["anna", "ben", None, "anna", None, "ben"]),
+        "forget": ["t1"],
+        "task": "reading",
+        "holdout": Words("uvwxyz", prefix="h"),
+        "trainer": train,
+    }
+    return Problem(**{**given, **changes})
+
+
+def told(**changes):
+    return [obstacle.what for obstacle in make(**changes).validate()]
+
+
+# --- what must go -------------------------------------------------------------------------------------------
+
+
+def test_ids_and_subjects_are_joined_in_the_order_of_the_records():
+    problem = make(forget=["t5"], request=Request(ids=("t2",), subjects=("anna",)))
+    assert problem.forget_ids == ("t0", "t2", "t3", "t5")
+    assert list(problem.forget_view) == list("acdf")
+    assert list(problem.retain_view) == list("be")
+
+
+def test_a_good_problem_has_no_obstacles():
+    assert make().validate() == []
+    assert make().check() == []
+
+
+# --- what is wrong ------------------------------------------------------------------------------------------
+
+ALL = [f"t{i}" for i in range(6)]
+WRONG = {
+    "unknown ids": ({"forget": ["t1", "nobody"]}, "the request names records that are not in the training data"),
+    "double ids": ({"request": Request(ids=("t1",))}, "the request names records twice"),
+    "unknown subjects": ({"request": Request(subjects=("carl",))}, "the request names subjects that have no records"),
+    "everything": ({"forget": ALL}, "the request covers all records"),
+    "stray labels": (
+        {"request": Request(corrections={"t2": 1})},
+        "true labels are given for records that are not to be forgotten",
+    ),
+    "overlap": ({"holdout": Words("uv")}, "the holdout overlaps the training data"),
+    "copies": ({"holdout": Words("abu", prefix="h")}, "holdout records have exact copies in the training data"),
+    "a broken model": ({"model": Source(wrong=[Obstacle(what="NaN")])}, "NaN"),
+    "records that do not fit": ({"train": Words(["a", "", "b"])}, "empty word"),
+    "holdout that does not fit": ({"holdout": Words([""], prefix="h")}, "empty word"),
+    "unknown task": ({"task": "raeding"}, "no task called 'raeding'"),
+    "unknown data": ({"train": 1j}, "cannot use a complex here"),
+    "unknown holdout": ({"holdout": 1j}, "cannot use a complex here"),
+    "unknown model": ({"model": 1j}, "cannot use a complex here"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_told(name):
+    changes, what = WRONG[name]
+    assert what in told(**changes)
+    with pytest.raises(InvalidProblem, match=r"the problem has \d obstacle"):
+        make(**changes).check()
+
+
+def test_everything_wrong_is_told_at_once():
+    wrong = told(
+        model=Source(wrong=[Obstacle(what="NaN")]), forget=["nobody", "nobody"], holdout=Words("ab"), task="nothing"
+    )
+    assert len(wrong) == 5
+
+
+def test_no_id_is_ever_quoted():
+    subjects = Request(ids=("alice@x.org", "alice@x.org"), subjects=("alice@x.org",), corrections={"alice@x.org": 1})
+    with pytest.raises(InvalidProblem) as caught:
+        make(request=subjects).check()
+    assert len(caught.value.obstacles) == 4
+    assert "alice" not in str(caught.value)
+
+
+def test_positions_of_unknown_ids_are_named():
+    (obstacle,) = make(forget=["t1", *(f"x{i}" for i in range(7))]).validate()
+    assert obstacle.where == "position 1, 2, 3, 4, 5, ... of the request"
+    assert obstacle.found == "7 of 8 ids unknown"
+
+
+def test_no_holdout_and_a_few_copies_are_worth_knowing_and_no_more():
+    for changes in ({"holdout": None}, {"holdout": Words("auvwx", prefix="h")}):
+        (obstacle,) = make(**changes).check()
+        assert not obstacle.fatal
+
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+
+def test_equal_problems_have_equal_digests():
+    assert make().spec.digest == make().spec.digest
+
+
+CHANGES = {
+    "records": {"train": Words("abcdeg")},
+    "request": {"forget": ["t2"]},
+    "ground": {"request": Request(ground="licence ended")},
+    "holdout": {"holdout": None},
+    "trainer": {"trainer": None},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_problem_has_another_digest(name):
+    assert make(**CHANGES[name]).spec.digest != make().spec.digest
+
+
+def test_the_spec_holds_no_ids():
+    assert "t1" not in str(make().spec)
+
+
+def test_what_is_published_cannot_be_guessed():
+    """The digest of one record's id would be found by trying ids; keyed, it is found by nobody."""
+    spec = make().spec
+    published = spec.committed(b"secret")
+    guess = combine([sha256(b"t1")])
+    assert spec.forget == guess
+    hidden = ("train", "forget", "holdout", "request")
+    for name in hidden:
+        assert getattr(published, name) not in {guess, *(getattr(spec, other) for other in hidden)}
+        assert getattr(spec.committed(b"another"), name) != getattr(published, name)
+    assert published == spec.committed(b"secret")
+    assert (published.model, published.task) == (spec.model, spec.task)
+    assert make(holdout=None).spec.committed(b"secret").holdout is None
+
+
+def test_a_trainer_may_describe_itself():
+    class Described:
+        def __call__(self, records, *, seed): ...
+
+        def describe(self):
+            return "described"
+
+    assert make(trainer=Described()).spec.trainer == "described"
+    assert make().spec.trainer.endswith(":train")
+
+
+# --- another process ----------------------------------------------------------------------------------------
+
+FACTORY = """
+from expunge.core.problem import Problem
+def problem(count=3, **more):
+    return Problem(model=None, train=count, forget=more.get("forget", ()))
+def number():
+    return 5
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a module that makes problems."""
+    (tmp_path / "factory_of_a_test.py").write_text(FACTORY)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield str(tmp_path)
+    sys.modules.pop("factory_of_a_test", None)
+
+
+def test_a_problem_with_an_origin_is_made_again_elsewhere(project):
+    origin = Origin("factory_of_a_test:problem", project, (("count", 7),), Request(ids=("a",)))
+    problem = origin.make()
+    assert (problem.train, problem.request.ids, problem.origin) == (7, ("a",), origin)
+    again = pickle.loads(pickle.dumps(problem))
+    assert (again.train, again.request) == (7, problem.request)
+    assert again is not problem
+
+
+def test_the_request_is_given_once(project):
+    origin = Origin("factory_of_a_test:problem", project, (("forget", ["b"]),), Request(ids=("a",)))
+    with pytest.raises(UsageError, match="given twice"):
+        origin.make()
+
+
+TARGETS = ["factory_of_a_test:nothing", "no_such_module:problem", ":problem", "factory_of_a_test", "", "..:x"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_cannot_be_imported_is_a_usage_error(project, target):
+    with pytest.raises(UsageError, match="cannot import"):
+        Origin(target, project).make()
+
+
+def test_what_is_no_problem_is_a_usage_error(project):
+    with pytest.raises(UsageError, match=r"did not return a Problem \(problem\)\n  found: int"):
+        Origin("factory_of_a_test:number", project).make()
+
+
+def test_without_an_origin_the_handles_cross():
+    again = pickle.loads(pickle.dumps(make(request=Request(ground="x"))))
+    assert again.forget_ids == ("t1",)
+    assert (list(again.records), list(again.held_out)) == (list("abcdef"), list("uvwxyz"))
+    assert (again.task, again.trainer, again.request.ground) == ("reading", train, "x")
+
+
+def test_an_unknown_task_lists_the_known():
+    with pytest.raises(UnknownName, match="classification"):
+        assert make(task="nothing").meaning

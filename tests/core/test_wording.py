@@ -1,0 +1,56 @@
+import itertools
+
+import pytest
+
+from expunge.core import wording
+from expunge.core.certificate import STANDARD_LIMITS
+from expunge.core.level import Level
+from expunge.core.verdict import Verdict
+
+CASES = list(itertools.product([None, *Level], Verdict))
+
+
+@pytest.mark.parametrize(("claim", "verdict"), CASES)
+def test_every_claim_has_its_words(claim, verdict):
+    text = wording.statement(claim, verdict)
+    assert text.endswith(".")
+    assert (claim is None) == text.endswith("Nothing is claimed.")
+
+
+def test_words_do_not_promise_more_than_the_level():
+    audited = wording.statement(Level.AUDITED, Verdict.ERASED)
+    assert "not a proof" in audited
+    assert "distribution" not in audited
+    suppressed = wording.statement(Level.SUPPRESSED, Verdict.ERASED)
+    assert "Nothing was erased" in suppressed
+    assert "as any model that never saw them" not in wording.statement(Level.CERTIFIED, Verdict.ERASED)
+
+
+@pytest.mark.parametrize(("claim", "verdict"), CASES)
+def test_limits_are_sentences(claim, verdict):
+    lines = wording.limits(claim, verdict, attempts=3, references=20)
+    assert all(line.endswith(".") for line in lines)
+    assert any("3 attempts" in line for line in lines)
+    assert any("20 retrained models" in line for line in lines)
+
+
+def test_an_audited_claim_says_that_other_tests_may_find_more():
+    assert any(
+        "Another test" in line for line in wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, references=5)
+    )
+
+
+def test_a_claim_that_stands_alone_says_what_the_audit_said():
+    first, *rest = wording.limits(Level.EXACT, Verdict.INCONCLUSIVE, attempts=1, references=0)
+    assert first == "The claim rests on how the model was made; the audit alone says: inconclusive."
+    assert tuple(rest) == STANDARD_LIMITS
+
+
+def test_where_nothing_is_claimed_there_is_nothing_to_limit():
+    assert wording.limits(None, Verdict.NOT_ERASED, attempts=1, references=0) == ()
+
+
+def test_what_no_run_can_reach_is_named():
+    together = " ".join(wording.NOT_COVERED)
+    for word in ("original", "backup", "derived", "training data", "same person"):
+        assert word in together
