@@ -1,0 +1,1 @@
+"""Pure functions on tensors and arrays, each with its source and a reference test."""

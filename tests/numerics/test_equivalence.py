@@ -1,0 +1,146 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from expunge.numerics.equivalence import (
+    MIN_REFERENCES,
+    difference,
+    leave_one_out,
+    paired_error,
+    pass_chance,
+    seed_error,
+    smallest_shown,
+)
+
+VALUES = st.lists(st.floats(-10, 10), min_size=3, max_size=20)
+
+
+# --- by hand --------------------------------------------------------------------------------------------------
+
+
+def test_the_interval_by_hand():
+    found = difference(5.0, [1.0, 2.0, 3.0], record_error=0.0, alpha=0.05)
+    half = 2.919985580353725 * 1.0 * math.sqrt(4 / 3)  # t(0.95, 2) from a printed table: 2.920
+    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
+    assert found.level == pytest.approx(0.9)
+
+
+def test_scale_and_record_error_widen():
+    plain = difference(0.0, [1.0, 2.0, 3.0], record_error=0.0, alpha=0.05)
+    scaled = difference(0.0, [1.0, 2.0, 3.0], record_error=0.0, alpha=0.05, scale=2.0)
+    recorded = difference(0.0, [1.0, 2.0, 3.0], record_error=2.0, alpha=0.05)
+    width = plain.high - plain.low
+    assert scaled.high - scaled.low == pytest.approx(2 * width)
+    assert recorded.high - recorded.low == pytest.approx(width * math.sqrt(1 + 4 / (4 / 3)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_references_have_no_spread(count):
+    assert count < MIN_REFERENCES
+    with pytest.raises(ValueError, match="references"):
+        seed_error([1.0] * count)
+
+
+@given(VALUES)
+def test_leave_one_out_by_brute_force(values):
+    expected = [v - np.mean(values[:i] + values[i + 1 :]) for i, v in enumerate(values)]
+    np.testing.assert_allclose(leave_one_out(values), expected, atol=1e-12)
+
+
+def test_the_paired_error_is_the_standard_error_of_the_mean():
+    rows = np.array([0.0, 1.0, 1.0, 4.0])
+    assert paired_error(rows) == pytest.approx(stats.sem(rows))
+    assert paired_error(rows[:1]) == 0.0
+
+
+# --- coverage -------------------------------------------------------------------------------------------------
+
+
+def draws(count, repeats, seed=0, sigma=0.7):
+    """References and a new retrain, all of one Gaussian law."""
+    draw = np.random.default_rng(seed)
+    return draw.normal(3.0, sigma, (repeats, count)), draw.normal(3.0, sigma, repeats)
+
+
+@pytest.mark.parametrize("count", [3, 5, 10, 20])
+@pytest.mark.parametrize("alpha", [0.05, 0.0125])
+def test_a_new_retrain_falls_in_the_interval_at_the_stated_rate(count, alpha):
+    repeats = 4000
+    references, new = draws(count, repeats)
+    inside = 0
+    for row, value in zip(references, new, strict=True):
+        interval = difference(value, row, record_error=0.0, alpha=alpha)
+        inside += interval.low <= 0 <= interval.high  # for a true retrain the difference is 0 in the mean
+    stated = 1 - 2 * alpha
+    assert inside / repeats == pytest.approx(stated, abs=4 * math.sqrt(stated * (1 - stated) / repeats))
+
+
+def test_an_interval_without_the_new_seeds_own_spread_would_not_cover():
+    # The t interval of the mean alone, which a paired test over references would use.
+    references, new = draws(5, 2000)
+    half = stats.t.ppf(0.95, 4) * references.std(1, ddof=1) / math.sqrt(5)
+    assert np.mean(np.abs(new - references.mean(1)) <= half) < 0.65
+
+
+def passes(references, new, *, margin, alpha, record_error=0.0):
+    found = [difference(v, row, record_error=record_error, alpha=alpha) for row, v in zip(references, new, strict=True)]
+    return np.mean([-margin <= interval.low and interval.high <= margin for interval in found])
+
+
+@pytest.mark.parametrize("count", [3, 5, 20])
+@pytest.mark.parametrize("margin", [2.5, 3.5, 5.0, 8.0])
+@pytest.mark.parametrize("record_error", [0.0, 0.5])
+def test_the_chance_to_pass_agrees_with_simulation(count, margin, record_error):
+    sigma = 1.0
+    references, new = draws(count, 4000, sigma=sigma)
+    # One set of references whose spread is the true one, so that the stated chance is that of the simulation.
+    known = np.linspace(-1, 1, count)
+    known = known / known.std(ddof=1) * sigma
+    chance = pass_chance(known, record_error=record_error, alpha=0.05, margin=margin)
+    simulated = passes(references, new, margin=margin, alpha=0.05, record_error=record_error)
+    assert chance == pytest.approx(simulated, abs=0.02)
+
+
+def test_the_rule_of_thumb_in_seed_deviations():
+    # DESIGN: with five references a margin of about 5 standard deviations, with twenty of about 4.
+    def chance(count, margin):
+        known = np.linspace(-1, 1, count)
+        return pass_chance(known / known.std(ddof=1), record_error=0.0, alpha=0.05, margin=margin)
+
+    assert 0.75 < chance(5, 5.0) < 0.99
+    assert 0.9 < chance(20, 4.0) < 0.99
+    assert chance(5, 2.0) < 0.2
+
+
+@given(VALUES, st.floats(0, 2), st.floats(0.01, 20))
+def test_the_chance_is_a_probability_that_grows_with_the_margin(values, record_error, margin):
+    low, high = (pass_chance(values, record_error=record_error, alpha=0.05, margin=m) for m in (margin, 2 * margin))
+    assert 0 <= low <= high + 1e-12 <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(("record_error", "chance"), [(0.0, 1.0), (0.1, 1.0), (10.0, 0.0)])
+def test_equal_references_leave_the_record_error_alone(record_error, chance):
+    assert pass_chance([2.0] * 5, record_error=record_error, alpha=0.05, margin=1.0) == chance
+
+
+@pytest.mark.parametrize("count", [5, 20])
+def test_the_smallest_difference_shown_is_called_a_failure_at_its_power(count):
+    sigma, margin, alpha = 1.0, 4.0, 0.01
+    known = np.linspace(-1, 1, count)
+    known = known / known.std(ddof=1) * sigma
+    shift = smallest_shown(known, record_error=0.0, alpha=alpha, margin=margin)
+    references, new = draws(count, 4000, sigma=sigma)
+    found = [difference(v + shift, r, record_error=0.0, alpha=alpha) for r, v in zip(references, new, strict=True)]
+    assert np.mean([interval.low > margin for interval in found]) == pytest.approx(0.8, abs=0.04)
+    assert shift > margin
+
+
+def test_a_true_retrain_is_hardly_ever_called_a_failure():
+    references, new = draws(5, 4000)
+    found = [difference(v, r, record_error=0.0, alpha=0.05) for r, v in zip(references, new, strict=True)]
+    margin = 1e-9  # the worst case: any real margin makes it rarer
+    assert np.mean([i.low > margin or i.high < -margin for i in found]) == pytest.approx(0.1, abs=0.02)
