@@ -1,0 +1,1 @@
+"""Open and save models; the only room that reads weights. Refuses pickle."""

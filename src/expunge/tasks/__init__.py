@@ -1,0 +1,1 @@
+"""How a model meets a batch, one file per kind."""

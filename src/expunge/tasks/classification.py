@@ -1,0 +1,160 @@
+"""Classifiers: one record, one label, one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expunge.core.errors import Obstacle
+from expunge.core.records import Records
+from expunge.core.task import Task
+from expunge.numerics.units import Scored
+
+_BATCH = 256
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_TWICE = 256  # records that are read a second time: augmentation changes all of them, so a sample shows it
+
+
+class Classification(Task):
+    """A model that maps inputs to logits ``[B, C]``, or to an output with ``.logits``; labels in 0..C-1."""
+
+    title = "Classification"
+
+    def units(self, model: Any, batch: Any) -> Scored:
+        """Return one unit per record; its loss is the cross entropy."""
+        inputs, target = batch
+        output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+        logits: Tensor = getattr(output, "logits", output)
+        record = torch.arange(len(target), device=logits.device)
+        return Scored.of(logits, target, record, len(target))
+
+    def inputs(self, batch: Any) -> Tensor:
+        """Return the inputs as float64 rows; a mapping gives its parts side by side."""
+        inputs, target = batch
+        parts = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
+        return torch.cat([part.reshape(len(target), -1).double() for part in parts], dim=1)
+
+    def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
+        """Return non-finite inputs, bad labels, unstable reading, and outputs that are not logits."""
+        found = [*_unstable(records, where)]
+        classes = _classes(self, model, records, where, found) if model is not None else None
+        not_finite, strange = [], []
+        for start in range(0, len(records), _BATCH):
+            indices = range(start, min(start + _BATCH, len(records)))
+            batch = records.read(indices)
+            if not isinstance(batch, Sequence) or len(batch) != 2:
+                found.append(
+                    Obstacle(
+                        what="records are not pairs",
+                        where=where,
+                        found=f"{type(batch).__name__} in a batch",
+                        expected="(input, label)",
+                        fix="return exactly these two from the dataset's __getitem__",
+                    )
+                )
+                return found
+            inputs, target = batch
+            if not _class_numbers(target):
+                found.append(
+                    Obstacle(
+                        what="labels are not class numbers",
+                        where=where,
+                        found=f"{getattr(target, 'dtype', type(target).__name__)}",
+                        expected="one integer per record",
+                        fix="encode the classes as 0, 1, 2, ...",
+                    )
+                )
+                return found
+            not_finite += [start + i for i in _bad_rows(inputs, len(target))]
+            outside = (target < 0) | (target >= classes) if classes is not None else target < 0
+            strange += [start + int(i) for i in outside.nonzero()]
+        if not_finite:
+            found.append(
+                Obstacle(
+                    what="inputs are NaN or infinite",
+                    where=f"{where}, first at position {not_finite[0]}",
+                    found=f"{len(not_finite)} of {len(records)} records",
+                    expected="finite numbers",
+                    fix="clean or drop these records",
+                )
+            )
+        if strange:
+            found.append(
+                Obstacle(
+                    what="labels outside the classes of the model",
+                    where=f"{where}, first at position {strange[0]}",
+                    found=f"{len(strange)} of {len(records)} records",
+                    expected=f"0 to {classes - 1}" if classes is not None else "0 or more",
+                    fix="encode the labels as the model was trained with",
+                )
+            )
+        return found
+
+
+def _class_numbers(target: Any) -> bool:
+    return isinstance(target, Tensor) and target.dim() == 1 and target.dtype in _INTEGERS
+
+
+def _bad_rows(inputs: Any, count: int) -> list[int]:
+    parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    bad = torch.zeros(count, dtype=torch.bool)
+    for part in parts:
+        if part.is_floating_point():
+            bad |= ~torch.isfinite(part).reshape(count, -1).all(dim=1)
+    return [int(i) for i in bad.nonzero()]
+
+
+def _classes(task: Task, model: Any, records: Records, where: str, found: list[Obstacle]) -> int | None:
+    indices = range(min(2, len(records)))
+    batch = records.read(indices)
+    if not isinstance(batch, Sequence) or len(batch) != 2:
+        return None  # said below, of the records
+    try:
+        with torch.no_grad():
+            inputs = batch[0]
+            output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+            logits = getattr(output, "logits", output)
+            problem = _shape_problem(logits, len(indices))
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Shapes and types only: the text of an error from user code could hold data.
+        logits, problem = None, f"{type(error).__name__} on a batch of {len(indices)}"
+    if problem:
+        found.append(
+            Obstacle(
+                what="the model does not fit the task",
+                where=f"classification of the {where}",
+                found=problem,
+                expected="finite logits of shape [records, classes], at least 2 classes",
+                fix="name the right task, or wrap the model so that it returns logits",
+            )
+        )
+        return None
+    return int(logits.shape[1])
+
+
+def _shape_problem(logits: Any, count: int) -> str:
+    if not isinstance(logits, Tensor):
+        return f"output of type {type(logits).__name__}"
+    if logits.dim() != 2 or len(logits) != count or logits.shape[1] < 2:
+        return f"output of shape {tuple(logits.shape)} for {count} records"
+    return "" if bool(torch.isfinite(logits).all()) else "an output that is NaN or infinite"
+
+
+def _unstable(records: Records, where: str) -> list[Obstacle]:
+    step = max(1, len(records) // _TWICE)
+    entries = records.manifest.entries
+    changed = sum(records.content(i) != entries[i][1] for i in range(0, len(records), step))
+    if not changed:
+        return []
+    return [
+        Obstacle(
+            what="the dataset answers differently when read twice",
+            where=where,
+            found=f"{changed} of {len(range(0, len(records), step))} records read again",
+            expected="the same content at every reading",
+            fix="move random augmentation from the dataset to the trainer",
+        )
+    ]
