@@ -1,0 +1,100 @@
+"""Checkpoints of a loop: model, optimiser and place, in safetensors and JSON; never a pickle.
+
+Randomness needs no saving: every epoch seeds its own from (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from expunge.core.digest import read_safetensors_header
+from expunge.core.errors import Tampered
+from expunge.engine.storage import write_folder
+
+
+class Checkpoints:
+    """The latest checkpoint of one loop in ``folder``; written at most every ``every_s`` seconds."""
+
+    def __init__(self, folder: Path, *, every_s: float = 5.0) -> None:
+        self._folder, self._every_s, self._last = folder, every_s, time.monotonic()
+
+    def offer(self, model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
+        """Write a checkpoint if the last one is old enough; ``place`` is JSON-ready."""
+        if time.monotonic() - self._last < self._every_s:
+            return
+        target = self._folder / f"{place['epoch']:06d}"
+        older = [path for path in self._folder.glob("[0-9]*") if path != target]
+        write_folder(target, lambda folder: _write(folder, model, optimiser, place))
+        for path in older:
+            shutil.rmtree(path)
+        self._last = time.monotonic()
+
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """Load the latest checkpoint into model and optimiser; return its place, None where there is none.
+
+        Raises:
+            Tampered: the checkpoint is truncated or does not fit.
+        """
+        latest = max(self._folder.glob("[0-9]*"), default=None) if self._folder.is_dir() else None
+        if latest is None:
+            return None
+        try:
+            return _read(latest, model, optimiser)
+        except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+            raise Tampered(
+                "cannot read a checkpoint",
+                where=f"{self._folder.name}/{latest.name}",
+                found=type(error).__name__,
+                expected="what the loop wrote",
+                fix="delete this folder: the loop starts again from its beginning",
+            ) from error
+
+    def clear(self) -> None:
+        """Delete all checkpoints: they hold what the loop has seen."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _write(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
+    state = optimiser.state_dict()
+    tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    scalars: dict[str, Any] = {}
+    for index, slots in state["state"].items():
+        for slot, value in slots.items():
+            name = f"optimiser.{index}.{slot}"
+            if isinstance(value, Tensor):
+                tensors[name] = value.clone()
+            else:
+                scalars[name] = value
+    # Written by Python: save_file would hide a full disk behind an error of its own.
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    (folder / "state.safetensors").write_bytes(data)
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
+    (folder / "place.json").write_text(json.dumps({"groups": groups, "scalars": scalars, "place": dict(place)}))
+
+
+def _read(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    about = json.loads((folder / "place.json").read_text())
+    read_safetensors_header(folder / "state.safetensors")
+    tensors = load_file(folder / "state.safetensors")
+    slots: dict[int, dict[str, Any]] = {}
+    values = {**{k: v for k, v in tensors.items() if k.startswith("optimiser.")}, **about["scalars"]}
+    for name, value in values.items():
+        _, index, slot = name.split(".", 2)
+        slots.setdefault(int(index), {})[slot] = value
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    own = optimiser.state_dict()
+    groups = [
+        {**group, "params": mine["params"]} for group, mine in zip(about["groups"], own["param_groups"], strict=True)
+    ]
+    optimiser.load_state_dict({"state": slots, "param_groups": groups})
+    place: dict[str, Any] = about["place"]
+    return place

@@ -1,0 +1,76 @@
+"""What a method may use while it runs: seed, progress, checkpoints, and the choosing part. Never the judging part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from expunge.core.method import Cost
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.batches import in_order
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.progress import Progress
+from expunge.engine.references import Retrained
+from expunge.engine.split import Part
+
+
+@dataclass
+class Context:
+    """The ``run`` that a method is given.
+
+    Attributes:
+        problem: the problem.
+        seed: of this attempt.
+        label: what progress is shown under.
+        choosing: forget and holdout records that decisions may look at.
+        choosing_models: opens the references of the choosing part; empty where there is no trainer.
+        retrain: retrains on the retain set with this seed (``engine.references``); None without a trainer.
+        checkpoints: where the loop may save itself.
+    """
+
+    problem: Problem
+    seed: int
+    label: str
+    choosing: Part
+    choosing_models: Callable[[], Sequence[Any]]
+    retrain: Callable[[int], tuple[Any, Retrained]] | None = None
+    checkpoints: Checkpoints | None = None
+    progress: Progress = field(default_factory=Progress)
+    spent: Cost = Cost()
+
+    def mean_loss(self, model: Any, records: Records) -> float:
+        """Return the mean loss of ``records`` under ``model`` in evaluation mode; counted as reading."""
+        self.spent += Cost(read=len(records))
+        return mean_loss(self.problem, model, records)
+
+    @cached_property
+    def target_loss(self) -> float | None:
+        """The loss that retrained models have on the forget records of the choosing part.
+
+        Measured on the choosing references; without any, the holdout loss of the original (right only
+        where the forget set is an ordinary sample); None where there is neither.
+        """
+        models = self.choosing_models()
+        if models and len(self.choosing.forget):
+            return sum(self.mean_loss(model, self.choosing.forget) for model in models) / len(models)
+        if self.choosing.holdout is not None and len(self.choosing.holdout):
+            return self.mean_loss(self.problem.source.open(), self.choosing.holdout)
+        return None
+
+
+def mean_loss(problem: Problem, model: Any, records: Records) -> float:
+    """Return the mean loss over the units of ``records``, in float64; the model's mode is restored."""
+    training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in in_order(records):
+            loss = problem.meaning.units(model, batch).loss
+            total, count = total + float(loss.double().sum()), count + len(loss)
+    model.train(training)
+    return total / count

@@ -1,0 +1,118 @@
+"""The one training loop: epochs of steps, seeded per epoch, checkpointed, stopped when something diverges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.config import Config, setting
+from expunge.core.digest import keyed_int
+from expunge.core.errors import Diverged
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.runtime import seed_everything
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig(Config):
+    """Settings of every loop."""
+
+    epochs: int = setting(5, "passes over the records that drive the loop", low=0)
+    batch_size: int = setting(64, "records per step", low=1)
+    lr: float = setting(1e-3, "peak learning rate", above=0)
+    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle"))
+    optimiser: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
+    momentum: float = setting(0.9, "momentum, of sgd", low=0, high=1)
+    weight_decay: float = setting(0.0, "decoupled for adamw, L2 for sgd", low=0)
+
+    def optimise(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser over the parameters of ``model`` that may move."""
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of step ``step`` of ``steps``.
+
+        ``one_cycle``: cosine up to ``lr`` over the first 30% and down to nothing (Smith and Topin 2018,
+        arXiv 1708.07120).
+        """
+        if self.schedule == "constant":
+            return self.lr
+        warm = 0.3 * steps
+        if step < warm:
+            return self.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / warm)))
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
+
+
+@dataclass
+class Steps:
+    """What an epoch is made of.
+
+    Attributes:
+        count: steps per epoch.
+        batches: ``epoch -> one item per step``.
+        objective: ``item -> scalar to minimise``, with gradients.
+        after_epoch: ``(epoch, history) -> reason to stop``, empty to go on; may evaluate.
+        advance: called after every step, for progress.
+    """
+
+    count: int
+    batches: Callable[[int], Iterator[Any]]
+    objective: Callable[[Any], Tensor]
+    after_epoch: Callable[[int, list[dict[str, float]]], str] = field(default=lambda epoch, history: "")
+    advance: Callable[[], None] = field(default=lambda: None)
+
+
+def run_loop(
+    model: nn.Module, steps: Steps, config: LoopConfig, *, seed: int, checkpoints: Checkpoints | None = None
+) -> tuple[list[Mapping[str, float]], str]:
+    """Train ``model`` in place; return (history with one mapping per epoch, why it stopped).
+
+    Resumed from its latest checkpoint it gives the same bits as uninterrupted.
+
+    Raises:
+        Diverged: an objective or a parameter became NaN or infinite.
+    """
+    optimiser = config.optimise(model)
+    place = checkpoints.restore(model, optimiser) if checkpoints else None
+    history: list[dict[str, float]] = list(place["history"]) if place else []
+    reason = str(place["reason"]) if place else ""
+    for epoch in range(len(history), config.epochs):
+        if reason:
+            break
+        seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
+        model.train()
+        total = 0.0
+        for index, item in zip(range(steps.count), steps.batches(epoch), strict=False):
+            rate = config.rate(epoch * steps.count + index, config.epochs * steps.count)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            loss = steps.objective(item)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += float(loss.detach())
+            steps.advance()
+        history.append({"epoch": epoch + 1, "objective": total / max(1, steps.count)})
+        _finite(model, total, epoch)
+        reason = steps.after_epoch(epoch + 1, history)
+        if checkpoints:
+            checkpoints.offer(model, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
+    model.eval()
+    return [dict(row) for row in history], reason or f"after {len(history)} epochs"
+
+
+def _finite(model: nn.Module, total: float, epoch: int) -> None:
+    bad = not math.isfinite(total) or not all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    if bad:
+        raise Diverged(
+            "training diverged: the objective or a weight is NaN or infinite",
+            where=f"epoch {epoch + 1}",
+            fix="lower the learning rate, or fewer epochs",
+        )

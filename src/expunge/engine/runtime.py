@@ -1,0 +1,191 @@
+"""Where work runs: seeds, threads, worker processes, and what the environment was."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import platform
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import metadata
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from expunge.core.errors import RunFailed
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators; ``seed`` in [0, 2**32)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def single_thread() -> None:
+    """Pin torch to one thread: another number of threads gives other bits, and workers share the cores."""
+    torch.set_num_threads(1)
+
+
+def environment() -> dict[str, str]:
+    """Return versions and kernel settings that the bits of a result depend on; nothing that names a machine."""
+    packages = ("torch", "numpy", "scipy", "safetensors", "cryptography")
+    versions = {name: metadata.version(name) for name in packages}
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "system": f"{platform.system()} {platform.machine()}",
+        "CPU instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": "1",
+        "deterministic algorithms": "on" if torch.are_deterministic_algorithms_enabled() else "off",
+    }
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# In a worker: the problem, so that a task carries arguments only. Unpickled by the first task, whose caller gets
+# the error if that fails; an initialiser that fails looks like a process that was killed.
+_payload: bytes = b""
+_problem: Any = None
+
+
+class Workers:
+    """Processes that hold a copy of the problem; each runs one thread.
+
+    A problem that cannot cross a process boundary (live handles that do not pickle, or that were defined in a
+    script or a notebook) is worked on in this process instead, and ``process`` says so.
+
+    Args:
+        problem: needs an origin or picklable handles.
+        count: number of processes; the number of cores by default.
+    """
+
+    def __init__(self, problem: Any, count: int | None = None) -> None:
+        self._problem, self._count = problem, count or cores()
+        self._payload = _pickled(problem)
+        self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def process(self) -> str:
+        """Say where :meth:`call_fresh` runs."""
+        return "fresh process" if self._payload is not None else "same process: the problem has no importable handles"
+
+    def map(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Call ``module:function(problem, *arguments)`` for each tuple; yield (index, result) as they finish.
+
+        Raises:
+            ExpungeError: what the function raised.
+            RunFailed: a process died (memory, a signal).
+        """
+        if self._payload is None:
+            single_thread()
+            function = _resolve(name)
+            yield from ((index, function(self._problem, *args)) for index, args in enumerate(arguments))
+        elif arguments:
+            self._pool = self._pool or _pool(self._payload, self._count)
+            yield from _map(self._pool, name, arguments)
+
+    def call_fresh(self, name: str, *arguments: Any) -> Any:
+        """Call ``module:function(problem, *arguments)`` in a process that has done nothing before."""
+        if self._payload is None:
+            return next(self.map(name, [arguments]))[1]
+        pool = _pool(self._payload, 1)
+        try:
+            return next(_map(pool, name, [arguments]))[1]
+        finally:
+            _stop(pool)
+
+    def close(self) -> None:
+        """Stop the processes, whatever they are doing."""
+        if self._pool is not None:
+            _stop(self._pool)
+            self._pool = None
+
+
+class _Process(SpawnProcess):
+    """A new process that does not run the user's script again, as spawning does by default."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+def _pool(payload: bytes, count: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(count, mp_context=_Context(), initializer=_begin, initargs=(payload, os.getpid()))
+
+
+def _map(pool: ProcessPoolExecutor, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    try:
+        futures = {pool.submit(_call, name, args): index for index, args in enumerate(arguments)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise RunFailed(
+            "a worker process died",
+            where=name,
+            found="killed from outside, or out of memory",
+            fix="the same command resumes; with fewer workers it needs less memory",
+        ) from error
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    # Without this an interrupted parent would wait for work that nobody wants any more.
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pickled(problem: Any) -> bytes | None:
+    try:
+        payload = pickle.dumps(problem)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    # What is defined in a script or a notebook pickles by a name that another process does not have.
+    return None if b"__main__" in payload else payload
+
+
+def _begin(payload: bytes, parent: int) -> None:
+    global _payload
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    single_thread()
+    _payload = payload
+
+
+def _die_with(parent: int) -> None:
+    """A parent that was killed cannot stop its workers; they look for themselves."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _resolve(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _call(name: str, arguments: tuple[Any, ...]) -> Any:
+    global _problem
+    if _problem is None:
+        _problem = pickle.loads(_payload)  # our own parent's bytes, through a private pipe
+    return _resolve(name)(_problem, *arguments)

@@ -1,0 +1,89 @@
+"""Writing that leaves nothing half-written: write aside, sync, rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from expunge.core.errors import StorageFailed
+
+ASIDE = ".aside-"
+
+
+@contextmanager
+def storing(where: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write into one clear error.
+
+    Raises:
+        StorageFailed: disk full, read-only, no permission, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(
+            "cannot write",
+            where=where.name,
+            found=error.strerror or type(error).__name__,
+            expected="room and permission to write",
+            fix="free space or choose another --out; nothing half-written was left, the same command resumes",
+        ) from error
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one."""
+    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into an empty folder, then move it to ``path``; an existing ``path`` is kept."""
+    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
+    with storing(path):
+        aside.mkdir(parents=True)
+        try:
+            fill(aside)
+            for file in sorted(aside.rglob("*")):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())
+            if path.exists():  # another process wrote the same content first
+                shutil.rmtree(aside)
+            else:
+                aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted writer left aside."""
+    for left in sorted(folder.rglob(f"{ASIDE}*")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

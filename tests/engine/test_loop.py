@@ -1,0 +1,278 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from expunge.core.errors import Diverged, UsageError
+from expunge.engine.batches import shuffled
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.loop import LoopConfig, Steps, run_loop
+from tests.support import toys
+
+RECORDS = toys.records(40)
+
+
+class Killed(BaseException):
+    """What a signal does to a loop."""
+
+
+def steps_of(model, *, size=16, seed=5, **more):
+    return Steps(
+        count=math.ceil(len(RECORDS) / size),
+        batches=lambda epoch: shuffled(RECORDS, size, seed=seed, epoch=epoch),
+        objective=lambda batch: functional.cross_entropy(model(batch[0]), batch[1]),
+        **more,
+    )
+
+
+def train(config, *, build=toys.Noisy, seed=5, checkpoints=None, **more):
+    model = toys.network(build)
+    history, reason = run_loop(model, steps_of(model, **more), config, seed=seed, checkpoints=checkpoints)
+    return model, history, reason
+
+
+# --- one step against arithmetic written out ------------------------------------------------------------------
+
+
+def gradient(weight, bias, inputs, labels):
+    """Mean cross entropy of softmax regression, differentiated by hand."""
+    logits = inputs @ weight.T + bias
+    share = np.exp(logits - logits.max(1, keepdims=True))
+    share /= share.sum(1, keepdims=True)
+    share[np.arange(len(labels)), labels] -= 1
+    return share.T @ inputs / len(labels), share.mean(0)
+
+
+def adamw(parameters, gradients, moments, step, *, lr, decay, beta1=0.9, beta2=0.999, eps=1e-8):
+    """Loshchilov and Hutter 2019, algorithm 2."""
+    for name, value in parameters.items():
+        first, second = moments.setdefault(name, [0.0, 0.0])
+        value = value - lr * decay * value
+        moments[name] = [
+            beta1 * first + (1 - beta1) * gradients[name],
+            beta2 * second + (1 - beta2) * gradients[name] ** 2,
+        ]
+        first, second = moments[name]
+        scaled = (first / (1 - beta1**step)) / (np.sqrt(second / (1 - beta2**step)) + eps)
+        parameters[name] = value - lr * scaled
+
+
+def sgd(parameters, gradients, moments, step, *, lr, decay, momentum=0.9):
+    for name, value in parameters.items():
+        slope = gradients[name] + decay * value
+        moments[name] = momentum * moments[name] + slope if name in moments else slope
+        parameters[name] = value - lr * moments[name]
+
+
+@pytest.mark.parametrize(("name", "update"), [("adamw", adamw), ("sgd", sgd)])
+def test_steps_equal_arithmetic_in_float64(name, update):
+    model = toys.network(toys.Softmax, dtype=torch.float64)
+    inputs, labels = toys.points(30, dtype=torch.float64)
+    parameters = {n: p.detach().numpy().copy() for n, p in model.named_parameters()}
+    steps = Steps(
+        count=3,
+        batches=lambda epoch: iter([(inputs, labels)] * 3),
+        objective=lambda batch: functional.cross_entropy(model(batch[0]), batch[1]),
+    )
+    config = LoopConfig(epochs=2, lr=0.05, optimiser=name, weight_decay=0.1, schedule="one_cycle")
+    run_loop(model, steps, config, seed=1)
+    moments = {}
+    for step in range(6):
+        by_weight, by_bias = gradient(parameters["weight"], parameters["bias"], inputs.numpy(), labels.numpy())
+        update(
+            parameters,
+            {"weight": by_weight, "bias": by_bias},
+            moments,
+            step + 1,
+            lr=config.rate(step, 6),
+            decay=0.1,
+        )
+    for key, value in model.named_parameters():
+        np.testing.assert_allclose(value.detach().numpy(), parameters[key], rtol=1e-10, atol=1e-12)
+
+
+# --- the rate -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 7, 100, 684])
+def test_one_cycle_is_torchs(steps):
+    # torch ends each phase on a step of its own: its cycle over one step more, with the peak at the same place.
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([parameter], 1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        max_lr=0.3,
+        total_steps=steps + 1,
+        pct_start=(0.3 * steps + 1) / (steps + 1),
+        div_factor=25,
+        final_div_factor=1e30,
+        cycle_momentum=False,
+    )
+    config = LoopConfig(lr=0.3, schedule="one_cycle")
+    for step in range(steps):
+        assert config.rate(step, steps) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
+        optimiser.step()
+        schedule.step()
+
+
+def test_the_constant_rate_is_constant():
+    assert {LoopConfig(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
+
+
+def test_every_step_gets_its_rate():
+    seen = []
+    model = toys.network(toys.Softmax)
+    steps = steps_of(model, size=20)
+    config = LoopConfig(epochs=3, lr=0.1, schedule="one_cycle", optimiser="sgd")
+    original = LoopConfig.optimise
+
+    def spy(self, of):
+        optimiser = original(self, of)
+        optimiser.register_step_pre_hook(lambda opt, *_: seen.append(opt.param_groups[0]["lr"]))
+        return optimiser
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LoopConfig, "optimise", spy)
+        run_loop(model, steps, config, seed=1)
+    assert seen == [config.rate(step, 6) for step in range(6)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lr": 0}, {"lr": math.inf}, {"epochs": -1}, {"batch_size": 0}, {"schedule": "cosine"}, {"momentum": 2}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError):
+        LoopConfig(**wrong)
+
+
+# --- seeds, interruption --------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bits():
+    config = LoopConfig(epochs=3)
+    first, history, reason = train(config)
+    again, _, _ = train(config)
+    assert toys.same(first, again)
+    assert not toys.same(first, train(config, seed=6)[0]), "dropout draws from the seed"
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert reason == "after 3 epochs"
+
+
+def test_randomness_outside_changes_nothing():
+    config = LoopConfig(epochs=3)
+    first = train(config)[0]
+    model = toys.network(toys.Noisy)
+    steps = steps_of(model, advance=lambda: None, after_epoch=lambda epoch, history: torch.rand(epoch) is None and "x")
+    run_loop(model, steps, config, seed=5)
+    assert toys.same(first, model), "every epoch seeds its own"
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
+@pytest.mark.parametrize("killed_after", [1, 3])
+@pytest.mark.parametrize("where", ["between epochs", "inside an epoch"])
+def test_an_interrupted_loop_ends_with_the_same_bits(tmp_path, optimiser, schedule, killed_after, where):
+    config = LoopConfig(epochs=5, lr=0.02, optimiser=optimiser, schedule=schedule, weight_decay=0.01)
+    whole, history, _ = train(config)
+    done = []
+
+    def after(epoch, rows):
+        if where == "between epochs" and epoch > killed_after:
+            raise Killed
+        return ""
+
+    def advance():
+        done.append(1)
+        if where == "inside an epoch" and len(done) == 3 * killed_after + 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, checkpoints=Checkpoints(tmp_path, every_s=0), after_epoch=after, advance=advance)
+    trained = []
+    resumed, rows, reason = train(
+        config, checkpoints=Checkpoints(tmp_path, every_s=0), advance=lambda: trained.append(1)
+    )
+    assert toys.same(resumed, whole)
+    assert rows == history
+    assert reason == "after 5 epochs"
+    assert len(trained) == 3 * (5 - killed_after), "finished epochs are not trained again"
+
+
+def test_a_loop_that_stopped_stays_stopped_when_it_is_resumed(tmp_path):
+    config = LoopConfig(epochs=5)
+    stop = {"after_epoch": lambda epoch, history: "reached" if epoch == 2 else ""}
+    first, history, reason = train(config, checkpoints=Checkpoints(tmp_path, every_s=0), **stop)
+    assert (len(history), reason) == (2, "reached")
+    again, rows, reason = train(config, checkpoints=Checkpoints(tmp_path, every_s=0), **stop)
+    assert toys.same(first, again)
+    assert (rows, reason) == (history, "reached")
+
+
+# --- ends -----------------------------------------------------------------------------------------------------
+
+
+def test_no_epochs_change_nothing():
+    model, history, reason = train(LoopConfig(epochs=0))
+    assert toys.same(model, toys.network(toys.Noisy))
+    assert (history, reason) == ([], "after 0 epochs")
+    assert not any(module.training for module in model.modules())
+
+
+def test_the_model_comes_back_in_evaluation_mode_and_trains_in_training_mode():
+    modes = []
+    model = toys.network(toys.Noisy)
+    model.eval()
+    steps = steps_of(model, advance=lambda: modes.append([m.training for m in model.modules()]))
+    run_loop(model, steps, LoopConfig(epochs=1), seed=1)
+    assert all(all(row) for row in modes)
+    assert not any(module.training for module in model.modules())
+
+
+def test_evaluation_after_an_epoch_does_not_leave_the_next_one_in_evaluation_mode():
+    model = toys.network(toys.Noisy)
+    modes = []
+    steps = steps_of(
+        model, after_epoch=lambda epoch, history: model.eval() and "", advance=lambda: modes.append(model.training)
+    )
+    run_loop(model, steps, LoopConfig(epochs=2), seed=1)
+    assert all(modes)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_objective_that_is_not_finite_stops_the_loop(value):
+    model = toys.network()
+    steps = Steps(count=2, batches=lambda epoch: iter([1.0, value]), objective=lambda f: model[0].weight.sum() * f)
+    with pytest.raises(Diverged, match="epoch 1"):
+        run_loop(model, steps, LoopConfig(epochs=3), seed=1)
+
+
+def test_a_weight_that_is_not_finite_stops_the_loop():
+    # The loss is taken before the step, so the last step of an epoch can break what no loss shows.
+    model = toys.network()
+    steps = Steps(count=1, batches=lambda epoch: iter([0]), objective=lambda _: (model[0].weight * 1e20).sum())
+    with pytest.raises(Diverged):
+        run_loop(model, steps, LoopConfig(epochs=1, lr=1e20, optimiser="sgd", momentum=0.0), seed=1)
+
+
+def test_a_high_rate_diverges():
+    with pytest.raises(Diverged) as caught:
+        train(LoopConfig(epochs=40, lr=1e12, optimiser="sgd"), build=toys.Mlp)
+    assert caught.value.obstacles[0].fix.startswith("lower the learning rate")
+
+
+def test_frozen_parameters_do_not_move():
+    model = toys.network()
+    model[0].weight.requires_grad_(False)
+    before = model[0].weight.clone()
+    run_loop(model, steps_of(model), LoopConfig(epochs=2, weight_decay=0.5), seed=1)
+    assert torch.equal(model[0].weight, before)
+    assert not torch.equal(model[2].weight, toys.network()[2].weight)
+
+
+def test_the_history_is_a_copy():
+    rows = []
+    _, history, _ = train(LoopConfig(epochs=1), after_epoch=lambda epoch, h: rows.append(h) or "")
+    rows[0][0]["objective"] = -1
+    assert history[0]["objective"] > 0

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from expunge.core.errors import UsageError
+from expunge.engine.loop import LoopConfig
+from expunge.engine.relearning import RelearningConfig, relearn
+from expunge.engine.training import Trainer
+from tests.support import toys
+
+CONFIG = RelearningConfig(epochs=3, batch_size=8, lr=0.01)
+
+
+def test_shares_of_passes_per_record():
+    problem = toys.problem()
+    shares = relearn(problem, problem.source.open(), problem.forget_view, CONFIG, seed=1)
+    assert shares.shape == (12,)
+    assert set(np.round(shares * 3)) <= {0, 1, 2, 3}
+    np.testing.assert_allclose(shares * 3, np.round(shares * 3), atol=1e-12)
+
+
+def test_the_share_is_over_the_passes_by_brute_force():
+    problem = toys.problem(build=toys.Noisy)
+    shares = relearn(problem, problem.source.open(), problem.forget_view, CONFIG, seed=1)
+    inputs, labels = problem.forget_view.read(range(12))
+    right = []
+    for epochs in (1, 2, 3):
+        model = problem.source.open()
+        relearn(problem, model, problem.forget_view, RelearningConfig(epochs=epochs, batch_size=8, lr=0.01), seed=1)
+        with torch.no_grad():
+            right.append((model(inputs).argmax(1) == labels).double().numpy())
+    np.testing.assert_allclose(shares, np.mean(right, axis=0))
+
+
+def test_only_the_given_records_are_read_and_the_seed_decides():
+    problem = toys.problem(build=toys.Noisy)
+    part = problem.forget_view.select(problem.forget_ids[:8])
+    first = relearn(problem, problem.source.open(), part, CONFIG, seed=1)
+    assert set(problem.records.seen) == set(part.ids)
+    np.testing.assert_array_equal(first, relearn(problem, problem.source.open(), part, CONFIG, seed=1))
+
+
+def test_a_model_that_has_memorised_relearns_faster():
+    # Labels that no input explains: whoever has seen them knows them, whoever has not must learn them first.
+    inputs, _ = toys.points(60)
+    labels = torch.randint(0, toys.CLASSES, (60,), generator=torch.Generator().manual_seed(1))
+    train = toys.Witness(inputs, labels, ids=[f"r{i}" for i in range(60)])
+    problem = toys.problem(train=train, forget=20)
+    fit = Trainer(build=Wide, config=LoopConfig(epochs=60, batch_size=16, lr=0.02))
+    memorised = [relearn(problem, fit(train, seed=s), problem.forget_view, CONFIG, seed=1).mean() for s in range(2)]
+    never_saw = [
+        relearn(problem, fit(problem.retain_view, seed=s), problem.forget_view, CONFIG, seed=1).mean() for s in range(2)
+    ]
+    assert min(memorised) > max(never_saw) + 0.1
+
+
+class Wide(torch.nn.Sequential):
+    def __init__(self):
+        super().__init__(torch.nn.Linear(toys.DIMS, 128), torch.nn.ReLU(), torch.nn.Linear(128, toys.CLASSES))
+
+
+def test_no_pass_is_no_attack():
+    with pytest.raises(UsageError):
+        RelearningConfig(epochs=0)

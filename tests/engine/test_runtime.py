@@ -1,0 +1,244 @@
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.core.errors import Diverged, InvalidProblem, RunFailed, UsageError
+from expunge.core.problem import Origin
+from expunge.engine.runtime import Workers, cores, environment, seed_everything, single_thread
+from tests.support import toys
+
+
+@pytest.fixture(scope="module")
+def problem():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(toys.ROOT)  # workers inherit the path, and find tests.support there
+        yield toys.problem()
+
+
+@pytest.fixture(scope="module")
+def workers(problem):
+    shared = Workers(problem, 1)
+    yield shared
+    shared.close()
+
+
+# --- seeds, threads, environment ------------------------------------------------------------------------------
+
+
+def test_every_generator_is_seeded():
+    def draw():
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    seed_everything(2**32 - 1)
+    first = draw()
+    seed_everything(2**32 - 1)
+    assert draw() == first
+    seed_everything(1)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+def test_one_thread():
+    torch.set_num_threads(2)
+    single_thread()
+    assert torch.get_num_threads() == 1
+
+
+def test_the_environment_names_versions_and_no_machine():
+    facts = environment()
+    assert facts["torch"] == torch.__version__
+    assert facts["numpy"] == np.__version__
+    assert not any(os.uname().nodename in value or "/" in value for value in facts.values())
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+# --- workers --------------------------------------------------------------------------------------------------
+
+
+def test_results_come_with_their_place(workers):
+    results = dict(workers.map("tests.support.toys:add", [(1, 2), (3, 4), ("a", "b")]))
+    assert {index: total for index, (total, _) in results.items()} == {0: 3, 1: 7, 2: "ab"}
+    assert os.getpid() not in {process for _, process in results.values()}
+    assert workers.process == "fresh process"
+
+
+def test_workers_hold_the_same_problem_on_one_thread(workers, problem):
+    ((_, (process, threads, digest)),) = workers.map("tests.support.toys:who", [()])
+    assert (threads, digest) == (1, problem.source.digest())
+    assert process != os.getpid()
+
+
+def test_errors_cross_the_boundary_intact(workers):
+    with pytest.raises(Diverged) as caught:
+        list(workers.map("tests.support.toys:diverge", [()]))
+    obstacle = caught.value.obstacles[0]
+    assert (obstacle.what, obstacle.where, obstacle.found, obstacle.fix) == (
+        "training diverged",
+        "epoch 3",
+        "NaN",
+        "lower the rate",
+    )
+    with pytest.raises(InvalidProblem) as several:
+        list(workers.map("tests.support.toys:refuse", [()]))
+    assert [(o.what, o.fatal, o.found) for o in several.value.obstacles] == [
+        ("first", False, ""),
+        ("second", True, "2"),
+    ]
+    assert str(several.value).startswith("the problem has 2 obstacle(s)")
+    with pytest.raises(ZeroDivisionError, match="one by zero"):
+        list(workers.map("tests.support.toys:stumble", [()]))
+
+
+def test_a_fresh_call_has_a_process_of_its_own(workers):
+    ((_, (shared, _, _)),) = workers.map("tests.support.toys:who", [()])
+    fresh = workers.call_fresh("tests.support.toys:who")[0]
+    assert len({shared, fresh, os.getpid()}) == 3
+
+
+def test_a_killed_worker_is_a_failed_run(problem):
+    workers = Workers(problem, 1)
+    with pytest.raises(RunFailed, match="a worker process died") as caught:
+        list(workers.map("tests.support.toys:die", [()]))
+    assert caught.value.exit_code == 3
+    workers.close()
+
+
+def test_no_work_starts_no_process(problem):
+    workers = Workers(problem, 1)
+    assert list(workers.map("tests.support.toys:add", [])) == []
+    assert workers._pool is None
+    workers.close()
+
+
+def test_closing_does_not_wait_for_work(problem, tmp_path):
+    workers = Workers(problem, 1)
+    place = tmp_path / "pid"
+    failures = []
+
+    def run():
+        try:
+            list(workers.map("tests.support.toys:dawdle", [(str(place),)]))
+        except RunFailed as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    process = wait_for(place)
+    begun = time.monotonic()
+    workers.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert time.monotonic() - begun < 20
+    assert not alive(process)
+    assert failures
+
+
+def wait_for(place):
+    for _ in range(600):
+        if place.exists() and place.read_text():
+            return int(place.read_text())
+        time.sleep(0.05)
+    raise AssertionError("the worker never started")
+
+
+def alive(process):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_handles_that_do_not_pickle_are_worked_on_here():
+    def local(records, *, seed):
+        raise NotImplementedError
+
+    workers = Workers(toys.problem(trainer=local), 2)
+    assert workers.process == "same process: the problem has no importable handles"
+    assert list(workers.map("tests.support.toys:add", [(1, 2)])) == [(0, (3, os.getpid()))]
+    torch.set_num_threads(2)
+    assert workers.call_fresh("tests.support.toys:who")[:2] == (os.getpid(), 1)
+    with pytest.raises(Diverged):
+        list(workers.map("tests.support.toys:diverge", [()]))
+    workers.close()
+
+
+def test_a_problem_that_cannot_be_made_again_says_why(problem):
+    broken = problem.made_by(Origin("tests.support.no_such_module:make", ""))
+    workers = Workers(broken, 1)
+    with pytest.raises(UsageError, match="no_such_module"):
+        list(workers.map("tests.support.toys:who", [()]))
+    workers.close()
+
+
+SCRIPT = """
+import os
+from pathlib import Path
+from expunge.engine.runtime import Workers
+from tests.support import toys
+print("script", flush=True)
+{definition}
+workers = Workers(toys.problem(trainer={trainer}), 1)
+print(workers.process.split(":")[0].replace(" ", "-"))
+print(*["other" if r[1][1] != os.getpid() else "own" for r in workers.map("tests.support.toys:add", [(1, 2)])])
+workers.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("as_script", "definition", "trainer", "expected"),
+    [
+        (True, "", "toys.TRAINER", ["script", "fresh-process", "other"]),
+        (False, "def train(records, *, seed): ...", "train", ["script", "same-process", "own"]),
+    ],
+    ids=["a script", "a notebook, nearly"],
+)
+def test_the_users_code_needs_no_guard(tmp_path, as_script, definition, trainer, expected):
+    # Spawning runs the main script again unless that is prevented: an unguarded one would start processes for ever.
+    text = SCRIPT.format(definition=definition, trainer=trainer)
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(script) if as_script else "-"],
+        input=None if as_script else text,
+        env={**os.environ, "PYTHONPATH": str(toys.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == expected, done.stderr
+
+
+def test_workers_die_with_a_parent_that_is_killed(tmp_path):
+    script = """
+import sys
+from expunge.engine.runtime import Workers
+from tests.support import toys
+list(Workers(toys.problem(), 1).map("tests.support.toys:dawdle", [(sys.argv[1],)]))
+"""
+    place = tmp_path / "pid"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(place)], env={**os.environ, "PYTHONPATH": str(toys.ROOT)}
+    ) as parent:
+        worker = wait_for(place)
+        assert alive(worker)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    for _ in range(200):
+        if not alive(worker):
+            break
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def test_the_problem_that_crosses_is_the_problem(problem):
+    again = pickle.loads(pickle.dumps(problem))
+    assert again.spec == problem.spec

@@ -1,0 +1,68 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expunge.engine.split import halves, judged_count, split
+from tests.support import toys
+
+
+def test_choosing_and_judging_are_disjoint_and_cover_all():
+    problem = toys.problem()
+    for seed in range(20):
+        choosing, judging = split(problem, seed)
+        for one, other, whole in (
+            (choosing.forget, judging.forget, problem.forget_ids),
+            (choosing.holdout, judging.holdout, problem.held_out.ids),
+        ):
+            assert not set(one.ids) & set(other.ids)
+            assert sorted((*one.ids, *other.ids)) == sorted(whole)
+            assert len(other) == judged_count(len(whole))
+
+
+def test_a_retained_record_is_in_neither_part():
+    problem = toys.problem()
+    choosing, judging = split(problem, 1)
+    assert not {*choosing.forget.ids, *judging.forget.ids} & set(problem.retain_view.ids)
+
+
+def test_without_a_holdout_there_is_none():
+    choosing, judging = split(toys.problem(holdout=0), 1)
+    assert (choosing.holdout, judging.holdout) == (None, None)
+
+
+@given(st.integers(0, 2**31), st.randoms(use_true_random=False), st.integers(1, 40))
+def test_the_split_is_a_function_of_seed_and_ids_alone(seed, random, count):
+    records = toys.records(count)
+    mixed = list(records.ids)
+    random.shuffle(mixed)
+    other = toys.records(count, seed=9).select(mixed)
+    first, second = halves(records, seed, "forget"), halves(other, seed, "forget")
+    assert set(first[0].ids) == set(second[0].ids)
+    assert set(first[1].ids) == set(second[1].ids)
+    assert [name for name in mixed if name in set(first[0].ids)] == list(second[0].ids), "in the records' order"
+
+
+def test_seeds_and_names_give_other_splits():
+    records = toys.records(40)
+    found = {halves(records, seed, name)[0].ids for seed in range(5) for name in ("forget", "holdout")}
+    assert len(found) == 10
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 100])
+def test_a_third_is_for_choosing(count):
+    assert judged_count(count) == count - count // 3
+    choosing, judging = halves(toys.records(count), 1, "forget")
+    assert (len(choosing), len(judging)) == (count // 3, count - count // 3)
+
+
+def test_a_third_of_any_number_is_whole():
+    assert all(judged_count(count) == count - count // 3 for count in range(20_000))
+
+
+def test_every_record_is_as_likely_to_be_chosen():
+    records = toys.records(30)
+    chosen = [name for seed in range(600) for name in halves(records, seed, "forget")[0].ids]
+    counts = [chosen.count(name) for name in records.ids]
+    # 600 draws at a third: mean 200, standard deviation 11.5
+    assert min(counts) > 200 - 4.5 * 11.5
+    assert max(counts) < 200 + 4.5 * 11.5
