@@ -1,0 +1,1 @@
+"""One file per unlearning method; the file's name is the method's name."""

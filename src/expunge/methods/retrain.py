@@ -1,0 +1,43 @@
+"""Retraining from scratch on what remains: the right answer, and the yardstick of all others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from expunge.core.errors import Refused
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method, Need
+from expunge.core.outcome import Outcome
+from expunge.core.problem import Problem
+from expunge.engine.context import Context
+
+
+class Retrain(Method):
+    """A new model, trained by the problem's trainer on the retain set with a seed of its own."""
+
+    title = "Retrain from scratch"
+    source = "definition of exact unlearning, Cao and Yang 2015, IEEE S&P"
+    guarantee = Level.EXACT
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.TRAINER})
+
+    def cost(self, problem: Problem) -> Cost:
+        """Return one retraining; a trainer that does not say its passes is taken for one pass until measured."""
+        return Cost(trained=float(getattr(problem.trainer, "passes", 1)) * len(problem.retain_view))
+
+    def unlearn(self, problem: Problem, run: Context) -> Outcome:
+        """Return the retrained model."""
+        if run.retrain is None:
+            raise Refused("retraining needs a trainer", found="none")
+        model, retrained = run.retrain(run.seed)
+        return Outcome(
+            model=model,
+            cost=retrained.cost,
+            touched=1.0,
+            stopped="training finished",
+            evidence=(
+                "the trainer was called with a view of the retained records only",
+                "every retained record was read through that view, and no other record can be read through it",
+                "the trainer's contract was checked: same seed, same bits; other seed or other records, other bits",
+                "assumption: the trainer starts from new weights and reads training records from nowhere else",
+            ),
+        )
