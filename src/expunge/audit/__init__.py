@@ -1,0 +1,1 @@
+"""Runs checks on saved models, gathers evidence, gives the verdict. Never imports methods."""

@@ -1,0 +1,103 @@
+"""From measurements to findings: the intervals, the null, and the chance that a true retrain passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from expunge.audit.policy import Margin
+from expunge.core import registry
+from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Power, Question
+from expunge.core.report import Finding
+from expunge.core.verdict import Decision, decide
+from expunge.numerics import equivalence
+
+
+def judge_all(
+    suite: Mapping[str, Margin], results: Mapping[str, Measurement | NotMeasured], alpha: float
+) -> tuple[Finding, ...]:
+    """Return one finding per check of the suite, in its order; a check without a result is not measured."""
+    required = sum(margin.required for margin in suite.values())
+    findings = []
+    for name, margin in suite.items():
+        result = results.get(name, NotMeasured(check=name, because="the check did not run"))
+        findings.append(judge_one(registry.load("checks", name), result, margin, alpha=alpha, required=required))
+    return tuple(findings)
+
+
+def judge_one(
+    check: type[Check], result: Measurement | NotMeasured, margin: Margin, *, alpha: float, required: int
+) -> Finding:
+    """Return the finding of one check; failing is corrected for the number of ``required`` checks."""
+    if isinstance(result, NotMeasured):
+        return Finding(
+            check=check.name,
+            title=check.title,
+            question=check.question,
+            required=margin.required,
+            margin=margin.margin,
+            reason=margin.reason,
+            result=result,
+            decision=Decision.NOT_MEASURED,
+        )
+    error, scale, references = result.record_error, result.seed_scale, result.references
+    corrected = alpha / max(1, required)
+    wide = equivalence.difference(result.value, references, record_error=error, alpha=corrected, scale=scale)
+    alone = equivalence.leave_one_out(references)
+    typical = float(np.sqrt(np.mean(np.square(result.null_errors))))
+    smallest = equivalence.smallest_shown(
+        references, record_error=typical, alpha=corrected, margin=margin.margin, scale=scale
+    )
+    return Finding(
+        check=check.name,
+        title=check.title,
+        question=check.question,
+        required=margin.required,
+        margin=margin.margin,
+        reason=margin.reason,
+        result=result,
+        decision=decide(result.interval, wide, margin.margin),
+        narrow=result.interval,
+        wide=wide,
+        chance=equivalence.pass_chance(
+            references, record_error=typical, alpha=alpha, margin=margin.margin, scale=scale
+        ),
+        null=(float(alone.min()), float(alone.max())),
+        null_passes=_null_passes(result, margin.margin, alpha),
+        power=Power(smallest, 0.8),
+    )
+
+
+def _null_passes(result: Measurement, margin: float, alpha: float) -> tuple[int, int] | None:
+    """Count the references that pass against the others, each a true retrain that was not looked at, of all.
+
+    None where the others are too few to judge by.
+    """
+    values = np.asarray(result.references)
+    if len(values) <= equivalence.MIN_REFERENCES:
+        return None
+    passes = 0
+    for index, (value, error) in enumerate(zip(values, result.null_errors, strict=True)):
+        interval = equivalence.difference(
+            float(value), np.delete(values, index).tolist(), record_error=error, alpha=alpha, scale=result.seed_scale
+        )
+        passes += -margin <= interval.low and interval.high <= margin
+    return passes, len(values)
+
+
+def required_decisions(findings: tuple[Finding, ...]) -> list[Decision]:
+    """Return the decisions of the required checks."""
+    return [finding.decision for finding in findings if finding.required]
+
+
+def leak_decisions(findings: tuple[Finding, ...]) -> list[Decision]:
+    """Return the decisions of the required checks that ask whether the records are gone or recoverable."""
+    asks = (Question.GONE, Question.RECOVERABLE)
+    return [f.decision for f in findings if f.required and f.question in asks]
+
+
+def lacking(suite: Mapping[str, Margin], have: frozenset[EvidenceKind]) -> dict[str, str]:
+    """Return, per check of the suite that cannot run, which evidence is missing: known before any work."""
+    missing = {name: registry.load("checks", name).needs - have for name in suite}
+    return {name: ", ".join(sorted(kind.value for kind in kinds)) for name, kinds in missing.items() if kinds}

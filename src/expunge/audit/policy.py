@@ -1,0 +1,78 @@
+"""The policy: which checks are required and how much may differ. Committed before any method runs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from expunge.core import registry
+from expunge.core.config import Config, setting
+from expunge.core.digest import sha256
+from expunge.core.errors import UsageError
+from expunge.core.serial import build, canonical
+from expunge.engine.relearning import RelearningConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(Config):
+    """How far from the references a check may be, and why so far."""
+
+    margin: float = setting(0.0, "half-width of the equivalence margin, in the unit of the check", above=0)
+    reason: str = ""
+    required: bool = True
+    when: str = setting(
+        "always", "`corrections`: only where the request gives true labels", choices=("always", "corrections")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Config):
+    """A suite with its margins; two equal policies have equal digests."""
+
+    name: str = ""
+    alpha: float = setting(0.05, "one-sided error over all attempts of a run", above=0, high=0.2)
+    references: int = setting(20, "references for judging, where none are asked for", low=0)
+    choosing_references: int = setting(2, "references that methods may look at", low=0)
+    checks: Mapping[str, Margin] = field(default_factory=dict)
+    relearning: RelearningConfig = RelearningConfig()
+
+    @property
+    def digest(self) -> str:
+        """Return the identity of the policy."""
+        return sha256(canonical(self))
+
+    def suite(self, *, corrections: bool) -> dict[str, Margin]:
+        """Return the checks that apply: decided by the problem alone, before any method runs."""
+        return {name: margin for name, margin in self.checks.items() if margin.when == "always" or corrections}
+
+
+def load(source: str | Path = "standard") -> Policy:
+    """Return a policy of ours by name, or one from a TOML file.
+
+    Raises:
+        UsageError: unreadable, an unknown key or check, a margin without a reason.
+    """
+    try:
+        if str(source) == "standard":
+            text = (resources.files("expunge.audit") / "standard.toml").read_text()
+        else:
+            text = Path(source).read_text()
+        policy = build(Policy, tomllib.loads(text), where=f"policy {Path(source).name}")
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            "cannot read the policy",
+            where=Path(source).name,
+            found=str(getattr(error, "strerror", None) or error),
+            expected="`standard`, or a TOML file like expunge/audit/standard.toml",
+            fix="check the path and the line that is named",
+        ) from error
+    for name, margin in policy.checks.items():
+        registry.load("checks", name)
+        if not margin.reason:
+            raise UsageError("a margin without a reason", where=f"policy {policy.name}, {name}", fix="say why so much")
+    if not any(margin.required for margin in policy.checks.values()):
+        raise UsageError("a policy without a required check", where=f"policy {policy.name}", fix="require some")
+    return policy

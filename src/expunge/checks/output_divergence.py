@@ -1,0 +1,46 @@
+"""How far the outputs on the forgotten records are from those of retrained models."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
+from expunge.core.method import Cost
+from expunge.engine.evidence import Evidence
+from expunge.numerics.divergences import jensen_shannon
+
+Array = NDArray[np.float64]
+
+
+class OutputDivergence(Check):
+    """Mean Jensen-Shannon divergence of a model's outputs from those of the references.
+
+    A reference is compared with the others, so a true retrain has the references' value, not 0. The
+    quantity is a U-statistic: to first order the spread of the leave-one-out values is (K - 2)/(K - 1)
+    times that of a new model (Hoeffding 1948), which ``seed_scale`` makes good.
+    """
+
+    title = "Divergence of outputs on the forgotten records"
+    source = "Lin 1991 (divergence); reference against reference as the null"
+    question = Question.GONE
+    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES})
+    better = Direction.LOWER
+    unit = "bits"
+    cannot_see = "memory that shows on other inputs only"
+
+    def cost(self, n: int, references: int) -> Cost:
+        """Return one forward pass per model."""
+        return Cost(read=n * (references + 1))
+
+    def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
+        """Return the mean divergence from the references."""
+        count = len(evidence.references)
+
+        def from_references(model: str) -> Array:
+            own = evidence.outputs(model, "forget").log_probs
+            others = [other for other in evidence.references if other != model]
+            rows = [jensen_shannon(own, evidence.outputs(other, "forget").log_probs) for other in others]
+            return np.asarray(np.mean(rows, axis=0))
+
+        return evidence.compare_means(self, ("forget",), from_references, seed_scale=(count - 1) / max(1, count - 2))

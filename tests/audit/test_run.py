@@ -1,0 +1,240 @@
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.audit.policy import Margin, Policy
+from expunge.audit.run import AuditRequest, corrections, reopen, run_audit
+from expunge.core.check import NotMeasured
+from expunge.core.errors import Tampered
+from expunge.core.method import Cost
+from expunge.core.request import Request
+from expunge.core.verdict import Decision
+from expunge.engine.evidence import Parts
+from expunge.engine.relearning import RelearningConfig
+from expunge.engine.runs import RunDirectory
+from expunge.engine.split import split
+from tests.support import toys
+
+NAMES = ("forget_accuracy", "loss_membership", "retain_accuracy", "relearning", "restored_labels")
+POLICY = Policy(
+    name="toy",
+    checks={
+        name: Margin(margin=0.3, reason="because", when="corrections" if name == "restored_labels" else "always")
+        for name in NAMES
+    },
+    relearning=RelearningConfig(epochs=2, batch_size=8),
+)
+
+
+def wrong_labels(**more):
+    """A problem whose forget set was labelled wrongly."""
+    train = toys.records(90)
+    truth = {name: int(train.y[i]) for i, name in enumerate(train.ids[:18])}
+    train.y[:18] = (train.y[:18] + 1) % toys.CLASSES
+    request = Request(corrections={name: truth[name] for name in train.ids[:15]})
+    return toys.problem(train=train, forget=18, holdout=40, request=request, **more)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A problem, and a request to audit a true retrain of it."""
+    problem = wrong_labels()
+    run = RunDirectory(tmp_path / "run", {"job": 1})
+
+    def save(name, model):
+        source = problem.source
+        return run.save(name, source.digest(model), lambda folder: source.save(model, folder))
+
+    retrained = [save(f"retrained-{k}", toys.TRAINER(problem.retain_view, seed=k)) for k in range(5)]
+    request = AuditRequest(
+        folder=str(run.folder),
+        candidate=retrained[4],
+        original=save("original", toys.TRAINER(problem.records, seed=9)),
+        references=tuple(retrained[:4]),
+        policy=POLICY,
+        alpha=0.05,
+        seed=1,
+    )
+    run.close()
+    return problem, request
+
+
+def test_findings_stand_in_the_order_of_the_policy(given):
+    findings, cost = run_audit(*given)
+    assert [found.check for found in findings] == list(NAMES)
+    assert all(found.decision is not Decision.NOT_MEASURED for found in findings)
+    assert all(len(found.result.references) == 4 for found in findings)
+    problem, _ = given
+    parts = Parts.of(problem, split(problem, 1)[1], 1)
+    read = sum(len(view) for _, view in parts.items())
+    assert cost == Cost(trained=6 * 2 * 12, read=6 * (read + 2 * 12))
+
+
+def test_numbers_are_those_of_the_models(given):
+    problem, request = given
+    findings = {found.check: found.result for found in run_audit(problem, request)[0]}
+    judging = split(problem, request.seed)[1].forget
+    inputs, labels = judging.read(range(len(judging)))
+    truth = corrections(problem, Parts.of(problem, split(problem, 1)[1], 1))
+
+    def share(artefact, wanted, rows=slice(None)):
+        model = reopen(problem, request.folder, artefact)
+        with torch.no_grad():
+            return float((model(inputs).argmax(1).numpy()[rows] == np.asarray(wanted)[rows]).mean())
+
+    assert findings["forget_accuracy"].value == pytest.approx(share(request.candidate, labels))
+    assert findings["forget_accuracy"].original == pytest.approx(share(request.original, labels))
+    assert findings["forget_accuracy"].references == pytest.approx([share(r, labels) for r in request.references])
+    assert findings["restored_labels"].value == pytest.approx(share(request.candidate, truth, truth >= 0))
+    assert findings["forget_accuracy"].n == 12
+
+
+def test_corrections_follow_the_judged_records(given):
+    problem, _ = given
+    parts = Parts.of(problem, split(problem, 1)[1], 1)
+    truth = corrections(problem, parts)
+    known = problem.request.corrections
+    assert truth.tolist() == [known.get(name, -1) for name in parts.forget.ids]
+    assert -1 in truth
+    assert corrections(toys.problem(), parts) is None
+
+
+def test_without_corrections_the_check_for_them_is_not_in_the_suite(given):
+    problem, request = given
+    problem.request = Request()
+    assert [found.check for found in run_audit(problem, request)[0]] == list(NAMES[:-1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_references_measure_nothing(given, count):
+    problem, request = given
+    findings, cost = run_audit(problem, replace(request, references=request.references[:count]))
+    assert cost == Cost()
+    assert len(findings) == len(NAMES)
+    for found in findings:
+        assert found.decision is Decision.NOT_MEASURED
+        assert isinstance(found.result, NotMeasured)
+        assert found.result.because == f"needs 3 retrained references or more, there are {count}"
+
+
+def test_no_choosing_record_is_looked_at(given):
+    problem, request = given
+    choosing, _ = split(problem, request.seed)
+    problem.records.seen.clear()
+    problem.held_out.seen.clear()
+    run_audit(problem, request)
+    assert not set(choosing.forget.ids) & set(problem.records.seen)
+    assert not set(choosing.holdout.ids) & set(problem.held_out.seen)
+
+
+def test_a_second_audit_asks_no_model_twice(given):
+    problem, request = given
+    first, _ = run_audit(problem, request)
+    again, cost = run_audit(problem, request)
+    assert (again, cost) == (first, Cost())
+    other, some = run_audit(problem, replace(request, candidate=request.original, policy=POLICY))
+    assert some == Cost()
+    assert other[0].result.value == first[0].result.original
+
+
+def change(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("which", ["candidate", "original", "reference"])
+@pytest.mark.parametrize("known", [False, True], ids=["first audit", "outputs known"])
+def test_a_model_that_is_not_what_was_saved_is_not_judged(given, which, known):
+    problem, request = given
+    if known:
+        run_audit(problem, request)
+    artefact = request.references[1] if which == "reference" else getattr(request, which)
+    change(path_of(request, artefact) / "model.safetensors")
+    with pytest.raises(Tampered, match=artefact.path):
+        run_audit(problem, request)
+
+
+def path_of(request, artefact):
+    return Path(request.folder) / artefact.path
+
+
+def test_a_candidate_equal_to_the_original_is_looked_at_all_the_same(given):
+    problem, request = given
+    copy = path_of(request, request.original).with_name("attempt-1")
+    shutil.copytree(path_of(request, request.original), copy)
+    candidate = replace(request.original, path="artefacts/attempt-1")
+    run_audit(problem, replace(request, candidate=candidate))
+    change(copy / "architecture.json")
+    with pytest.raises(Tampered, match="attempt-1"):
+        run_audit(problem, replace(request, candidate=candidate))
+
+
+def test_files_that_are_added_or_gone_are_noticed(given):
+    problem, request = given
+    folder = path_of(request, request.candidate)
+    (folder / "extra.bin").write_bytes(b"1")
+    with pytest.raises(Tampered):
+        reopen(problem, request.folder, request.candidate)
+    (folder / "extra.bin").unlink()
+    reopen(problem, request.folder, request.candidate)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(Tampered):
+        reopen(problem, request.folder, request.candidate)
+
+
+def test_a_record_with_the_digest_of_another_model_is_noticed(given):
+    problem, request = given
+    with pytest.raises(Tampered):
+        reopen(problem, request.folder, replace(request.candidate, model=request.original.model))
+
+
+def test_the_audit_knows_no_method(given, tmp_path):
+    # The registry imports by name, so a static look at imports cannot show this.
+    code = """
+import pickle, sys
+
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name == "expunge.methods" or name.startswith("expunge.methods."):
+            raise ImportError("the audit looked at a method")
+
+
+sys.meta_path.insert(0, Wall())
+problem, request = pickle.load(open(sys.argv[1], "rb"))
+from expunge.audit import policy
+from expunge.audit.run import run_audit
+from dataclasses import replace
+assert policy.load("standard").checks
+findings, _ = run_audit(problem, request)
+print(*[found.decision.name for found in findings])
+assert not [name for name in sys.modules if name.startswith("expunge.methods")]
+try:
+    import expunge.methods
+except ImportError as error:
+    print(error)
+"""
+    problem, request = given
+    here, _ = run_audit(problem, request)
+    place = tmp_path / "given.pickle"
+    place.write_bytes(pickle.dumps((problem, request)))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place)],
+        env={**os.environ, "PYTHONPATH": str(toys.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    decisions, wall = done.stdout.splitlines()
+    assert decisions.split() == [found.decision.name for found in here]
+    assert wall == "the audit looked at a method"
