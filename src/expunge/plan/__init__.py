@@ -1,0 +1,1 @@
+"""What is possible here, what it costs, what to choose."""

@@ -1,0 +1,140 @@
+"""The planner: which methods are possible, what they cost, in which order they are worth trying."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from expunge.core import registry
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method
+from expunge.core.plan import Option, Plan
+from expunge.core.problem import Problem
+
+
+def make_plan(
+    problem: Problem,
+    *,
+    budget: float,
+    references: int,
+    choosing_references: int,
+    audit: Cost,
+    passes: float | None,
+    only: Sequence[str] = (),
+    configs: Mapping[str, Mapping[str, object]] | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> Plan:
+    """Return the plan.
+
+    Methods whose guarantee must be earned in the audit come first, cheapest first, as long as together
+    they stay within ``budget`` (a share of one retraining); then methods whose guarantee stands alone,
+    each of which must fit the budget by itself.
+
+    Args:
+        problem: the problem.
+        budget: 1.0 is the work of one retraining.
+        references: number of references for judging.
+        choosing_references: number of references for choosing.
+        audit: work of judging one model, references apart.
+        passes: how often a retraining reads each record; None where unknown.
+        only: names of methods; these alone are planned, in this order, controls too.
+        configs: settings by method.
+        missing: required evidence that the audit will lack, by check.
+    """
+    whole = Cost(trained=passes * len(problem.retain_view)) if passes else None
+    names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
+    methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
+    if not only:
+        methods.sort(key=lambda method: (method.guarantee.stands_alone, _share(method, problem, whole), method.name))
+    options, spent = [], 0.0
+    for method in methods:
+        option = _option(method, problem, whole, budget=budget, spent=spent, forced=bool(only))
+        spent += (option.share or 0.0) if option.planned and not method.guarantee.stands_alone else 0.0
+        options.append(option)
+    options.sort(key=lambda option: not option.planned)
+    total = _whole_course(options, whole, audit, references + choosing_references)
+    return Plan(
+        options=tuple(options),
+        budget=budget,
+        references=references,
+        choosing_references=choosing_references,
+        retraining=whole,
+        audit_share=audit.share_of(whole) if whole else None,
+        whole=total,
+        advice=_advice(problem, options, references, total, missing or {}),
+    )
+
+
+_WHY = {
+    True: "its guarantee stands by how it works; tried last, when nothing cheaper passes",
+    False: "cheaper than retraining; earns its claim only if the audit passes",
+}
+
+
+def _cost(method: Method, problem: Problem, whole: Cost | None) -> Cost:
+    # A trainer that does not say how often it reads a record is measured; the method cannot know that.
+    return whole if method.name == "retrain" and whole is not None else method.cost(problem)
+
+
+def _share(method: Method, problem: Problem, whole: Cost | None) -> float:
+    cost = _cost(method, problem, whole)
+    return cost.share_of(whole) if whole else 3 * cost.trained + cost.read
+
+
+def _option(
+    method: Method, problem: Problem, whole: Cost | None, *, budget: float, spent: float, forced: bool
+) -> Option:
+    obstacles = method.obstacles(problem)
+    cost = Cost() if obstacles else _cost(method, problem, whole)
+    share = cost.share_of(whole) if whole and not obstacles else None
+    planned, why = True, _WHY[method.guarantee.stands_alone]
+    if obstacles:
+        planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
+    elif forced:
+        why = "asked for by name"
+    elif share is not None and share + (0 if method.guarantee.stands_alone else spent) > budget * (1 + 1e-9):
+        planned = False
+        why = f"would take the attempts over the budget of {budget:.0%} of one retraining"
+    return Option(
+        method=method.name,
+        title=method.title,
+        guarantee=method.guarantee,
+        cost=cost,
+        share=share,
+        planned=planned,
+        why=why,
+    )
+
+
+def _whole_course(options: Sequence[Option], whole: Cost | None, audit: Cost, references: int) -> float | None:
+    planned = [option for option in options if option.planned]
+    if whole is None or any(option.share is None for option in planned):
+        return None
+    return sum(o.share or 0.0 for o in planned) + references + audit.share_of(whole) * (len(planned) + 1 + references)
+
+
+def _advice(
+    problem: Problem,
+    options: Sequence[Option],
+    references: int,
+    total: float | None,
+    missing: Mapping[str, str],
+) -> tuple[str, ...]:
+    advice = []
+    if problem.trainer is None:
+        advice.append(
+            "Without a trainer there are no references and no exact retraining: nothing can be called erased, "
+            "and an audited claim cannot be reached."
+        )
+    elif not references:
+        advice.append("Without references the audit cannot reach a verdict.")
+    if references and missing:
+        kinds = ", ".join(sorted(set(missing.values())))
+        advice.append(f"Without {kinds}, {', '.join(missing)} cannot run, so the verdict will be inconclusive.")
+    retrain = next((o for o in options if o.guarantee is Level.EXACT and not o.why.startswith("retrain needs")), None)
+    if total is not None and total > 1 and retrain is not None:
+        advice.append(
+            f"The whole course costs up to {total:.1f} retrainings, most of it for the {references} references of the "
+            f"audit. One retraining (--method {retrain.method} --references 0) is cheaper and stronger: do that unless "
+            "you want the audit itself, or will reuse its references."
+        )
+    return tuple(advice)

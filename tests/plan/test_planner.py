@@ -1,0 +1,153 @@
+import pytest
+
+from expunge.core import registry
+from expunge.core.errors import UnknownName, UsageError
+from expunge.core.level import Level
+from expunge.core.method import Cost
+from expunge.core.serial import plain
+from expunge.plan.planner import make_plan
+from tests.support import toys
+
+# 48 records stay and 12 go; a retraining reads each retained record 40 times: 1,920 visits.
+# finetune: 5 x 48 = 240 visits, 12.5%. neg_grad_plus: 5 x (48 + 12) = 300 visits, 15.625%.
+RETRAINING = Cost(trained=40 * 48)
+AUDIT = Cost(read=576)  # a tenth of a retraining
+
+
+def plan_of(problem=None, **changes):
+    settings = {"budget": 0.3, "references": 5, "choosing_references": 1, "audit": AUDIT, "passes": 40.0, **changes}
+    return make_plan(problem or toys.problem(), **settings)
+
+
+def by_name(plan):
+    return {option.method: option for option in plan.options}
+
+
+def test_methods_come_by_cost_and_those_that_stand_alone_last():
+    plan = plan_of(budget=1.0)
+    assert plan.order == ("finetune", "neg_grad_plus", "retrain")
+    shares = {name: option.share for name, option in by_name(plan).items()}
+    assert shares == pytest.approx({"finetune": 0.125, "neg_grad_plus": 0.15625, "retrain": 1.0})
+    assert by_name(plan)["retrain"].guarantee is Level.EXACT
+    assert (plan.budget, plan.references, plan.choosing_references) == (1.0, 5, 1)
+    assert plan.retraining == RETRAINING
+
+
+def test_the_order_follows_the_cost_and_not_the_name():
+    plan = plan_of(configs={"neg_grad_plus": {"epochs": 1}})
+    assert plan.order == ("neg_grad_plus", "finetune")
+
+
+def test_a_budget_of_a_fifth_stops_before_retraining():
+    plan = plan_of(budget=0.2)
+    retrain = by_name(plan)["retrain"]
+    assert not retrain.planned
+    assert "over the budget of 20%" in retrain.why
+    assert retrain.share == 1.0
+    assert plan.options[-1].planned is False, "what is not planned comes last"
+
+
+@pytest.mark.parametrize(
+    ("budget", "order"),
+    [
+        (0.1, ()),
+        (0.125, ("finetune",)),
+        (0.2, ("finetune",)),
+        (0.28125, ("finetune", "neg_grad_plus")),
+        (0.99, ("finetune", "neg_grad_plus")),
+        (1.0, ("finetune", "neg_grad_plus", "retrain")),
+    ],
+)
+def test_approximations_share_the_budget_and_retraining_must_fit_alone(budget, order):
+    assert plan_of(budget=budget).order == order
+
+
+def test_without_a_trainer_retraining_is_impossible_and_says_why():
+    plan = plan_of(toys.problem(trainer=None), passes=None, references=0)
+    retrain = by_name(plan)["retrain"]
+    assert not retrain.planned
+    assert retrain.why == "retrain needs a trainer"
+    assert (retrain.share, retrain.cost) == (None, Cost())
+    assert plan.order == ("finetune", "neg_grad_plus")
+    assert (plan.retraining, plan.audit_share, plan.whole) == (None, None, None)
+    assert any("Without a trainer" in line for line in plan.advice)
+
+
+def test_unknown_passes_leave_shares_unknown():
+    plan = plan_of(toys.problem(trainer=lambda records, *, seed: None), passes=None)
+    assert {option.share for option in plan.options} == {None}
+    assert plan.order == ("finetune", "neg_grad_plus", "retrain"), "what is not known is not over the budget"
+    assert plan.whole is None
+    assert by_name(plan)["finetune"].cost == Cost(trained=240)
+
+
+def test_a_trainer_that_was_measured_is_believed():
+    plan = plan_of(toys.problem(trainer=lambda records, *, seed: None), passes=7.0, budget=1.0)
+    assert by_name(plan)["retrain"].cost == Cost(trained=7.0 * 48)
+    assert by_name(plan)["retrain"].share == 1.0
+
+
+def test_controls_are_run_only_by_name():
+    controls = [name for name in registry.names("methods") if registry.load("methods", name).control]
+    assert "noop" in controls
+    assert not set(controls) & set(by_name(plan_of(budget=1.0)))
+    assert plan_of(only=["noop"]).order == ("noop",)
+
+
+def test_what_is_asked_for_is_tried_in_that_order_whatever_it_costs():
+    plan = plan_of(only=["retrain", "noop", "finetune"], budget=0.01)
+    assert plan.order == ("retrain", "noop", "finetune")
+    assert {option.why for option in plan.options} == {"asked for by name"}
+
+
+def test_what_is_impossible_is_not_planned_even_if_asked_for():
+    plan = plan_of(toys.problem(trainer=None), passes=None, only=["retrain", "finetune"])
+    assert plan.order == ("finetune",)
+
+
+def test_settings_decide_costs_and_wrong_ones_are_refused():
+    plan = plan_of(configs={"finetune": {"epochs": 1}})
+    assert by_name(plan)["finetune"].cost == Cost(trained=48)
+    with pytest.raises(UsageError):
+        plan_of(configs={"finetune": {"epoch": 1}})
+    with pytest.raises(UnknownName, match="finetune"):
+        plan_of(only=["fine_tune"])
+
+
+def test_the_whole_course_counts_references_and_audits():
+    plan = plan_of(budget=0.3)
+    # Two attempts; six references; an audit for each attempt, for the original and for every reference.
+    assert plan.whole == pytest.approx(0.28125 + 6 + 0.1 * (2 + 1 + 6))
+    assert plan.audit_share == pytest.approx(0.1)
+
+
+def test_where_one_retraining_is_cheaper_that_is_said():
+    dear = plan_of(budget=0.3)
+    assert any(f"{dear.whole:.1f} retrainings" in line and "--method retrain" in line for line in dear.advice)
+    cheap = plan_of(budget=0.3, references=0, choosing_references=0)
+    assert cheap.whole < 1
+    assert not any("retrainings" in line for line in cheap.advice)
+    assert any("Without references" in line for line in cheap.advice)
+
+
+def test_where_retraining_is_impossible_it_is_not_advised():
+    plan = plan_of(toys.problem(trainer=None), passes=None, references=0)
+    assert not any("--method" in line for line in plan.advice)
+
+
+def test_evidence_that_will_be_missing_is_said_before_work():
+    missing = {"loss_membership": "holdout records", "holdout_accuracy": "holdout records"}
+    (line,) = [line for line in plan_of(missing=missing).advice if "inconclusive" in line]
+    assert "loss_membership, holdout_accuracy" in line
+    assert line.count("holdout records") == 1
+
+
+def test_planning_reads_no_record_and_trains_nothing():
+    problem = toys.problem()
+    plan_of(problem, budget=1.0)
+    assert not problem.records.seen
+
+
+def test_a_plan_is_plain_data():
+    assert plain(plan_of())["options"][0]["method"] == "finetune"
+    assert all(option.why and option.title for option in plan_of().options)
