@@ -1,0 +1,51 @@
+"""Findings and attempts as the short texts that a certificate carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from expunge.core.check import Measurement
+from expunge.core.report import Attempt, Audit, Finding
+
+
+def rows(audit: Audit | None) -> tuple[Mapping[str, str], ...]:
+    """Return one row per finding."""
+    return tuple(_row(finding) for finding in audit.findings) if audit is not None else ()
+
+
+def _row(finding: Finding) -> Mapping[str, str]:
+    """Return a finding as text; no number of records, since that is padded away elsewhere."""
+    row = {
+        "check": finding.check,
+        "title": finding.title,
+        "question": finding.question.value,
+        "required": "yes" if finding.required else "no",
+        "decision": finding.decision.value,
+        "margin": _number(finding.margin),
+    }
+    result = finding.result
+    if not isinstance(result, Measurement):
+        return {**row, "because": result.because}
+    interval = finding.narrow or result.interval
+    return {
+        **row,
+        "value": _number(result.value),
+        "unit": result.unit,
+        "reference mean": _number(sum(result.references) / len(result.references)),
+        "references": str(len(result.references)),
+        "interval": f"{_number(interval.low)} to {_number(interval.high)}",
+        "confidence": _number(interval.level),
+    }
+
+
+def _number(value: float) -> str:
+    # Three digits: more would let a share be turned back into a number of records.
+    return format(value, ".3g")
+
+
+def line(attempt: Attempt, *, shipped: Attempt) -> str:
+    """Return what became of an attempt."""
+    verdicts = ", then with fresh references ".join(audit.verdict.value for audit in attempt.audits)
+    end = "shipped" if attempt.number == shipped.number else "not shipped"
+    method = f"{attempt.method} ({attempt.guarantee.value})"
+    return f"{attempt.number}. {method}: {verdicts or 'not judged'}; {end}"
