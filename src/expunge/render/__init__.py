@@ -1,0 +1,1 @@
+"""One self-contained page, and the other formats, from a report record."""

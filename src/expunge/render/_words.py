@@ -1,0 +1,219 @@
+"""What a report says in words: headline, answers to the three questions, levels. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expunge.core.check import Direction, Question
+from expunge.core.level import Level
+from expunge.core.report import Attempt, Audit, Finding, Report
+from expunge.core.verdict import Decision, Verdict, control_has_power
+from expunge.render._numbers import Scale, confidence, count, many
+
+LEVELS = {
+    Level.BITWISE: "Bitwise",
+    Level.EXACT: "Exact",
+    Level.CERTIFIED: "Certified",
+    Level.AUDITED: "Audited",
+    Level.SUPPRESSED: "Suppressed",
+}
+_HEADLINES = {
+    Level.BITWISE: "Exact, byte for byte: as trained without the records",
+    Level.EXACT: "Exact: as if retrained without the records",
+    Level.CERTIFIED: "Certified: within a stated bound of retraining without the records",
+    Level.AUDITED: "Erased: not distinguishable from retraining by the tests listed",
+    Level.SUPPRESSED: "Not erased: the model is unchanged, only its output is filtered",
+}
+_WITHOUT_CLAIM = {
+    Verdict.ERASED: "No claim: the tests listed found no difference, but nothing may be claimed",
+    Verdict.NOT_ERASED: "Not erased",
+    Verdict.INCONCLUSIVE: "Not shown to be erased: the audit was inconclusive",
+}
+NOTHING_TO_DO = "Nothing to erase: the request covers no records of the training data"
+_ORDER = (Decision.FAIL, Decision.NOT_MEASURED, Decision.INCONCLUSIVE, Decision.PASS)
+"""Worst first: what one question says is what its worst required check says."""
+
+
+def headline(report: Report) -> str:
+    """Return the report in one line; it follows the claim, and only a claim may call the records erased."""
+    if report.forget_count == 0:
+        return NOTHING_TO_DO
+    if report.claim is None:
+        return _WITHOUT_CLAIM[report.verdict]
+    shipped = report.shipped
+    if report.claim is Level.EXACT and shipped is not None and shipped.method == "retrain":
+        return "Exact: retrained without the records"
+    return _HEADLINES[report.claim]
+
+
+def tone(report: Report) -> Decision:
+    """Return the sign and colour that the headline carries."""
+    if report.forget_count == 0:
+        return Decision.NOT_MEASURED
+    if report.claim is not None:
+        return Decision.FAIL if report.claim is Level.SUPPRESSED else Decision.PASS
+    return Decision.FAIL if report.verdict is Verdict.NOT_ERASED else Decision.INCONCLUSIVE
+
+
+def ending(report: Report) -> str:
+    """Return what the end of the run means for whoever waits for it."""
+    if report.forget_count == 0:
+        return "The run ended without work. The model that comes back is a copy of the original."
+    if report.claim is None:
+        return "The run ended without a claim. No certificate may be issued, and nothing may be called erased."
+    if report.claim is Level.SUPPRESSED:
+        return "The run ended with a filter. The records still shape the model, so nothing may be called erased."
+    return "The run ended with its claim reached."
+
+
+def caution(report: Report) -> str | None:
+    """Return what a reader must know where claim and verdict differ."""
+    if report.claim is None or not report.claim.stands_alone:
+        return None
+    shown = judged(report)
+    looks = [audit.verdict for audit in shown.audits] if shown is not None else []
+    if Verdict.NOT_ERASED in looks:
+        return (
+            "The claim rests on the evidence of the method. One audit said “not erased”; the model was "
+            "looked at again with fresh references, and both audits are shown below."
+        )
+    if report.verdict is Verdict.ERASED:
+        return None
+    return "The claim rests on the evidence of the method, not on the audit, which was inconclusive."
+
+
+def claim_line(report: Report) -> str:
+    """Return the claim in a word or two."""
+    return "None" if report.claim is None else LEVELS[report.claim]
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """Return a verdict with a capital."""
+    return verdict.value.capitalize()
+
+
+def verdict_tone(verdict: Verdict) -> Decision:
+    """Return the sign and colour of a verdict."""
+    return {
+        Verdict.ERASED: Decision.PASS,
+        Verdict.NOT_ERASED: Decision.FAIL,
+        Verdict.INCONCLUSIVE: Decision.INCONCLUSIVE,
+    }[verdict]
+
+
+def judged(report: Report) -> Attempt | None:
+    """Return the attempt that the page shows in full: the one that ships, else the last."""
+    return report.shipped or (report.attempts[-1] if report.attempts else None)
+
+
+def shown_audit(attempt: Attempt | None) -> Audit | None:
+    """Return the audit that counts: the last look at this attempt."""
+    return attempt.audits[-1] if attempt is not None and attempt.audits else None
+
+
+def powerless(control: Audit | None) -> bool:
+    """Return whether the checks could not tell the original from retrained models, or were never tried."""
+    if control is None:
+        return True
+    return not control_has_power(_asked_of_control(control))
+
+
+def unmeasured(control: Audit) -> bool:
+    """Return whether nothing of what would show power could be measured on the original."""
+    return all(decision is Decision.NOT_MEASURED for decision in _asked_of_control(control))
+
+
+def _asked_of_control(control: Audit) -> list[Decision]:
+    return [f.decision for f in control.findings if f.required and f.question is not Question.INTACT]
+
+
+def answer(question: Question, findings: Sequence[Finding], *, blind: bool) -> tuple[Decision, str]:
+    """Return what the checks of one question say together, and in words.
+
+    ``blind`` says that the suite showed no power on the original; then a pass means nothing.
+    """
+    required = [finding for finding in findings if finding.required]
+    if not findings:
+        return Decision.NOT_MEASURED, "Not asked: no check of this question was run."
+    if not required:
+        return Decision.NOT_MEASURED, "No required check asks this; the figures below are for information."
+    worst = next(decision for decision in _ORDER if any(f.decision is decision for f in required))
+    number = sum(finding.decision is worst for finding in required)
+    share = f"{count(number)} of {many(len(required), 'required check')}"
+    if worst is Decision.PASS and blind and question is not Question.INTACT:
+        return Decision.INCONCLUSIVE, (
+            "Not known: these checks could not even tell the original model from retrained ones, "
+            "so agreement with retraining shows nothing."
+        )
+    if worst is Decision.PASS:
+        return worst, _YES[question]
+    if worst is Decision.FAIL:
+        return worst, f"{_NO[question]} {share} {'differs' if number == 1 else 'differ'} from retraining."
+    if worst is Decision.NOT_MEASURED:
+        return worst, f"Not known: {share} could not be measured."
+    return worst, f"Not known: {share} could neither pass nor fail."
+
+
+_YES = {
+    Question.GONE: "Yes, as far as these checks see: all agree with models retrained without the records.",
+    Question.INTACT: "Yes, as far as these checks see: all agree with models retrained without the records.",
+    Question.RECOVERABLE: "No more than from a retrained model, as far as these checks see.",
+}
+_NO = {
+    Question.GONE: "No:",
+    Question.INTACT: "No:",
+    Question.RECOVERABLE: "Not excluded:",
+}
+
+
+def because(finding: Finding) -> str | None:
+    """Return in words why a measured check passed, failed or did neither."""
+    narrow, wide, scale = finding.narrow, finding.wide, Scale.of(finding)
+    if finding.decision is Decision.PASS:
+        return f"The whole interval lies inside the margin of {scale.margin(finding.margin)}."
+    if finding.decision is Decision.FAIL and wide is not None:
+        return (
+            f"The whole interval lies outside the margin, also at {confidence(wide.level)}, corrected for "
+            f"the number of checks ({scale.steps(wide.low, wide.high)}): {_side(finding)}."
+        )
+    if finding.decision is Decision.INCONCLUSIVE and narrow is not None:
+        return (
+            "The interval is neither wholly inside the margin nor wholly outside it: this many records and "
+            "retrained models do not settle it."
+        )
+    return None
+
+
+def _side(finding: Finding) -> str:
+    centre = (finding.wide.low + finding.wide.high) / 2 if finding.wide is not None else 0.0
+    better = getattr(finding.result, "better", Direction.HIGHER)
+    beyond = (centre > 0) == (better is Direction.HIGHER)
+    if finding.question is Question.INTACT:
+        return "better than retraining" if beyond else "worse than retraining"
+    if beyond:
+        return "forgotten more than retraining would forget, which can itself give the records away"
+    return "traces of the records remain"
+
+
+def guarantee_line(level: Level) -> str:
+    """Return what a method gives by construction."""
+    if level is Level.AUDITED:
+        return "None of its own; needs a passed audit"
+    return LEVELS[level]
+
+
+def sentence(name: str) -> str:
+    """Return a name like ``hash_seed`` as words: ``Hash seed``."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def sentences(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return every remark as a sentence."""
+    return tuple(prose(text) for text in texts)
+
+
+def prose(text: str) -> str:
+    """Return a remark as a sentence, whether it came as one, as a fragment or as several lines."""
+    said = "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    return said[:1].upper() + said[1:] + ("" if not said or said[-1] in ".!?:" else ".")

@@ -1,0 +1,112 @@
+"""The report as one self-contained HTML page: no network, no script, the same bytes for the same report.
+
+Source: WCAG 2.2 for contrast, headings, table heads and reflow; the page holds aggregates only, because the
+report does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from expunge.core.digest import sha256
+from expunge.core.report import Report
+from expunge.render import _checks, _claim, _course, _done
+from expunge.render._markup import Markup, code, join, tag
+from expunge.render._table import signs
+from expunge.render._words import headline, judged
+from expunge.render.record import dump
+
+_CONTENTS = (
+    ("claim", "What is claimed"),
+    ("audit", "What the audit found"),
+    ("control", "Control"),
+    ("attempts", "All attempts"),
+    ("plan", "What was possible"),
+    ("cost", "What it cost"),
+    ("done", "How it was done"),
+    ("state", "Copies"),
+)
+
+
+def page(report: Report) -> str:
+    """Return the page."""
+    main = tag(
+        "main",
+        _claim.masthead(report),
+        _contents(),
+        _claim.claim(report),
+        _audit(report),
+        _course.control(report),
+        _course.attempts(report),
+        _course.plan(report),
+        _course.costs(report),
+        _done.done(report),
+        _done.state(report),
+    )
+    body = tag("body", signs(), main, _footer(report))
+    return f"<!DOCTYPE html>\n{tag('html', _head(report), body, lang='en')}\n"
+
+
+def _head(report: Report) -> Markup:
+    style = resources.files("expunge.render").joinpath("report.css").read_text(encoding="utf-8")
+    # The policy makes the promise checkable: a browser that shows the page loads nothing and runs nothing.
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{headline(report)} – {report.title}"),
+        tag("style", Markup(style)),
+    )
+
+
+def _contents() -> Markup:
+    links = [tag("li", tag("a", words, href=f"#{anchor}")) for anchor, words in _CONTENTS]
+    return tag("nav", tag("ul", *links), aria_label="Contents")
+
+
+def _audit(report: Report) -> Markup:
+    attempt = judged(report)
+    if attempt is None:
+        body = join(tag("p", "No model was judged, because no method was run.", class_="muted"))
+    else:
+        which = "which ships" if report.shipped is not None else "the last one; none ships"
+        body = join(
+            tag("p", f"Shown in full: attempt {attempt.number} ({attempt.title}), {which}."),
+            _checks.cards(report),
+            tag("h3", "How to read the tables"),
+            _guide(),
+            _checks.questions(report),
+        )
+    return tag("section", tag("h2", "What the audit found"), body, id="audit")
+
+
+def _guide() -> Markup:
+    said = (
+        "The yardstick is not zero. It is a set of models retrained from scratch without the records, called "
+        "references, each from another random seed: what any model knows that never saw them.",
+        "A check passes when the whole interval of the difference between the unlearned model and the "
+        "retrained ones lies inside a margin that was fixed before any method was run. It fails when the "
+        "whole interval lies outside. Otherwise it is inconclusive. Forgetting too much fails like "
+        "forgetting too little.",
+        "Values of retrained models are given as mean, with the lowest and the highest below. “Points” are "
+        "percentage points. In the drawings the dot is the measured difference, the thick line its "
+        "interval, and the thin line the wider interval that is used for failing; the grey bar shows how "
+        "far single retrained models lie from the others, and the ring (or the arrow, where it lies "
+        "outside) the original model.",
+    )
+    return join(*(tag("p", sentence) for sentence in said))
+
+
+def _footer(report: Report) -> Markup:
+    said = join(
+        f"Made by expunge {report.expunge} from the report record with SHA-256 ",
+        code(sha256(dump(report))),
+        " and from nothing else. This page holds no record and no record id.",
+    )
+    return tag("footer", tag("p", said))

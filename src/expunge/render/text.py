@@ -1,0 +1,105 @@
+"""The report in a few lines of plain text, for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from statistics import fmean
+
+from expunge.core.check import NotMeasured, Question
+from expunge.core.report import Attempt, Finding, Report
+from expunge.render._checks import findings_of
+from expunge.render._markup import printable
+from expunge.render._numbers import SPACE, Scale, many, retrainings
+from expunge.render._words import caution, claim_line, headline, judged, powerless, shown_audit, unmeasured
+
+_WIDTH = 100
+_NAME = 11
+
+
+def summary(report: Report) -> str:
+    """Return headline, claim, verdict, cost, one line per check and one per attempt; no trailing newline."""
+    lines = [headline(report), "", *_facts(report)]
+    audit = shown_audit(judged(report))
+    for question in Question:
+        findings = findings_of(audit, question)
+        if findings:
+            lines += ["", question.value, *(line for finding in findings for line in _finding(finding))]
+    if report.attempts:
+        lines += ["", "Attempts", *(line for a in report.attempts for line in _attempt(a, report))]
+    return "\n".join(printable(line.replace(SPACE, " ")).rstrip() for line in lines)
+
+
+def _facts(report: Report) -> list[str]:
+    facts = [
+        ("Case", report.title),
+        ("Claim", claim_line(report)),
+        ("", report.statement),
+        ("Verdict", report.verdict.value if report.attempts else "no model was judged"),
+        ("Control", _control(report)),
+        (
+            "Records",
+            f"{many(report.forget_count, 'record')} to forget, {many(report.retain_count, 'record')} stay",
+        ),
+        ("Cost", f"{retrainings(report.total)}, everything counted"),
+        ("Note", caution(report) or ""),
+    ]
+    return [line for name, text in facts if text for line in _entry(name, text)]
+
+
+def _control(report: Report) -> str:
+    if report.control is None:
+        return "the original was not audited"
+    if unmeasured(report.control):
+        return "nothing could be measured on the original: the checks show nothing here"
+    if powerless(report.control):
+        return "the checks do not tell the original from retrained models: they show nothing here"
+    return "the checks tell the original from retrained models"
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"  {name:<{_NAME}}",
+        subsequent_indent=" " * (_NAME + 2),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _finding(finding: Finding) -> list[str]:
+    required = "" if finding.required else " (for information)"
+    return textwrap.wrap(
+        f"{finding.title}{required}: {_said(finding)}",
+        _WIDTH,
+        initial_indent=f"  {finding.decision.value:<14}",
+        subsequent_indent=" " * 16,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _said(finding: Finding) -> str:
+    result, scale, narrow = finding.result, Scale.of(finding), finding.narrow
+    if isinstance(result, NotMeasured):
+        return result.because
+    if not result.references or narrow is None:
+        return scale.value(result.value)
+    away = scale.step(result.value - fmean(result.references))
+    interval = f"{scale.bare_step(narrow.low)} to {scale.bare_step(narrow.high)}"
+    return f"{away} from retraining ({interval}; margin {scale.bare_margin(finding.margin)})"
+
+
+def _attempt(attempt: Attempt, report: Report) -> list[str]:
+    verdicts = ", then ".join(audit.verdict.value for audit in attempt.audits) or "not judged"
+    ships = ", ships" if attempt.number == report.chosen else ""
+    claim = attempt.claim.value if attempt.claim is not None else "none"
+    cost = retrainings(attempt.share)
+    said = f"{attempt.title}: {verdicts}; claim {claim}; cost {cost}{ships}"
+    return textwrap.wrap(
+        said,
+        _WIDTH,
+        initial_indent=f"  {attempt.number}  ",
+        subsequent_indent="     ",
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,57 @@
+"""The summary on a terminal: short lines, the same headline as the page, nothing hidden."""
+
+from dataclasses import replace
+
+from expunge.core.level import Level
+from expunge.core.report import Report
+from expunge.render._words import headline
+from expunge.render.text import summary
+
+
+def test_lines_fit_a_terminal(sample: Report):
+    lines = summary(sample).split("\n")
+    assert lines[0] == headline(sample)
+    assert max(len(line) for line in lines) <= 100
+    assert all(line == line.rstrip() for line in lines)
+    assert lines[-1]
+
+
+def test_every_check_and_every_attempt_has_its_line(sample):
+    text = " ".join(summary(sample).split())
+    for attempt in sample.attempts:
+        assert f"{attempt.number} {attempt.title}: " in text
+    if sample.attempts:
+        for finding in (sample.shipped or sample.attempts[-1]).audits[-1].findings:
+            assert f"{finding.decision.value} {finding.title}" in text
+
+
+def test_lines(samples):
+    text = summary(samples["erased"])
+    assert (
+        "  pass          Accuracy on the forgotten records: +0.8 points from retraining "
+        "(−2.7 to +4.3; margin\n                ±6.0)"
+    ) in text
+    assert "  Cost       25.7 times one retraining, everything counted" in text
+    assert "  2  Student and teacher (SCRUB): erased; claim audited; cost 34 % of one retraining, ships" in text
+
+
+def test_what_was_not_measured_says_why(samples):
+    text = " ".join(summary(samples["inconclusive"]).split())
+    assert "not measured Accuracy on the forgotten records: no trainer was given" in text
+    assert "nothing could be measured on the original" in text
+
+
+def test_control_without_power_is_said(samples):
+    assert "they show nothing here" in summary(samples["powerless"])
+
+
+def test_suppressed_is_not_erased(samples):
+    text = summary(replace(samples["erased"], claim=Level.SUPPRESSED))
+    assert text.startswith("Not erased")
+
+
+def test_a_title_cannot_steer_the_terminal(samples):
+    text = summary(replace(samples["erased"], title="\x1b[2Jgone\x9b", statement="a\nb"))
+    assert "\x1b" not in text
+    assert "\x9b" not in text
+    assert "             a b" in text
