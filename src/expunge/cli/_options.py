@@ -1,0 +1,43 @@
+"""Options that several commands share, each worded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run directory; the same job resumes in it.", show_default=False),
+]
+MethodName = Annotated[
+    str | None, typer.Option("--method", metavar="NAME", help="This method alone.", show_default=False)
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="SHARE",
+        help="What attempts may cost: passes over records, as a share of one retraining. [default: 100%]",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of everything random. [default: 0]", show_default=False)]
+References = Annotated[
+    int | None,
+    typer.Option(
+        "--references",
+        min=0,
+        help="Retrained models to judge against. [default: the policy's]",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="PEM", help="Private signing key (`expunge keygen`).", show_default=False),
+]
+NoEscalate = Annotated[bool, typer.Option("--no-escalate", help="Stop after the first attempt.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep state that holds forgotten data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

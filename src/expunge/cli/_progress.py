@@ -1,0 +1,90 @@
+"""Progress bars on stderr, and the plan as a table."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from expunge.cli import _console
+from expunge.core.plan import Plan
+from expunge.engine.progress import Progress as Watcher
+
+
+class Bars(Watcher):
+    """One bar per piece of work; on a terminal they move, in a log each end is one line."""
+
+    def __init__(self, *, show_plan: bool = True) -> None:
+        self._out = _console.console()
+        self._bars = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._out,
+            disable=not self._out.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._show_plan = show_plan
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def start(self, label: str, total: int, done: int = 0) -> None:
+        self._tasks[label] = self._bars.add_task(label, total=total, completed=done)
+        if not self._out.is_terminal:
+            self._out.print(f"· {label} ...", markup=False)
+
+    def advance(self, label: str, steps: int = 1) -> None:
+        self._bars.advance(self._tasks[label], steps)
+
+    def finish(self, label: str) -> None:
+        task = self._bars.tasks[self._tasks[label]]
+        self._bars.update(task.id, completed=task.total)
+
+    def say(self, text: str) -> None:
+        _console.say(text)
+
+    def plan(self, plan: Plan) -> None:
+        if self._show_plan:
+            self._bars.stop()
+            show_plan(plan)
+            self._bars.start()
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the plan: a line per method, then what it adds up to, then advice."""
+    rows = [
+        (
+            option.method,
+            option.guarantee.value,
+            "?" if option.share is None else f"{option.share:.0%}",
+            "yes" if option.planned else "no",
+            option.why,
+        )
+        for option in plan.options
+    ]
+    _console.say("\nPlan", style="bold")
+    _console.table(("method", "guarantee", "cost", "try it", "why"), rows)
+    _console.say("cost: passes over records, as a share of one retraining", style="dim")
+    if plan.whole is not None:
+        _console.say(
+            f"whole course at the most: {plan.whole:.1f} retrainings "
+            f"({plan.references} references for judging, {plan.choosing_references} for choosing)"
+        )
+    for sentence in plan.advice:
+        _console.say(sentence, first="note: ", indent=6)
+    _console.say("")

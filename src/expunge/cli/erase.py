@@ -1,0 +1,43 @@
+"""``expunge erase``: the whole way."""
+
+from __future__ import annotations
+
+from expunge.cli import _job, _options
+
+
+def command(
+    job: _options.JobFile,
+    out: _options.Out = None,
+    method: _options.MethodName = None,
+    budget: _options.Budget = None,
+    references: _options.References = None,
+    seed: _options.Seed = None,
+    key: _options.Key = None,
+    no_escalate: _options.NoEscalate = False,
+    keep: _options.Keep = False,
+    as_json: _options.AsJson = False,
+) -> None:
+    """Forget, audit and certify what a job file asks for.
+
+    Planned methods are tried in order of cost until one passes its audit; exact retraining comes last.
+    Interrupted at any point, the same command resumes.
+    """
+    from expunge.cli._progress import Bars
+    from expunge.cli._show import show_result
+    from expunge.workflow import erase
+
+    problem, settings = _job.load(job)
+    settings = _job.merge(
+        settings,
+        out=out,
+        methods=(method,) if method else None,
+        budget=_job.share(budget) if budget else None,
+        references=references,
+        seed=seed,
+        key=key,
+        escalate=not no_escalate,
+        keep=keep,
+    )
+    with Bars(show_plan=not as_json) as bars:
+        result = erase(problem, progress=bars, **settings)
+    raise show_result(result, as_json=as_json)

@@ -1,0 +1,35 @@
+"""``expunge plan``: what is possible, what it costs, what would be claimed."""
+
+from __future__ import annotations
+
+from expunge.cli import _console, _job, _options
+
+
+def command(
+    job: _options.JobFile,
+    method: _options.MethodName = None,
+    budget: _options.Budget = None,
+    references: _options.References = None,
+    as_json: _options.AsJson = False,
+) -> None:
+    """Show which methods a job allows, their guarantee and cost, and in which order they would be tried.
+
+    Trains nothing. Where the trainer does not say how often it reads each record, costs are shown as `?`
+    until `erase` has measured it.
+    """
+    from expunge.cli._progress import show_plan
+    from expunge.workflow import plan
+
+    problem, settings = _job.load(job)
+    settings = _job.merge(
+        settings,
+        methods=(method,) if method else None,
+        budget=_job.share(budget) if budget else None,
+        references=references,
+    )
+    found = plan(problem, **settings)
+    if as_json:
+        _console.emit_json(found)
+        return
+    show_plan(found)
+    _console.say(f"Next: expunge erase {job}", style="dim")

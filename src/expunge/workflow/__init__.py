@@ -1,0 +1,172 @@
+"""The whole way: plan, forget, audit, certify. The composition root behind API, CLI and service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from expunge.audit import policy as policies
+from expunge.audit.judge import leak_decisions
+from expunge.certify import keys
+from expunge.core import registry
+from expunge.core.errors import ForeignRun, InvalidProblem
+from expunge.core.level import Level
+from expunge.core.method import Method
+from expunge.core.plan import Plan
+from expunge.core.problem import Problem
+from expunge.core.report import Audit
+from expunge.core.serial import plain
+from expunge.core.verdict import control_has_power
+from expunge.engine.progress import Progress
+from expunge.engine.runs import RunDirectory
+from expunge.engine.runtime import Workers, single_thread
+from expunge.engine.storage import write_folder
+from expunge.workflow.ending import FINAL, Shipped, finish, ship
+from expunge.workflow.planning import declared_passes, plan_of, reference_count
+from expunge.workflow.settings import Result, Settings
+from expunge.workflow.stages import EXTERNAL, Stages
+
+__all__ = ["Result", "Settings", "audit", "erase", "plan"]
+
+
+def plan(problem: Problem, **settings: Any) -> Plan:
+    """Return what is possible on ``problem``, what it costs, and what would be tried in which order; trains nothing.
+
+    Keyword arguments are the fields of :class:`Settings`.
+
+    Raises:
+        InvalidProblem: lists all obstacles.
+    """
+    chosen = Settings(**settings)
+    problem.check()
+    return plan_of(problem, chosen, policies.load(chosen.policy), passes=declared_passes(problem))
+
+
+def erase(problem: Problem, *, progress: Progress | None = None, **settings: Any) -> Result:
+    """Go the whole way: plan, forget, audit, certify; resumes where an earlier call on ``out`` stopped.
+
+    Keyword arguments are the fields of :class:`Settings`.
+
+    Raises:
+        InvalidProblem: lists all obstacles, before anything is written.
+        ForeignRun: ``out`` holds another job.
+    """
+    chosen = Settings(**settings)
+    return _with_run(problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes))
+
+
+def audit(problem: Problem, *, model: str | Path, progress: Progress | None = None, **settings: Any) -> Result:
+    """Judge the saved model in ``model``, whoever made it; it counts as an attempt of the run directory.
+
+    Keyword arguments are the fields of :class:`Settings`. No certificate is issued: how the model was made
+    is not known.
+    """
+    chosen = Settings(**settings)
+    return _with_run(problem, chosen, progress, lambda stages, notes: _audit(stages, chosen, notes, Path(model)))
+
+
+def _with_run(
+    problem: Problem,
+    settings: Settings,
+    progress: Progress | None,
+    work: Callable[[Stages, list[str]], Result],
+) -> Result:
+    single_thread()
+    if settings.key is not None:
+        keys.load_private(Path(settings.key))  # told now, not after hours of training
+    notes = [str(note) for note in problem.check()]
+    policy = policies.load(settings.policy)
+    references = reference_count(problem, settings, policy)
+    identity: Mapping[str, Any] = {
+        "problem": plain(problem.spec),
+        "policy": policy.digest,
+        "seed": settings.seed,
+        "references": references,
+    }
+    out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
+    run = RunDirectory(out, identity)
+    workers = Workers(problem, settings.workers)
+    try:
+        if not problem.forget_ids:
+            return _nothing_to_do(problem, run)
+        watcher = progress or Progress()
+        stages = Stages(problem, policy, references, settings.seed, settings.configs, run, workers, watcher)
+        return work(stages, notes)
+    finally:
+        workers.close()
+        run.close()
+
+
+def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
+    source = problem.source
+    write_folder(run.folder / "model", lambda folder: source.save(source.open(), folder))
+    run.event("nothing to do")
+    return Result(run.folder, None, None, nothing_to_do=True, problem=problem)
+
+
+def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
+    if stages.run.done(FINAL):
+        return _again(stages, settings)
+    facts = stages.trainer()
+    plan = plan_of(stages.problem, settings, stages.policy, passes=facts.passes if facts else None)
+    stages.progress.plan(plan)
+    stages.original()
+    control = stages.control()
+    tried: list[int] = []
+    for name in plan.order:
+        method: Method = registry.load("methods", name)(settings.configs.get(name))
+        if _blind(control) and method.guarantee is Level.AUDITED and not settings.methods:
+            notes.append(
+                f"{name} was not tried: the audit cannot tell the original from retrained models, "
+                "so no verdict on another model would mean anything"
+            )
+            continue
+        number = stages.begin(name, plain(method.config))
+        stages.forget(number, method)
+        stages.judge(number, method.guarantee)
+        tried.append(number)
+        if stages.attempt(number).claim is not None or not settings.escalate:
+            break
+    return finish(stages, settings, plan, notes, tried=tried)
+
+
+def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -> Result:
+    if stages.run.done(FINAL):
+        raise _finished(stages.run, stages.read(FINAL, Shipped))
+    source = stages.problem.source
+    model = source.reopen(folder)
+    wrong = registry.adopt("models", model).examine()
+    if wrong:
+        raise InvalidProblem(wrong)
+    facts = stages.trainer()
+    plan = plan_of(stages.problem, settings, stages.policy, passes=facts.passes if facts else None)
+    stages.original()
+    number = stages.begin(EXTERNAL, {"model": source.digest(model)})
+    stages.adopt(number, model)
+    stages.judge(number, Level.AUDITED)
+    return finish(stages, settings, plan, notes, tried=[number])
+
+
+def _blind(control: Audit) -> bool:
+    return not control_has_power(leak_decisions(control.findings))
+
+
+def _again(stages: Stages, settings: Settings) -> Result:
+    shipped = stages.read(FINAL, Shipped)
+    attempt = shipped.report.shipped
+    assert attempt is not None
+    if settings.methods and attempt.method not in settings.methods:
+        raise _finished(stages.run, shipped)
+    return ship(stages, settings, shipped)
+
+
+def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
+    attempt = shipped.report.shipped
+    return ForeignRun(
+        "this run is finished, and what it was made with is destroyed",
+        where=run.folder.name,
+        found=f"done by {attempt.method}" if attempt else "done",
+        expected="a run that is not finished",
+        fix="choose another --out",
+    )

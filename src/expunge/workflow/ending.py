@@ -1,0 +1,198 @@
+"""The end of a run: the report, the model that ships, its certificate, and the state that is destroyed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import expunge
+from expunge.certify import keys
+from expunge.certify.build import build_certificate
+from expunge.core import wording
+from expunge.core.digest import keyed, salted_levels
+from expunge.core.method import Cost
+from expunge.core.plan import Plan
+from expunge.core.problem import Problem
+from expunge.core.report import Attempt, CostLine, Report
+from expunge.core.serial import canonical, plain
+from expunge.core.verdict import Verdict
+from expunge.engine.runs import Artefact, RunDirectory
+from expunge.engine.runtime import environment
+from expunge.engine.storage import storing, write_file, write_folder
+from expunge.render.html import page
+from expunge.render.record import dump
+from expunge.workflow.settings import Result, Settings
+from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
+
+FINAL = "final"
+_ANNEX = "private/manifest.json"
+_SALT = "manifest-salt"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The final report and the artefact that ships; stored before anything is destroyed."""
+
+    report: Report
+    artefact: Artefact
+
+
+def finish(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str], *, tried: Sequence[int]) -> Result:
+    """Write the report and, where a claim is reached, model and certificate.
+
+    ``tried`` are the numbers of the attempts that this command is about: the verdict is on the one that ships,
+    else on the last. A model that was made elsewhere never ships: how it was made is not known.
+    """
+    report = _report(stages, settings, plan, notes, tried)
+    if report.shipped is None:
+        return _write(stages, settings, report)
+    artefact = stages.read(f"attempt-{report.shipped.number}", Forgotten).artefact
+    assert artefact is not None
+    return ship(stages, settings, stages.run.stage(FINAL, lambda: Shipped(report, artefact), Shipped))
+
+
+def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
+    """Write model, report and certificate, then destroy; killed anywhere, it can be repeated."""
+    run = stages.run
+    model = run.folder / "model"
+    if not model.exists():
+        source = run.open_artefact(shipped.artefact)
+        write_folder(model, lambda folder: _copy(source, folder))
+    result = _write(stages, settings, shipped.report)
+    run.destroy(*shipped.report.destroyed)
+    return result
+
+
+def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str], tried: Sequence[int]) -> Report:
+    problem, run = stages.problem, stages.run
+    salt = run.secret(_SALT)
+    control, attempts = stages.control(), stages.attempts()
+    ours = [attempt for attempt in attempts if attempt.number in tried]
+    chosen = next((attempt for attempt in ours if attempt.claim is not None), None)
+    judged = chosen or (ours[-1] if ours else None)
+    outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
+    level = chosen.claim if chosen else None
+    shipped = chosen if chosen and chosen.method != EXTERNAL else None
+    held = _holds_forgotten(run)
+    destroyed = held if shipped and not settings.keep else []
+    kept = sorted({*held, _ANNEX} - set(destroyed)) if shipped else held
+    costs = _costs(stages, plan, attempts)
+    return Report(
+        expunge=expunge.__version__,
+        title=problem.request.reference or "Deletion request",
+        run=keyed(salt, "run", run.identity).hex(),
+        problem=problem.spec.committed(salt),
+        request=_public(problem),
+        forget_count=len(problem.forget_view),
+        retain_count=len(problem.retain_view),
+        holdout_count=len(problem.held_out or ()),
+        plan=plan,
+        policy=stages.policy.name,
+        policy_digest=stages.policy.digest,
+        control=control,
+        attempts=attempts,
+        chosen=shipped.number if shipped else None,
+        verdict=outcome,
+        claim=level,
+        statement=wording.statement(level, outcome),
+        limits=wording.limits(level, outcome, attempts=len(attempts), references=stages.references),
+        not_covered=wording.NOT_COVERED,
+        destroyed=tuple(destroyed),
+        kept=tuple(kept),
+        notes=tuple(dict.fromkeys(notes)),
+        model_before=stages.original().model,
+        model_after=shipped.model if shipped else None,
+        environment=environment(),
+        seeds={"run": stages.seed},
+        costs=costs,
+        total=_share(plan, sum((line.cost for line in costs), Cost())),
+        started=str(run.events[0]["at"]),
+        finished=_last_work(run),
+    )
+
+
+def _write(stages: Stages, settings: Settings, report: Report) -> Result:
+    run = stages.run
+    write_file(run.folder / "report.json", dump(report))
+    write_file(run.folder / "report.html", page(report).encode())
+    certificate = run.folder / "certificate.json"
+    if report.shipped is None:
+        certificate.unlink(missing_ok=True)
+        return Result(run.folder, report, None, problem=stages.problem)
+    manifests = _manifests(stages.problem)
+    # Which records were which: for the controller alone, to show later what a root stands for.
+    salt = run.secret(_SALT)
+    write_file(run.folder / _ANNEX, canonical(manifests) + b"\n", mode=0o600)
+    envelope = build_certificate(
+        report,
+        model=run.folder / "model",
+        files_before=stages.original().files,
+        levels={name: salted_levels(salt, entries) for name, entries in manifests.items()},
+        key=_key(run, settings),
+    )
+    write_file(certificate, envelope)
+    return Result(run.folder, report, certificate, problem=stages.problem)
+
+
+def _manifests(problem: Problem) -> dict[str, Any]:
+    sets = {"forget": problem.forget_view, "retain": problem.retain_view, "holdout": problem.held_out}
+    return {name: plain(records.manifest.entries) for name, records in sets.items() if records is not None}
+
+
+def _key(run: RunDirectory, settings: Settings) -> keys.SigningKey:
+    if settings.key is not None:
+        return keys.load_private(Path(settings.key))
+    path = run.folder / "private" / "development-key"
+    if not path.exists():
+        keys.generate(path, development=True)
+    key = keys.load_private(path)
+    write_file(run.folder / "development-key.pub", key.public_pem)
+    return key
+
+
+def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[CostLine, ...]:
+    lines: list[tuple[str, Cost]] = []
+    facts = stages.trainer()
+    if facts is not None:
+        lines.append(("checking the trainer", facts.cost))
+    for purpose, words in (("judging", "references for judging"), ("choosing", "references for choosing"),
+                           ("fresh", "fresh references for a second look")):  # fmt: skip
+        done = stages.finished_references(purpose)
+        if done:
+            lines.append((f"{words} ({len(done)})", sum((r.cost for r in done), Cost())))
+    lines.append(("audit of the original and the outputs of the references", stages.control().cost))
+    for attempt in attempts:
+        lines.append((f"attempt {attempt.number}: {attempt.title}", attempt.outcome.cost))
+        lines.append((f"audit of attempt {attempt.number}", sum((a.cost for a in attempt.audits), Cost())))
+    return tuple(CostLine(what=what, cost=cost, share=_share(plan, cost)) for what, cost in lines)
+
+
+def _share(plan: Plan, cost: Cost) -> float | None:
+    return cost.share_of(plan.retraining) if plan.retraining else None
+
+
+def _public(problem: Problem) -> dict[str, str]:
+    names = ("reference", "ground", "received", "due")
+    return {name: getattr(problem.request, name) for name in names if getattr(problem.request, name)}
+
+
+def _holds_forgotten(run: RunDirectory) -> list[str]:
+    """Return what in the run directory was made with the forgotten records in it, and exists."""
+    numbers = [int(event["number"]) for event in run.events if event["event"] == "attempt"]
+    attempts = [f"artefacts/attempt-{number}" for number in numbers]
+    names = ["artefacts/original", *attempts, "checkpoints", "private/outputs"]
+    return [name for name in names if (run.folder / name).exists()]
+
+
+def _last_work(run: RunDirectory) -> str:
+    """Return when the last stage finished, so that the same run gives the same report whenever it is written."""
+    work = [event for event in run.events if event["event"] == "finished" and event["stage"] != FINAL]
+    return str(work[-1]["at"] if work else run.events[0]["at"])
+
+
+def _copy(source: Path, folder: Path) -> None:
+    with storing(folder):
+        shutil.copytree(source, folder, dirs_exist_ok=True)

@@ -1,0 +1,108 @@
+"""What a request is worked on with, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from expunge.core import registry
+from expunge.core.errors import UsageError
+from expunge.core.level import Level
+from expunge.core.problem import Problem
+from expunge.core.report import Report
+from expunge.core.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a request is worked on.
+
+    Attributes:
+        out: run directory; ``runs/<problem>`` where none is given.
+        methods: names of methods to try, in this order, and no others; empty: what the plan says.
+        configs: settings by method.
+        budget: what attempts may cost, as a share of one retraining.
+        escalate: go on to the next planned method when one fails its audit.
+        seed: of everything random in this run.
+        references: retrained models to judge against; the policy's number by default, 0 without a trainer.
+        policy: ``standard``, or a TOML file.
+        key: private signing key; a development key is made in the run directory where none is given.
+        keep: keep state that holds forgotten data.
+        workers: processes for retraining; the number of cores by default.
+    """
+
+    out: str | Path | None = None
+    methods: tuple[str, ...] = ()
+    configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    budget: float = 1.0
+    escalate: bool = True
+    seed: int = 0
+    references: int | None = None
+    policy: str | Path = "standard"
+    key: str | Path | None = None
+    keep: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        if self.budget < 0:
+            raise UsageError(
+                "the budget is negative",
+                where="budget",
+                found=f"{self.budget:.0%}",
+                expected="0% or more",
+                fix="give what attempts may cost, as a share of one retraining",
+            )
+        if self.references is not None and self.references < 0:
+            raise UsageError(
+                "the number of references is negative",
+                where="references",
+                found=str(self.references),
+                expected="0 or more",
+                fix="say how many retrained models to judge against, or leave it to the policy",
+            )
+        for name in (*self.methods, *self.configs):
+            registry.load("methods", name)(self.configs.get(name))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a request.
+
+    ``report`` is None only where there was nothing to do; ``certificate`` only where nothing was claimed.
+    """
+
+    out: Path
+    report: Report | None
+    certificate: Path | None
+    nothing_to_do: bool = False
+    problem: Problem | None = field(default=None, repr=False)
+
+    @property
+    def claim(self) -> Level | None:
+        """What may be claimed."""
+        return self.report.claim if self.report else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the audit says."""
+        return self.report.verdict if self.report else None
+
+    @property
+    def page(self) -> Path:
+        """The report as a page."""
+        return self.out / "report.html"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the model lies; None where none ships."""
+        folder = self.out / "model"
+        return folder if folder.is_dir() else None
+
+    @cached_property
+    def model(self) -> Any:
+        """The model that ships, of the class that went in; None where none ships."""
+        return self.problem.source.reopen(self.folder) if self.problem and self.folder else None

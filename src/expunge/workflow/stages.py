@@ -1,0 +1,265 @@
+"""The stages of one run: each is done once in its run directory, and read back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from expunge.audit.judge import leak_decisions, required_decisions
+from expunge.audit.policy import Policy
+from expunge.audit.run import AuditRequest
+from expunge.core import registry
+from expunge.core.errors import Diverged
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method
+from expunge.core.outcome import Outcome
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.core.report import Attempt, Audit
+from expunge.core.verdict import alpha_of_attempt, claim, judge, needs_second_look, verdict
+from expunge.engine import references as retraining
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.context import Context
+from expunge.engine.progress import Progress
+from expunge.engine.references import Retrained, TrainerFacts
+from expunge.engine.runs import Artefact, RunDirectory
+from expunge.engine.runtime import Workers, seed_everything
+from expunge.engine.split import split
+
+T = TypeVar("T")
+EXTERNAL = "external"
+"""The method name of a model that was made elsewhere."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A finished attempt before its audit; ``artefact`` is None where the method failed."""
+
+    outcome: Outcome
+    artefact: Artefact | None
+
+
+@dataclass
+class Stages:
+    """The stages of one problem in one run directory."""
+
+    problem: Problem
+    policy: Policy
+    references: int
+    seed: int
+    configs: Mapping[str, Mapping[str, object]]
+    run: RunDirectory
+    workers: Workers
+    progress: Progress
+
+    def read(self, stage: str, kind: type[T]) -> T:
+        """Return the result of a stage that is known to be finished."""
+        return self.run.stage(stage, _unreachable, kind)
+
+    def trainer(self) -> TrainerFacts | None:
+        """Check the trainer's contract; None without a trainer."""
+        if self.problem.trainer is None:
+            return None
+
+        def check() -> TrainerFacts:
+            self.progress.start("check the trainer", 1)
+            facts: TrainerFacts = next(self.workers.map("expunge.engine.references:check_trainer", [()]))[1]
+            self.progress.finish("check the trainer")
+            return facts
+
+        return self.run.stage("trainer", check, TrainerFacts)
+
+    def retraining(self) -> Cost | None:
+        """Return the work of one retraining; None without a trainer."""
+        facts = self.trainer()
+        return Cost(trained=facts.passes * len(self.problem.retain_view)) if facts else None
+
+    def original(self) -> Artefact:
+        """Save the original as it was handed in."""
+        source = self.problem.source
+
+        def save() -> Artefact:
+            return self.run.save("original", source.digest(), lambda folder: source.save(source.open(), folder))
+
+        return self.run.stage("original", save, Artefact)
+
+    def seeds(self, purpose: str) -> list[int]:
+        """Return the seeds of the references that serve ``purpose``: judging, choosing, or a fresh look."""
+        count = self.policy.choosing_references if purpose == "choosing" and self.references else self.references
+        return [retraining.seed_of(self.seed, purpose, index) for index in range(count)]
+
+    def retrained(self, purpose: str) -> list[Retrained]:
+        """Train the references that serve ``purpose``."""
+        labels = {
+            "judging": "train references for judging",
+            "choosing": "train references for choosing",
+            "fresh": "train fresh references for a second look",
+        }
+        return self._retrain(self.seeds(purpose), labels[purpose])
+
+    def finished_references(self, purpose: str) -> list[Retrained]:
+        """Return those references that exist already."""
+        names = [retraining.stage_of(seed) for seed in self.seeds(purpose)]
+        return [self.read(name, Retrained) for name in names if self.run.done(name)]
+
+    def control(self) -> Audit:
+        """Audit the original: the suite must tell it from retrained models, or it has no power."""
+
+        def look() -> Audit:
+            return self._audit("original", self.original(), self.policy.alpha, self.retrained("judging"), None)
+
+        return self.run.stage("control", look, Audit)
+
+    def begin(self, method: str, config: Any) -> int:
+        """Return the number of an attempt: a new one, unless this run directory has begun it before."""
+        begun = [event for event in self.run.events if event["event"] == "attempt"]
+        for event in begun:
+            if event["method"] == method and event["config"] == config:
+                return int(event["number"])
+        facts = {"number": len(begun) + 1, "method": method, "config": config, "policy": self.policy.digest}
+        self.run.event("attempt", **facts)
+        return len(begun) + 1
+
+    def forget(self, number: int, method: Method) -> Forgotten:
+        """Run a method and save its model; a method that diverges is a finished attempt without a model."""
+        return self.run.stage(f"attempt-{number}", lambda: self._forget(number, method), Forgotten)
+
+    def adopt(self, number: int, model: Any) -> Forgotten:
+        """Save a model that was made elsewhere as an attempt."""
+        made = Outcome(stopped="made elsewhere")
+        return self.run.stage(f"attempt-{number}", lambda: Forgotten(made, self._save(number, model)), Forgotten)
+
+    def judge(self, number: int, guarantee: Level) -> None:
+        """Audit an attempt; a standing guarantee that is contradicted is looked at again with fresh references."""
+        artefact = self.read(f"attempt-{number}", Forgotten).artefact
+        if artefact is None:
+            return
+        control = self.control()
+        alpha = alpha_of_attempt(number, self.policy.alpha)
+
+        def look(purpose: str) -> Audit:
+            return self._audit(f"attempt {number}", artefact, alpha, self.retrained(purpose), control)
+
+        first = self.run.stage(f"attempt-{number}-audit", lambda: look("judging"), Audit)
+        if needs_second_look(guarantee, first.verdict):
+            self.run.stage(f"attempt-{number}-second", lambda: look("fresh"), Audit)
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Return every finished attempt this run directory saw, in order."""
+        whole = self.retraining()
+        begun = [event for event in self.run.events if event["event"] == "attempt"]
+        return tuple(self._read_attempt(e, whole) for e in begun if self.run.done(f"attempt-{e['number']}"))
+
+    def attempt(self, number: int) -> Attempt:
+        """Return a finished attempt by its number; those before it need not be finished."""
+        return next(attempt for attempt in self.attempts() if attempt.number == number)
+
+    def _read_attempt(self, event: Mapping[str, Any], whole: Cost | None) -> Attempt:
+        number, name = int(event["number"]), str(event["method"])
+        forgotten = self.read(f"attempt-{number}", Forgotten)
+        looks = [f"attempt-{number}-audit", f"attempt-{number}-second"]
+        audits = tuple(self.read(stage, Audit) for stage in looks if self.run.done(stage))
+        method = None if name == EXTERNAL else registry.load("methods", name)
+        guarantee = method.guarantee if method else Level.AUDITED
+        verdicts = [audit.verdict for audit in audits]
+        return Attempt(
+            number=number,
+            method=name,
+            title=method.title if method else "Model made elsewhere",
+            guarantee=guarantee,
+            config=event["config"],
+            seed=self._attempt_seed(name),
+            outcome=forgotten.outcome,
+            share=forgotten.outcome.cost.share_of(whole) if whole else None,
+            model=forgotten.artefact.model if forgotten.artefact else "",
+            audits=audits,
+            claim=claim(guarantee, verdicts) if forgotten.artefact else None,
+        )
+
+    def _attempt_seed(self, name: str) -> int:
+        return retraining.seed_of(self.seed, f"attempt {name}", 0)
+
+    def _forget(self, number: int, method: Method) -> Forgotten:
+        seed = self._attempt_seed(method.name)
+        checkpoints = Checkpoints(self.run.folder / "checkpoints" / f"attempt-{number}")
+        choosing = split(self.problem, self.seed)[0]
+        visible = self._visible(choosing.holdout)
+        context = Context(
+            problem=visible,
+            seed=seed,
+            label=f"attempt {number}: {method.name}",
+            choosing=choosing,
+            choosing_models=lambda: [self._open(r.artefact) for r in self.retrained("choosing")],
+            retrain=self._retrain_one,
+            checkpoints=checkpoints,
+            progress=self.progress,
+        )
+        seed_everything(seed)
+        try:
+            outcome = method.unlearn(visible, context)
+        except Diverged as error:
+            checkpoints.clear()
+            return Forgotten(Outcome(stopped=f"failed: {error.obstacles[0].what}"), None)
+        artefact = self._save(number, outcome.model)
+        checkpoints.clear()
+        return Forgotten(replace(outcome, model=None), artefact)
+
+    def _visible(self, holdout: Records | None) -> Problem:
+        """Return the problem as a method may see it: without the holdout records that judge it."""
+        problem = self.problem
+        return replace(problem, model=problem.source, train=problem.records, holdout=holdout, origin=None)
+
+    def _retrain(self, seeds: Sequence[int], label: str) -> list[Retrained]:
+        return retraining.build(
+            self.problem, self.run, seeds, workers=self.workers, progress=self.progress, label=label
+        )
+
+    def _retrain_one(self, seed: int) -> tuple[Any, Retrained]:
+        retrained = self._retrain([seed], "retrain")[0]
+        return self._open(retrained.artefact), retrained
+
+    def _open(self, artefact: Artefact) -> Any:
+        return self.problem.source.reopen(self.run.open_artefact(artefact))
+
+    def _save(self, number: int, model: Any) -> Artefact:
+        source = self.problem.source
+        return self.run.save(f"attempt-{number}", source.digest(model), lambda folder: source.save(model, folder))
+
+    def _audit(
+        self,
+        subject: str,
+        candidate: Artefact,
+        alpha: float,
+        references: Sequence[Retrained],
+        control: Audit | None,
+    ) -> Audit:
+        label = f"audit {subject}" if control else f"audit the {subject}"
+        request = AuditRequest(
+            folder=str(self.run.folder),
+            candidate=candidate,
+            original=self.original(),
+            references=tuple(reference.artefact for reference in references),
+            policy=self.policy,
+            alpha=alpha,
+            seed=self.seed,
+        )
+        self.progress.start(label, 1)
+        findings, cost = self.workers.call_fresh("expunge.audit.run:run_audit", request)
+        self.progress.finish(label)
+        decisions = required_decisions(findings)
+        alone = judge(decisions)
+        return Audit(
+            subject=subject,
+            model=candidate.model,
+            alpha=alpha,
+            references=tuple(reference.seed for reference in references),
+            process=self.workers.process,
+            findings=findings,
+            verdict=verdict(decisions, control_leaks=leak_decisions(control.findings)) if control else alone,
+            cost=cost,
+        )
+
+
+def _unreachable() -> Any:
+    raise AssertionError("a stage that is finished is read, never made again")

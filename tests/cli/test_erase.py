@@ -1,0 +1,68 @@
+"""``expunge erase``: exit codes, one object on stdout, flags over job file; once in processes of its own."""
+
+import json
+
+import pytest
+
+from tests.support import running
+
+
+@pytest.fixture
+def erase(project, call, in_process):
+    """Return a function that runs `erase` on the tiny job."""
+    return lambda *words: call("erase", project / "job.toml", *words)
+
+
+def test_claimed(erase, project, call):
+    result = erase("--method", "retrain", "--json")
+    assert (result.code, len(result.out.splitlines())) == (0, 1)
+    found = result.json
+    assert {"verdict", "claim", "report", "certificate"} <= found.keys()
+    assert (found["verdict"], found["claim"]) == ("erased", "exact")
+    run = project / "run"
+    assert [found[name] for name in ("report", "certificate", "model")] == [
+        str(run / name) for name in ("report.html", "certificate.json", "model")
+    ]
+    words = ["--model", run / "model", "--key", run / "development-key.pub", "--allow-development-key"]
+    assert call("verify", found["certificate"], *words).code == 0
+    again = erase("--method", "retrain", "--json")
+    assert (again.code, again.json) == (0, found)
+    assert call("verify", found["certificate"], *words).code == 0
+
+
+def test_not_claimed(erase, project):
+    result = erase("--method", "noop", "--json")
+    assert (result.code, result.json["verdict"]) == (1, "not erased")
+    assert (result.json["claim"], result.json["certificate"], result.json["model"]) == (None, None, None)
+    assert not (project / "run" / "certificate.json").exists()
+
+
+def test_text_for_people_goes_to_stderr(erase):
+    result = erase("--method", "noop")
+    assert (result.code, result.out) == (1, "")
+    assert "Not erased" in result.err
+    assert "report.html" in result.err
+    assert "Next:" in result.err
+    assert "Plan" in result.err
+
+
+def test_flags_replace_what_the_job_says(erase, project):
+    elsewhere = project / "elsewhere"
+    result = erase("--out", elsewhere, "--no-escalate", "--budget", "20%", "--references", "4", "--keep", "--json")
+    assert len(result.json["attempts"]) == 1
+    report = json.loads((elsewhere / "report.json").read_text())
+    assert (report["plan"]["budget"], report["plan"]["references"]) == (0.2, 4)
+    assert not (project / "run").exists()
+
+
+def test_a_bad_budget(erase):
+    assert erase("--budget", "20").code == 2
+
+
+def test_in_processes_of_its_own(project):
+    """Nothing is simplified: workers train, and a fresh process judges."""
+    result = running.expunge(project, "erase", "job.toml", "--method", "retrain", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["claim"] == "exact"
+    report = json.loads((project / "run" / "report.json").read_text())
+    assert report["attempts"][0]["audits"][0]["process"] == "fresh process"

@@ -1,0 +1,57 @@
+"""The job file: read strictly, paths beside it, flags in place of its settings."""
+
+import pytest
+
+from expunge.cli import _job
+from expunge.core.errors import UsageError
+
+
+def test_what_it_says(project):
+    (project / "job.toml").write_text(
+        'problem = "tiny_problem:problem"\nout = "a/b"\nbudget = "30%"\nseed = 4\nreferences = 7\nkey = "k"\n'
+        'policy = "policy.toml"\n[methods.finetune]\nepochs = 2\n'
+    )
+    problem, settings = _job.load(project / "job.toml")
+    assert problem.origin.target == "tiny_problem:problem"
+    assert settings == {
+        "out": project / "a/b",
+        "configs": {"finetune": {"epochs": 2}},
+        "budget": 0.3,
+        "seed": 4,
+        "references": 7,
+        "policy": project / "policy.toml",
+        "key": project / "k",
+    }
+
+
+def test_what_it_need_not_say(project):
+    (project / "job.toml").write_text('problem = "tiny_problem:problem"')
+    _, settings = _job.load(project / "job.toml")
+    assert (settings["out"], settings["key"], settings["policy"], settings["budget"]) == (None, None, "standard", 1.0)
+
+
+def test_it_may_carry_the_request(project):
+    (project / "case.py").write_text(
+        "import expunge, tiny_problem\ndef problem():\n    return tiny_problem.make(request=expunge.Request())\n"
+    )
+    (project / "job.toml").write_text(
+        'problem = "case:problem"\n[request]\nids = ["zebra-003"]\n[request.corrections]\nzebra-003 = 1\n'
+    )
+    problem, _ = _job.load(project / "job.toml")
+    assert problem.forget_ids == ("zebra-003",)
+    assert problem.request.corrections == {"zebra-003": 1}
+
+
+@pytest.mark.parametrize(("text", "value"), [("20%", 0.2), ("0%", 0.0), (" 150% ", 1.5), ("0.5%", 0.005)])
+def test_a_share(text, value):
+    assert _job.share(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["20", "", "%", "-5%", "nan%", "inf%", "a%"])
+def test_no_share(text):
+    with pytest.raises(UsageError, match="not a budget"):
+        _job.share(text)
+
+
+def test_flags_replace_settings():
+    assert _job.merge({"seed": 1, "out": None}, seed=0, out=None, key="k") == {"seed": 0, "out": None, "key": "k"}

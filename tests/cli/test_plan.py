@@ -1,0 +1,121 @@
+"""``expunge plan``: a table for people, the plan as one object; plug-ins by their entry point alone."""
+
+import json
+
+import pytest
+
+from tests.support import running
+
+
+@pytest.fixture
+def plan(project, call):
+    """Return a function that runs `plan` on the tiny job."""
+    return lambda *words: call("plan", project / "job.toml", *words)
+
+
+def test_a_table(plan, project):
+    result = plan()
+    assert (result.code, result.out) == (0, "")
+    for word in ("method", "guarantee", "cost", "finetune", "neg_grad_plus", "retrain", "exact", "Next:"):
+        assert word in result.err
+    assert "noop" not in result.err
+    assert not (project / "run").exists()
+
+
+def test_json(plan):
+    result = plan("--json", "--references", "3", "--budget", "50%")
+    assert (result.code, result.err) == (0, "")
+    assert (result.json["references"], result.json["budget"]) == (3, 0.5)
+    assert {option["method"] for option in result.json["options"]} == {"finetune", "neg_grad_plus", "retrain"}
+
+
+def test_one_method(plan):
+    assert [option["method"] for option in plan("--method", "noop", "--json").json["options"]] == ["noop"]
+
+
+METHOD = '''
+from dataclasses import dataclass
+from expunge.core.config import setting
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method
+from expunge.core.outcome import Outcome
+
+class Shrink(Method):
+    """Make every weight smaller."""
+    title = "Shrink the weights"
+    source = "a toy"
+    guarantee = Level.AUDITED
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        """Settings."""
+        factor: float = setting(0.9, "what weights are multiplied by", above=0)
+
+    def cost(self, problem):
+        return Cost()
+
+    def unlearn(self, problem, run):
+        model = problem.source.open()
+        for parameter in model.parameters():
+            parameter.data.mul_(self.config.factor)
+        return Outcome(model=model, touched=1.0, stopped=f"shrunk by {self.config.factor}")
+'''
+CHECK = '''
+from expunge.core.check import Check, Direction, EvidenceKind, Question
+from expunge.core.method import Cost
+
+class Confidence(Check):
+    """Mean confidence on the forgotten records."""
+    title = "Mean confidence"
+    source = "a toy"
+    question = Question.GONE
+    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES})
+    better = Direction.LOWER
+    unit = "logit"
+
+    def cost(self, n, references):
+        return Cost(read=n * (references + 1))
+
+    def measure(self, evidence):
+        return evidence.compare_means(self, ("forget",), lambda model: evidence.outputs(model, "forget").confidence)
+'''
+POINTS = """
+[expunge.methods]
+shrink = toy_expunge.shrink:Shrink
+[expunge.checks]
+toy_confidence = toy_expunge.check:Confidence
+"""
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package with a method and a check, installed as far as entry points go."""
+    home = tmp_path / "site"
+    about = home / "toy_expunge-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-expunge\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(POINTS)
+    (home / "toy_expunge").mkdir()
+    for name, text in (("__init__", ""), ("shrink", METHOD), ("check", CHECK)):
+        (home / "toy_expunge" / f"{name}.py").write_text(text)
+    return {"PYTHONPATH": str(home)}
+
+
+def test_a_plug_in_appears_by_its_entry_point_alone(project, package):
+    with (project / "policy.toml").open("a") as file:
+        file.write('\n[checks.toy_confidence]\nmargin = 2.0\nreason = "a toy"\n')
+    with (project / "job.toml").open("a") as file:
+        file.write("\n[methods.shrink]\nfactor = 0.5\n")
+    (project / "wrong.toml").write_text('problem = "tiny_problem:problem"\n[methods.shrink]\nfactr = 0.5\n')
+    lines = (["plan", "job.toml"], ["erase", "job.toml", "--method", "shrink"], ["plan", "wrong.toml"])
+    codes, err = running.commands(project, *({"words": words} for words in lines), env=package)
+    assert codes == [0, 1, 2], err
+    assert any(line.split()[:2] == ["shrink", "audited"] for line in err.split("Next: expunge erase")[0].splitlines())
+    assert "did you mean 'factor'" in err
+    report = json.loads((project / "run" / "report.json").read_text())
+    (attempt,) = report["attempts"]
+    assert (attempt["method"], attempt["config"]) == ("shrink", {"factor": 0.5})
+    assert attempt["outcome"]["stopped"] == "shrunk by 0.5"
+    findings = {finding["check"]: finding for finding in attempt["audits"][0]["findings"]}
+    assert findings["toy_confidence"]["decision"] in ("pass", "fail", "inconclusive")
+    assert findings["toy_confidence"]["title"] == "Mean confidence"

@@ -1,0 +1,495 @@
+"""Bad input: one error that says what, where, found, expected and how to fix it; nothing half-written, no secret."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from expunge.certify import keys
+from expunge.cli.main import main
+from expunge.core.errors import InvalidProblem
+from tests.support import running
+from tests.support.tiny import tiny_problem as tiny
+
+PARTS = ("what", "where", "found", "expected", "fix")
+HEAD = """
+import torch
+import expunge
+import tiny_problem as tiny
+from tiny_problem import make
+"""
+NOISY = """
+class Noisy(expunge.ArrayRecords):
+    def __getitem__(self, index):
+        return self.x[index] + torch.rand(20), self.y[index]
+"""
+
+
+def job(project, code="", **settings):
+    """Write a job whose problem is made by ``code`` (the body of ``problem()``, or a whole module)."""
+    given = {"problem": "case:problem" if code else "tiny_problem:problem", "out": "run", "policy": "policy.toml"}
+    if code:
+        body = code if "def problem" in code else f"def problem():\n    return {code}\n"
+        (project / "case.py").write_text(HEAD + NOISY + body)
+    lines = [f"{key} = {json.dumps(value)}" for key, value in {**given, **settings}.items()]
+    (project / "job.toml").write_text("\n".join(lines) + "\n")
+    return project / "job.toml"
+
+
+def sound(called, code, *words):
+    """Check the exit code, that every problem says all its parts and no secret; return the problems."""
+    assert called.code == code, called.out + called.err
+    assert [line for line in called.err.splitlines() if not line.startswith("·")] == []
+    problems = called.json["error"]["problems"]
+    for problem in problems:
+        assert [part for part in PARTS if not problem[part]] == [], problem
+    text = json.dumps(problems, ensure_ascii=False)
+    assert [secret for secret in tiny.SECRETS if secret in text] == []
+    assert [word for word in words if word not in text] == []
+    return problems
+
+
+# --- the problem --------------------------------------------------------------------------------------------
+
+NAN = "torch.where(torch.arange(96)[:, None] == 7, float('nan'), tiny.tables()[0])"
+INFINITE = NAN.replace("nan", "inf")
+BROKEN_NET = """
+def problem():
+    model = tiny.original()
+    with torch.no_grad():
+        model.layers[0].bias[3] = float("nan")
+    return make(model=model)
+"""
+INVALID = {
+    "unknown ids": ("make(request=expunge.Request(ids=('zebra-003', 'zebra-x')))", ["position 1", "1 of 2"]),
+    "unknown subjects": ("make(request=expunge.Request(subjects=('okapi-x',)))", ["no records", "1 of 1"]),
+    "ids twice in the request": ("make(request=expunge.Request(ids=('zebra-003',) * 2))", ["twice", "position 0"]),
+    "duplicate ids": (
+        "make(train=tiny.training(ids=['zebra-000', 'zebra-000'] + [f'zebra-{i}' for i in range(94)]))",
+        ["duplicate", "position 0"],
+    ),
+    "all records": (
+        "make(request=expunge.Request(ids=tuple(tiny.training().ids)))",
+        ["all records", "96 of 96"],
+    ),
+    "overlap": ("make(holdout=tiny.training())", ["overlaps", "96 ids"]),
+    "labels outside the classes": (
+        "make(train=tiny.training(y=tiny.tables()[1] + 1))",
+        ["labels outside", "0 to 1", "training records"],
+    ),
+    "labels that are no classes": (
+        "make(train=tiny.training(y=tiny.tables()[1].float()))",
+        ["not class numbers", "float"],
+    ),
+    "NaN inputs": (f"make(train=tiny.training(x={NAN}))", ["NaN", "position 7", "1 of 96"]),
+    "infinite inputs": (f"make(train=tiny.training(x={INFINITE}))", ["infinite", "position 7"]),
+    "NaN weights": (BROKEN_NET, ["weights", "layers.0.bias", "1 of 4"]),
+    "a model for other inputs": ("make(model=torch.nn.Linear(3, 2))", ["does not fit", "RuntimeError"]),
+    "a model with one output": ("make(model=torch.nn.Linear(20, 1))", ["does not fit", "(2, 1)"]),
+    "unstable reading": (
+        "make(train=Noisy(*tiny.tables()[:2], ids=tiny.training().ids, subjects=tiny.training().subjects))",
+        ["read twice", "96 of 96", "augmentation"],
+    ),
+    "unknown task": ("make(task='clasification')", ["no task called", "did you mean 'classification'"]),
+    "corrections of what stays": (
+        "make(request=expunge.Request(subjects=('okapi-0',), corrections={'zebra-090': 1}))",
+        ["true labels", "1 of 1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_an_invalid_problem(project, call, name):
+    code, words = INVALID[name]
+    path = job(project, code)
+    sound(call("erase", path, "--json"), 2, *words)
+    assert not (project / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("make(train=tiny.training(ids=['zebra-0']))", ["ids and records differ in number", "96"]),
+        ("make(train=tiny.training(ids=list(range(96))))", ["ids must be strings", "position 0", "int"]),
+        ("make(train=tiny.training(y=torch.zeros(3)))", ["inputs and labels differ", "96"]),
+        ("make(train=tiny.training(subjects=['okapi-0']))", ["subjects and records differ", "96"]),
+        ("make(train=object())", ["cannot use a object", "dataset"]),
+        ("make(model=object())", ["cannot use a object", "torch"]),
+    ],
+    ids=["too few ids", "ids of numbers", "too few labels", "too few subjects", "no data", "no model"],
+)
+def test_data_that_is_none(project, call, code, words):
+    sound(call("erase", job(project, code), "--json"), 2, *words)
+    assert not (project / "run").exists()
+
+
+WRONG_LABELS = tiny.tables()[1] + 5
+
+
+def everything_wrong():
+    broken = tiny.original()
+    with torch.no_grad():
+        broken.layers[0].bias[3] = float("inf")
+    request = tiny.expunge.Request(ids=("zebra-x",), subjects=("okapi-x",))
+    return tiny.make(
+        model=broken, train=tiny.training(y=WRONG_LABELS), holdout=tiny.training(y=WRONG_LABELS), request=request
+    )
+
+
+def test_validate_lists_everything_at_once():
+    found = everything_wrong().validate()
+    told = " ".join(obstacle.what for obstacle in found)
+    for what in ("weights", "not in the training data", "no records", "overlaps", "does not fit"):
+        assert what in told
+    with pytest.raises(InvalidProblem) as caught:
+        everything_wrong().check()
+    assert len(caught.value.obstacles) == len([o for o in found if o.fatal]) >= 5
+    assert [secret for secret in tiny.SECRETS if secret in str(caught.value)] == []
+
+
+def test_an_empty_request_is_a_result(project, call):
+    result = call("erase", job(project, "make(request=expunge.Request())"), "--json")
+    assert (result.code, result.err) == (0, "")
+    assert result.json["nothing_to_do"] is True
+
+
+# --- the trainer --------------------------------------------------------------------------------------------
+
+TRAINERS = {
+    "ignores its view": (5, "return tiny.train(tiny.training(), seed=seed)", ["does not read", "64 of 64"]),
+    "reads and ignores it": (
+        5,
+        "list(records); return tiny.train(tiny.training(), seed=seed)",
+        ["two sets of records", "trains on something else"],
+    ),
+    "ignores the seed": (5, "return tiny.train(records, seed=7)", ["one model for two seeds"]),
+    "is random": (5, "return tiny.train(records, seed=torch.seed() % 2**31)", ["two models for one seed"]),
+    "returns nothing": (5, "tiny.train(records, seed=seed)", ["did not return", "NoneType"]),
+    "fails": (3, "raise ValueError('zebra-001 is bad')", ["the trainer failed", "ValueError", "case.py, line"]),
+    "takes no seed": (3, "", ["the trainer failed", "TypeError"]),
+}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainer_that_breaks_its_contract(project, call, name):
+    exit_code, body, words = TRAINERS[name]
+    head = "def trainer(records, *, seed):" if body else "def trainer(records):"
+    path = job(project, f"{head}\n    {body or 'pass'}\ndef problem():\n    return make(trainer=trainer)\n")
+    sound(call("erase", path, "--json"), exit_code, *words)
+    assert running.leftovers(project / "run") == []
+    assert not (project / "run" / "report.json").exists()
+
+
+def test_without_a_trainer_the_plan_says_what_that_removes(project, call):
+    path = job(project, "make(trainer=None)")
+    planned = call("plan", path, "--json").json
+    (retrain,) = [option for option in planned["options"] if option["method"] == "retrain"]
+    assert (retrain["planned"], retrain["why"]) == (False, "retrain needs a trainer")
+    assert "Without a trainer" in planned["advice"][0]
+    result = call("erase", path, "--json")
+    assert (result.code, result.json["verdict"], result.json["claim"]) == (1, "inconclusive", None)
+    assert result.json["certificate"] is None
+
+
+# --- the job file -------------------------------------------------------------------------------------------
+
+JOBS = {
+    "unknown key": ('problem = "a:b"\nmetod = "noop"', ["unknown key 'metod'", "methods"]),
+    "unknown key below": ('problem = "a:b"\n[request]\nid = ["zebra-1"]', ["unknown key 'id'", "job.toml.request"]),
+    "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "str", "int"]),
+    "missing key": ("seed = 1", ["missing key 'problem'"]),
+    "not TOML": ("problem = a:b", ["cannot read the job file", "line 1"]),
+    "not text": (b"\xff\xfe\x00", ["cannot read the job file"]),
+    "no budget": ('problem = "tiny_problem:problem"\nbudget = "20"', ["not a budget", "20%"]),
+    "negative references": ('problem = "tiny_problem:problem"\nreferences = -1', ["references", "-1"]),
+    "unknown method": ('problem = "tiny_problem:problem"\n[methods.noob]', ["no method called 'noob'", "noop"]),
+    "unknown setting": ('problem = "tiny_problem:problem"\n[methods.finetune]\nepoch = 2', ["'epoch'", "epochs"]),
+    "wrong setting": ('problem = "tiny_problem:problem"\n[methods.finetune]\nlr = -1.0', ["out of range", "> 0"]),
+    "no module": ('problem = "no_such_module:problem"', ["cannot import", "ModuleNotFoundError"]),
+    "no function": ('problem = "tiny_problem:nothing"', ["cannot import", "AttributeError"]),
+    "no colon": ('problem = "tiny_problem"', ["cannot import", "module:function"]),
+    "not callable": ('problem = "tiny_problem:EPOCHS"', ["cannot call", "int"]),
+    "no Problem": ('problem = "tiny_problem:training"', ["did not return a Problem", "ArrayRecords"]),
+    "request twice": (
+        'problem = "tiny_problem:problem"\n[request]\nids = ["zebra-001"]',
+        ["given twice", "one place"],
+    ),
+    "no policy": ('problem = "tiny_problem:problem"\npolicy = "none.toml"', ["cannot read the policy", "No such"]),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_file_that_is_wrong(project, call, name):
+    text, words = JOBS[name]
+    path = project / "job.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    sound(call("erase", path, "--json", "--out", project / "run"), 2, *words)
+    assert not (project / "run").exists()
+
+
+def test_a_job_file_that_is_missing(project, call):
+    sound(call("plan", project / "jbo.toml", "--json"), 2, "cannot read the job file", "jbo.toml", "No such file")
+
+
+def test_a_module_that_fails_while_it_is_imported(project, call):
+    (project / "case.py").write_text("raise ValueError('zebra-001')")
+    path = project / "job.toml"
+    path.write_text('problem = "case:problem"')
+    sound(call("plan", path, "--json"), 2, "cannot import", "ValueError")
+
+
+# --- the output directory -----------------------------------------------------------------------------------
+
+
+def test_a_directory_of_another_job_is_refused(project, call):
+    path = job(project)
+    assert call("erase", path, "--method", "noop").code == 1
+    before = snapshot(project / "run")
+    sound(call("erase", path, "--seed", "1", "--json"), 5, "another job", "seed", "--out")
+    sound(call("erase", job(project, "make(holdout=None)"), "--json"), 5, "another job", "problem")
+    assert snapshot(project / "run") == before
+
+
+def test_a_directory_with_other_files_is_refused(project, call):
+    (project / "run").mkdir()
+    (project / "run" / "thesis.tex").write_text("mine")
+    sound(call("erase", job(project), "--json"), 5, "other files", "--out")
+    assert [file.name for file in (project / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_directory(project, call):
+    (project / "run").write_text("mine")
+    sound(call("erase", job(project), "--json"), 2, "not a directory")
+    assert (project / "run").read_text() == "mine"
+
+
+def test_an_output_that_cannot_be_made(project, call):
+    (project / "file").write_text("mine")
+    path = job(project, out="file/run")
+    sound(call("erase", path, "--json"), 3, "cannot write", "Not a directory", "--out")
+
+
+def test_an_output_that_becomes_unwritable(project, call):
+    """A file where a folder must go stands for a disk that turns read-only, also for root."""
+    path = job(project)
+    assert call("erase", path, "--method", "noop").code == 1
+    shutil.rmtree(project / "run" / "artefacts" / "attempt-1")
+    before = snapshot(project / "run")
+    (project / "run" / "checkpoints").write_text("")
+    shutil.move(project / "run" / "artefacts", project / "run" / "moved")
+    (project / "run" / "artefacts").write_text("")
+    sound(call("erase", path, "--method", "retrain", "--json"), 3, "fix")
+    (project / "run" / "artefacts").unlink()
+    (project / "run" / "checkpoints").unlink()
+    shutil.move(project / "run" / "moved", project / "run" / "artefacts")
+    after = snapshot(project / "run")
+    assert {name: after[name] for name in before if name != "events.jsonl"} == {
+        name: data for name, data in before.items() if name != "events.jsonl"
+    }
+    assert running.leftovers(project / "run") == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output(project, call):
+    (project / "closed").mkdir(mode=0o500)
+    sound(call("erase", job(project, out="closed/run"), "--json"), 3, "cannot write", "Permission denied")
+
+
+@pytest.mark.parametrize("limit", [1000, 4000, 9000])
+def test_a_full_disk(project, call, limit):
+    """No file may grow beyond ``limit`` bytes: at three depths of the run, the system refuses as a full disk does."""
+    path, whole = job(project), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, whole[1]))
+    try:
+        result = call("erase", path, "--method", "retrain", "--json")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+    sound(result, 3, "cannot write", "too large", "--out")
+    assert running.leftovers(project / "run") == []
+    for file in (project / "run").rglob("*.json"):
+        json.loads(file.read_text())
+    assert not (project / "run" / "certificate.json").exists()
+    assert call("erase", path, "--method", "retrain").code == 0
+
+
+# --- what lies in the run directory, and models --------------------------------------------------------------
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def corrupt(path, how):
+    data = path.read_bytes()
+    changed = bytes([data[len(data) // 2] ^ 1])
+    path.write_bytes(
+        data[: len(data) // 2] if how == "truncated" else data[: len(data) // 2] + changed + data[len(data) // 2 + 1 :]
+    )
+
+
+FILES = [
+    "stages/control.json",
+    "stages/original.json",
+    "stages/trainer.json",
+    "artefacts/original/model.safetensors",
+    "artefacts/attempt-1/model.safetensors",
+    "artefacts/retrained-*/model.safetensors",
+    "artefacts/retrained-*/architecture.json",
+    "private/outputs/*.safetensors",
+    "events.jsonl",
+    "run.json",
+]
+
+
+def alone(folder, *words):
+    """Run a command in this process, outside of any test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path])
+        patch.setattr("expunge.engine.runtime._pickled", lambda problem: None)
+        return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A run that ended without a claim, with one method still to try."""
+    folder = running.copy_project(tmp_path_factory.mktemp("judged") / "project")
+    assert alone(folder, "erase", job(folder), "--method", "noop") == 1
+    return folder
+
+
+@pytest.mark.parametrize("how", ["truncated", "changed"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_corrupt_file_of_the_run_is_noticed(judged, project, call, name, how):
+    shutil.copytree(judged / "run", project / "run")
+    (path, *_) = sorted((project / "run").glob(name))
+    corrupt(path, how)
+    if name.startswith("artefacts"):  # else what the model said is known already, and it is not opened again
+        shutil.rmtree(project / "run" / "private" / "outputs")
+    (project / "run" / "stages" / "attempt-1-audit.json").unlink()
+    method = "noop" if "attempt" in name else "retrain"
+    sound(
+        call("erase", job(project), "--method", method, "--json"),
+        3,
+        Path(name).parts[-2 if "/" in name else 0].split("-*")[0],
+    )
+    assert running.leftovers(project / "run") == []
+    assert not (project / "run" / "certificate.json").exists()
+
+
+def test_a_corrupt_checkpoint_is_noticed(judged, project, call):
+    shutil.copytree(judged / "run", project / "run")
+    folder = project / "run" / "checkpoints" / "attempt-2" / "000001"
+    folder.mkdir(parents=True)
+    (folder / "place.json").write_text('{"groups": [], "scalars": {}')
+    (folder / "state.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    sound(call("erase", job(project), "--method", "finetune", "--json"), 3, "checkpoint", "attempt-2/000001")
+
+
+PICKLE = pickle.dumps({"layers.0.weight": 1})
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_a_pickle_is_refused_and_never_loaded(project, call, name):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (project / "executed",))
+
+    (project / name).write_bytes(pickle.dumps(Trap()))
+    path = job(project, f"make(model=expunge.TorchModel(tiny.Net, weights={str(project / name)!r}))")
+    sound(call("erase", path, "--json"), 5, "pickle", name, "safetensors")
+    assert not (project / "executed").exists()
+    assert not (project / "run").exists()
+
+
+def test_a_model_to_audit(project, call):
+    """Everything that can be wrong with the folder that `audit` is given."""
+    path, folder = job(project), project / "theirs"
+    sound(call("audit", path, "--model", folder, "--json"), 2, "no weights", "theirs")
+    folder.mkdir()
+    sound(call("audit", path, "--model", folder, "--json"), 2, "no weights", "model.safetensors")
+    (folder / "model.safetensors").write_bytes(PICKLE)
+    sound(call("audit", path, "--model", folder, "--json"), 5, "pickle")
+    save_file({"layers.0.weight": torch.zeros(64, 20)}, folder / "model.safetensors")
+    sound(call("audit", path, "--model", folder, "--json"), 3, "do not fit", "layers.0.bias")
+    save_file(tiny.original().state_dict(), folder / "model.safetensors")
+    corrupt(folder / "model.safetensors", "truncated")
+    sound(call("audit", path, "--model", folder, "--json"), 3, "model.safetensors")
+    save_file({k: v * float("nan") for k, v in tiny.original().state_dict().items()}, folder / "model.safetensors")
+    sound(call("audit", path, "--model", folder, "--json"), 2, "NaN")
+
+
+# --- certificate, report and keys ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory):
+    """A run that ended with a certificate."""
+    folder = running.copy_project(tmp_path_factory.mktemp("certified") / "project")
+    keys.generate(folder / "key")
+    assert alone(folder, "erase", job(folder, key="key"), "--method", "retrain") == 0
+    return folder
+
+
+@pytest.mark.parametrize("how", ["truncated", "changed"])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("certificate.json", ("envelope", "signature", "statement")),
+        ("report.json", ("report",)),
+        ("model/model.safetensors", ("file model.safetensors",)),
+    ],
+)
+def test_what_does_not_fit_the_certificate_is_named(certified, project, call, name, part, how):
+    shutil.copytree(certified / "run", project / "run")
+    corrupt(project / "run" / name, how)
+    run = project / "run"
+    words = ["verify", run / "certificate.json", "--model", run / "model", "--report", run / "report.json"]
+    result = call(*words, "--key", certified / "key.pub", "--json")
+    assert (result.code, result.json["ok"], result.json["claim"]) == (1, False, None)
+    wrong = next(found for found in result.json["parts"] if not found["ok"])
+    assert wrong["name"] in part
+    assert wrong["found"]
+    assert wrong["expected"]
+
+
+def test_the_same_command_mends_report_and_certificate(certified, project, call):
+    shutil.copytree(certified / "run", project / "run")
+    shutil.copy(certified / "key", project / "key")
+    whole = (certified / "run" / "report.json").read_bytes()
+    corrupt(project / "run" / "report.json", "changed")
+    assert call("erase", job(project, key="key"), "--method", "retrain").code == 0
+    assert (project / "run" / "report.json").read_bytes() == whole
+
+
+def test_a_wrong_key_at_verification(certified, call, tmp_path):
+    run, other = certified / "run", keys.generate(tmp_path / "other")
+    words = ["verify", run / "certificate.json", "--model", run / "model", "--json", "--key"]
+    result = call(*words, other.public)
+    assert (result.code, result.json["ok"]) == (1, False)
+    assert [found["name"] for found in result.json["parts"] if not found["ok"]] == ["signature"]
+    for wrong in (other.private, tmp_path / "none.pub", run / "report.json"):
+        result = call(*words, wrong)
+        assert result.code == 2
+        (problem,) = result.json["error"]["problems"]
+        assert problem["where"] == str(wrong)
+        assert problem["found"]
+        assert problem["fix"]
+
+
+@pytest.mark.parametrize("wrong", ["none", "key.pub", "policy.toml"])
+def test_a_wrong_signing_key_is_told_before_any_work(project, call, wrong):
+    keys.generate(project / "key")
+    result = call("erase", job(project, key=wrong), "--json")
+    (problem,) = result.json["error"]["problems"]
+    assert (result.code, problem["where"]) == (2, str(project / wrong))
+    assert "private key" in problem["what"]
+    assert problem["found"]
+    assert "expunge keygen" in problem["fix"]
+    assert not (project / "run").exists()

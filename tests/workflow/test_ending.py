@@ -1,0 +1,81 @@
+"""The end: what held forgotten data is gone or listed, and the certificate fits what ships."""
+
+import base64
+import json
+import os
+
+import pytest
+
+from expunge.certify import keys
+from expunge.certify.verify import verify
+from tests.support.tiny import tiny_problem as tiny
+
+
+def predicate(result):
+    return json.loads(base64.b64decode(json.loads(result.certificate.read_text())["payload"]))["predicate"]
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return keys.generate(tmp_path / "key")
+
+
+def test_what_held_forgotten_data_is_destroyed_and_listed(erase, pair):
+    result = erase("retrain", key=pair.private)
+    gone = {"artefacts/original", "artefacts/attempt-1", "private/outputs"}
+    assert gone <= set(result.report.destroyed)
+    assert predicate(result)["destroyed"] == list(result.report.destroyed)
+    assert [name for name in result.report.destroyed if (result.out / name).exists()] == []
+    assert [name for name in result.report.kept if not (result.out / name).exists()] == []
+    assert predicate(result)["kept"] == list(result.report.kept)
+
+
+def test_kept_on_request_it_is_listed(erase, pair):
+    result = erase("retrain", key=pair.private, keep=True)
+    assert result.report.destroyed == ()
+    assert {"artefacts/original", "private/outputs"} <= set(result.report.kept)
+    assert [name for name in result.report.kept if not (result.out / name).exists()] == []
+    assert predicate(result)["kept"] == list(result.report.kept)
+
+
+def test_the_certificate_fits_and_fits_again(erase, pair):
+    for _ in range(2):
+        result = erase("retrain", key=pair.private)
+        found = verify(result.certificate, model=result.folder, key=pair.public, report=result.out / "report.json")
+        assert [part for part in found.parts if not part.ok] == []
+        assert (found.ok, found.claim) == (True, result.claim)
+
+
+def test_without_a_key_it_is_signed_for_development(erase):
+    result = erase("retrain")
+    key = result.out / "development-key.pub"
+    assert not verify(result.certificate, model=result.folder, key=key).ok
+    assert verify(result.certificate, model=result.folder, key=key, allow_development=True).ok
+
+
+def test_nothing_public_names_a_record(erase, pair):
+    result = erase("retrain", key=pair.private)
+    for path in result.out.rglob("*"):
+        if path.is_file() and "private" not in path.parts and path.suffix in {".json", ".jsonl", ".html", ".pub"}:
+            assert [secret for secret in tiny.SECRETS if secret in path.read_text()] == [], path.name
+    for path in (result.out / "private").rglob("*"):
+        if path.is_file() and not path.name.endswith(".pub"):
+            assert os.stat(path).st_mode & 0o077 == 0, path.name
+
+
+def test_a_claim_that_falls_takes_its_certificate_with_it(erase, tmp_path):
+    """A certificate beside a report without a claim would be believed."""
+    (tmp_path / "run").mkdir()
+    result = erase("noop")
+    (result.out / "certificate.json").write_text("{}")
+    assert erase("noop").certificate is None
+    assert not (result.out / "certificate.json").exists()
+
+
+def test_the_whole_cost_is_counted(erase):
+    report = erase("retrain").report
+    lines = {line.what: line for line in report.costs}
+    assert {"checking the trainer", "references for judging (6)", "attempt 1: Retrain from scratch"} <= lines.keys()
+    assert lines["references for judging (6)"].share == pytest.approx(6)
+    assert report.total == pytest.approx(sum(line.share for line in report.costs))
+    assert report.total > 7

@@ -1,0 +1,56 @@
+"""Stages: done once, numbered for good, failed attempts counted."""
+
+import json
+
+import pytest
+
+from expunge.core.errors import Diverged
+from expunge.methods.finetune import Finetune
+from tests.support.tiny import tiny_problem as tiny
+
+
+def finished(result):
+    lines = map(json.loads, (result.out / "events.jsonl").read_text().splitlines())
+    return [event["stage"] for event in lines if event["event"] == "finished"]
+
+
+def test_no_stage_is_done_twice(erase):
+    erase("noop")
+    first = erase("finetune")
+    stages = finished(first)
+    assert len(stages) == len(set(stages))
+    assert {"trainer", "original", "control", "attempt-1", "attempt-1-audit", "attempt-2"} <= set(stages)
+    assert sum(stage.startswith("retrained-") for stage in stages) == 6
+    assert finished(erase("finetune")) == stages
+
+
+def test_choosing_references_are_others_than_those_that_judge(erase):
+    stages = finished(erase("neg_grad_plus"))
+    assert sum(stage.startswith("retrained-") for stage in stages) == 8
+
+
+def test_a_method_that_diverges_is_an_attempt_without_a_model(erase, monkeypatch):
+    def diverge(self, problem, run):
+        raise Diverged("training diverged", where="epoch 1")
+
+    monkeypatch.setattr(Finetune, "unlearn", diverge)
+    report = erase(configs={"finetune": {"epochs": 1}, "neg_grad_plus": {"epochs": 1}}).report
+    (failed,) = [attempt for attempt in report.attempts if attempt.method == "finetune"]
+    assert (failed.model, failed.audits, failed.claim) == ("", (), None)
+    assert failed.outcome.stopped == "failed: training diverged"
+    assert report.attempts[-1].method == "retrain"
+
+
+def test_what_is_judged_is_the_saved_model(erase):
+    result = erase("retrain", keep=True)
+    shipped = result.report.shipped
+    assert shipped.audits[-1].model == shipped.model == result.report.model_after
+    assert tiny.make().source.digest(result.model) == shipped.model
+
+
+@pytest.mark.parametrize("references", [0, 2])
+def test_too_few_references_measure_nothing(erase, references):
+    report = erase("retrain", references=references).report
+    assert report.verdict.value == "inconclusive"
+    assert report.claim.value == "exact"
+    assert {finding.decision.value for finding in report.control.findings} == {"not measured"}
