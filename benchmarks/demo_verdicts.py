@@ -1,0 +1,196 @@
+"""How often is the demo's verdict right? A true retrain, doing nothing, and too short a fine-tuning.
+
+60 models are retrained once without the forget set. Each of 200 draws takes one of them as the candidate and
+K others as its references, and judges it as `expunge demo` would. The same references judge the original
+(`noop`) and the original fine-tuned for one epoch, from 10 seeds. Draws share models, so the interval for
+the rate of true passes counts distinct candidates, not draws.
+
+    python benchmarks/demo_verdicts.py [--json] [--save FILE]        about 5 minutes on two cores
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _table import Row, arguments, finish
+from scipy import stats
+
+from expunge.audit import policy as policies
+from expunge.audit.judge import judge_all, leak_decisions, required_decisions
+from expunge.audit.run import corrections
+from expunge.core import registry
+from expunge.core.report import Finding
+from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
+from expunge.engine.context import Context
+from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.progress import Progress
+from expunge.engine.references import seed_of
+from expunge.engine.runtime import Workers, single_thread
+from expunge.engine.split import split
+from expunge.testbeds import digits
+
+SEED, RETRAINS, DRAWS, SHORT = 0, 60, 200, 10
+POLICY = policies.load()
+
+
+def retrained(problem: Any, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
+    """Train on the retain set and return what the model says about the judging part."""
+    return said_by(problem, problem.trainer(problem.retain_view, seed=seed), cache)
+
+
+def short_finetune(problem: Any, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
+    """Fine-tune the original for one epoch with the demo's settings."""
+    method = registry.load("methods", "finetune")({**digits.CONFIGS["finetune"], "epochs": 1})
+    run = Context(problem=problem, seed=seed, label="", choosing=split(problem, SEED)[0], choosing_models=list)
+    return said_by(problem, method.unlearn(problem, run).model, cache)
+
+
+def said_by(problem: Any, model: Any, cache: str) -> tuple[str, dict[str, Any]]:
+    """Return (model digest, outputs on the judging part)."""
+    digest = problem.source.digest(model)
+    parts = Parts.of(problem, split(problem, SEED)[1], SEED)
+    arrays, _ = collect(problem, lambda: model, parts, POLICY.relearning, digest=digest, seed=SEED, cache=Path(cache))
+    return digest, arrays
+
+
+class Judge:
+    """Judges models by what they said, as an audit does."""
+
+    def __init__(self, problem: Any, said: dict[str, dict[str, Any]], original: str) -> None:
+        self.parts = Parts.of(problem, split(problem, SEED)[1], SEED)
+        self.targets = {name: np.asarray(view.read(range(len(view)))[1]) for name, view in self.parts.items()}
+        self.truth = corrections(problem, self.parts)
+        self.suite = POLICY.suite(corrections=True)
+        self.said, self.original = said, original
+
+    def findings(self, candidate: str, references: tuple[str, ...], alpha: float) -> tuple[Finding, ...]:
+        """Return the findings on ``candidate``."""
+        evidence = Evidence(
+            self.said,
+            self.targets,
+            candidate=candidate,
+            original=self.original,
+            references=references,
+            alpha=alpha,
+            corrections=self.truth,
+        )
+        return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)
+
+    def verdict(self, candidate: str, references: tuple[str, ...], attempt: int) -> Verdict:
+        """Return the verdict on ``candidate`` as attempt number ``attempt``."""
+        control = self.findings(self.original, references, POLICY.alpha)
+        findings = self.findings(candidate, references, alpha_of_attempt(attempt, POLICY.alpha))
+        return verdict(required_decisions(findings), control_leaks=leak_decisions(control))
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = arguments(__doc__).parse_args()
+    single_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        problem = digits.prepare(Path(folder) / "demo", SEED, Progress())
+        workers = Workers(problem)
+        try:
+            seeds = [seed_of(SEED, "benchmark", index) for index in range(RETRAINS)]
+            retrains = [r for _, r in workers.map("demo_verdicts:retrained", [(s, folder) for s in sorted(seeds)])]
+            shorts = [r for _, r in workers.map("demo_verdicts:short_finetune", [(s, folder) for s in range(SHORT)])]
+        finally:
+            workers.close()
+        original, arrays = said_by(problem, problem.source.open(), folder)
+        # In an order of their own: which worker finished first must not decide a draw.
+        said = {original: arrays, **dict(sorted(retrains)), **dict(sorted(shorts))}
+        rows, margins = judge(problem, said, original, sorted(d for d, _ in retrains), sorted(d for d, _ in shorts))
+    finish(rows, options, references=POLICY.references, policy=POLICY.digest, margins=margins)
+    if not options.json:
+        show_margins(margins)
+
+
+def judge(problem: Any, said: dict[str, Any], original: str, retrains: list[str], shorts: list[str]) -> Any:
+    """Return the rows, and per check the margin beside the spread of retrained models."""
+    judge, draw = Judge(problem, said, original), np.random.default_rng(SEED)
+    first: dict[str, list[bool]] = {}
+    third: dict[str, list[bool]] = {}
+    false_noop, false_short = 0, 0
+    for index in range(DRAWS):
+        chosen = draw.choice(len(retrains), size=POLICY.references + 1, replace=False)
+        candidate, references = retrains[chosen[0]], tuple(retrains[i] for i in chosen[1:])
+        first.setdefault(candidate, []).append(judge.verdict(candidate, references, 1) is Verdict.ERASED)
+        third.setdefault(candidate, []).append(judge.verdict(candidate, references, 3) is Verdict.ERASED)
+        false_noop += judge.verdict(original, references, 1) is Verdict.ERASED
+        false_short += judge.verdict(shorts[index % len(shorts)], references, 1) is Verdict.ERASED
+    models = len(first)
+    against = f"{POLICY.references} references"
+    rows = [
+        _rate("true retrain called erased, first attempt", _mean(first), None, DRAWS, against),
+        _rate("  lower 95% bound, clustered by model", _lower(first), 0.90, models, against),
+        _rate("true retrain called erased, third attempt", _mean(third), None, DRAWS, against),
+        _rate("  lower 95% bound, clustered by model", _lower(third), 0.90, models, against),
+        Row(
+            name="noop called erased",
+            value=false_noop / DRAWS,
+            target=0,
+            better="lower",
+            unit="rate",
+            against=against,
+            n=DRAWS,
+        ),
+        Row(
+            name="one epoch of finetune called erased",
+            value=false_short / DRAWS,
+            target=0,
+            better="lower",
+            unit="rate",
+            against=against,
+            n=DRAWS,
+        ),
+    ]
+    return rows, _margins(judge, retrains)
+
+
+def _rate(name: str, value: float, target: float | None, n: int, against: str) -> Row:
+    return Row(name=name, value=value, target=target, better="higher", unit="rate", against=against, n=n)
+
+
+def _mean(by_model: dict[str, list[bool]]) -> float:
+    return statistics.fmean(v for verdicts in by_model.values() for v in verdicts)
+
+
+def _lower(by_model: dict[str, list[bool]]) -> float:
+    """Return the one-sided 95% Clopper-Pearson bound with as many trials as distinct candidates."""
+    models = len(by_model)
+    passes = int(_mean(by_model) * models)
+    return float(stats.beta.ppf(0.05, passes, models - passes + 1)) if passes else 0.0
+
+
+def _margins(judge: Judge, retrains: list[str]) -> dict[str, dict[str, float | None]]:
+    table = {}
+    for finding in judge.findings(judge.original, tuple(retrains), POLICY.alpha):
+        spread = statistics.stdev(finding.result.references)
+        table[finding.check] = {
+            "margin": finding.margin,
+            "mean": statistics.fmean(finding.result.references),
+            "seed_sd": spread,
+            "margin_in_seed_sd": finding.margin / spread if spread else None,
+            "original": finding.result.original,
+        }
+    return table
+
+
+def show_margins(margins: dict[str, dict[str, float | None]]) -> None:
+    """Print the margins in seed standard deviations."""
+    print(f"\n{'check':22} {'margin':>7} {'retrained':>10} {'seed sd':>8} {'margin/sd':>10} {'original':>9}")
+    for name, row in margins.items():
+        ratio = "-" if row["margin_in_seed_sd"] is None else f"{row['margin_in_seed_sd']:.1f}"
+        print(
+            f"{name:22} {row['margin']:7.3f} {row['mean']:10.4f} {row['seed_sd']:8.4f} {ratio:>10} "
+            f"{row['original']:9.4f}"
+            f"{ratio:>10} {row['original']:9.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
