@@ -1,12 +1,13 @@
 """Kill `expunge erase` with SIGKILL at ten random moments and let the same command finish: is the result the same?
 
 Goes the whole way on examples/own_classifier twice: once undisturbed, once killed again and again (workers and all:
-the whole process group). Prints a table; with ``--json`` one object.
+the whole process group).
+
+    python benchmarks/interrupted.py [--json] [--save FILE]        about 4 minutes on two cores
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from _table import Row, arguments, finish
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_classifier"
 COMMAND = [str(Path(sys.executable).with_name("expunge")), "erase", "job.toml"]
 RUN = Path("runs/example-1")
@@ -27,10 +30,9 @@ RUN = Path("runs/example-1")
 
 def main() -> int:
     """Run both, compare, print; 0 where everything is the same."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         whole, killed = Path(home) / "whole", Path(home) / "killed"
@@ -43,12 +45,8 @@ def main() -> int:
         moments = sorted(draw.randrange(len(stages)) for _ in range(given.kills))
         done = sum(_kill(killed, stage, draw.uniform(0, 2)) for stage in moments)
         rows = _rows(whole, killed, codes=(first, _finish(killed)), kills=done, wanted=given.kills)
-    if given.json:
-        print(json.dumps({"results": rows}))
-    else:
-        for row in rows:
-            print(f"{row['name']:<44} {row['value']:>6} {row['unit']:<12} wanted {row['target']}")
-    return 0 if all(row["value"] == row["target"] for row in rows) else 1
+    finish(rows, given)
+    return 0 if all(row.value == row.target for row in rows) else 1
 
 
 def _finish(folder: Path) -> int:
@@ -84,7 +82,7 @@ def _measured(report: dict[str, Any]) -> list[Any]:
     return [(audit["model"], audit["alpha"], audit["references"], audit["findings"]) for audit in audits]
 
 
-def _rows(whole: Path, killed: Path, *, codes: tuple[int, int], kills: int, wanted: int) -> list[dict[str, Any]]:
+def _rows(whole: Path, killed: Path, *, codes: tuple[int, int], kills: int, wanted: int) -> list[Row]:
     one, other = _report(whole), _report(killed)
     log = [json.loads(line) for line in (killed / RUN / "events.jsonl").read_text().splitlines()]
     finished = Counter(event["stage"] for event in log if event["event"] == "finished")
@@ -100,15 +98,15 @@ def _rows(whole: Path, killed: Path, *, codes: tuple[int, int], kills: int, want
         ("files left half-written", len(left), 0, "files"),
     ]
     return [
-        {
-            "name": name,
-            "value": value,
-            "target": target,
-            "better": "lower" if target == 0 else "higher",
-            "unit": unit,
-            "against": "an uninterrupted run",
-            "n": wanted,
-        }
+        Row(
+            name=name,
+            value=value,
+            target=target,
+            better="lower" if target == 0 else "higher",
+            unit=unit,
+            against="an uninterrupted run",
+            n=wanted,
+        )
         for name, value, target, unit in facts
     ]
 

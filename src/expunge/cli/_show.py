@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -60,7 +62,8 @@ def _next(result: Result) -> str:
         )
     development = result.out / "development-key.pub"
     key = f"{development} --allow-development-key" if development.exists() else "YOUR-KEY.pub"
+    program = "expunge" if shutil.which("expunge") else sys.argv[0]
     return (
         "\nNext: open the report; check the certificate as a stranger would:\n"
-        f"  expunge verify {result.certificate} --model {result.folder} --key {key}"
+        f"  {program} verify {result.certificate} --model {result.folder} --key {key}"
     )
