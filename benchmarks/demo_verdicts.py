@@ -5,7 +5,7 @@ K others as its references, and judges it as `expunge demo` would. The same refe
 (`noop`) and the original fine-tuned for one epoch, from 10 seeds. Draws share models, so the interval for
 the rate of true passes counts distinct candidates, not draws.
 
-    python benchmarks/demo_verdicts.py [--json] [--save FILE]        about 5 minutes on two cores
+    python benchmarks/demo_verdicts.py [--json] [--save FILE]        about 6 minutes on two cores
 """
 
 from __future__ import annotations
@@ -188,7 +188,6 @@ def show_margins(margins: dict[str, dict[str, float | None]]) -> None:
         print(
             f"{name:22} {row['margin']:7.3f} {row['mean']:10.4f} {row['seed_sd']:8.4f} {ratio:>10} "
             f"{row['original']:9.4f}"
-            f"{ratio:>10} {row['original']:9.4f}"
         )
 
 
