@@ -10,6 +10,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from typing import Any
 
 from rich.console import Console
@@ -56,10 +57,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console().print(grid)
 
 
+def own_stdout() -> AbstractContextManager[object]:
+    """Keep stdout for results: what a user's code prints meanwhile goes to stderr."""
+    return redirect_stdout(sys.stderr)
+
+
 def emit_json(record: object) -> None:
     """Print a record as one JSON object on stdout."""
-    print(json.dumps(plain(record), allow_nan=False))
-    sys.stdout.flush()
+    print(json.dumps(plain(record), allow_nan=False), flush=True)
 
 
 def show_error(error: ExpungeError, *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expunge.cli import _console
 from expunge.core.errors import UsageError
 from expunge.core.request import Request
 from expunge.core.serial import build
@@ -63,7 +64,8 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
 
     from expunge.core.problem import Origin
 
-    problem = Origin(job.problem, str(folder), request=job.request).make()
+    with _console.own_stdout():
+        problem = Origin(job.problem, str(folder), request=job.request).make()
     return problem, {
         "out": near(job.out) if job.out else None,
         "configs": job.methods,

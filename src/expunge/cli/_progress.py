@@ -37,11 +37,14 @@ class Bars(Watcher):
         self._show_plan = show_plan
 
     def __enter__(self) -> Bars:
+        self._stdout = _console.own_stdout()
+        self._stdout.__enter__()
         self._bars.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
+        self._stdout.__exit__(kind, error, trace)
 
     def start(self, label: str, total: int, done: int = 0) -> None:
         self._tasks[label] = self._bars.add_task(label, total=total, completed=done)

@@ -27,7 +27,8 @@ def command(
         budget=_job.share(budget) if budget else None,
         references=references,
     )
-    found = plan(problem, **settings)
+    with _console.own_stdout():
+        found = plan(problem, **settings)
     if as_json:
         _console.emit_json(found)
         return
