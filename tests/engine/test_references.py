@@ -241,6 +241,24 @@ def test_another_architecture_is_refused(run):
         train_one(toys.problem(trainer=other), str(run.folder), 1)
 
 
+def test_memory_in_a_buffer_that_is_not_saved_is_refused(run):
+    def remembers(records, *, seed):
+        model = fit(records, seed=seed)
+        model.register_buffer("seen", torch.arange(3.0), persistent=False)
+        return model
+
+    with pytest.raises(BrokenTrainer, match="state that is not saved"):
+        train_one(toys.problem(trainer=remembers), str(run.folder), 1)
+
+
+def test_references_that_are_one_model_are_refused(run):
+    def two_models_only(records, *, seed):
+        return fit(records, seed=seed % 2)
+
+    with pytest.raises(BrokenTrainer, match="one model for two seeds"):
+        built(toys.problem(trainer=two_models_only), run, [1, 3, 5])
+
+
 def test_a_kill_between_the_model_and_its_stage_costs_nothing_but_time(run):
     problem = toys.problem(trainer=local())
     digest, _ = train_one(problem, str(run.folder), 5)

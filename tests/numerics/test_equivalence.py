@@ -12,6 +12,7 @@ from expunge.numerics.equivalence import (
     leave_one_out,
     paired_error,
     pass_chance,
+    sample_error,
     seed_error,
     smallest_shown,
 )
@@ -144,3 +145,10 @@ def test_a_true_retrain_is_hardly_ever_called_a_failure():
     found = [difference(v, r, record_error=0.0, alpha=0.05) for r, v in zip(references, new, strict=True)]
     margin = 1e-9  # the worst case: any real margin makes it rarer
     assert np.mean([i.low > margin or i.high < -margin for i in found]) == pytest.approx(0.1, abs=0.02)
+
+
+def test_records_that_never_differ_still_leave_an_error():
+    assert sample_error(np.zeros(1)) == 1.0
+    assert sample_error(np.zeros(50)) == 0.02
+    spread = np.array([0.0, 1.0] * 50)
+    assert sample_error(spread) == paired_error(spread) > 0.01

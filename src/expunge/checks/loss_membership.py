@@ -10,7 +10,7 @@ from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotM
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 from expunge.numerics import membership
-from expunge.numerics.equivalence import paired_error
+from expunge.numerics.equivalence import paired_error, sample_error
 
 _RATES = (0.01, 0.05, 0.1)
 
@@ -52,7 +52,7 @@ class LossMembership(Check):
         errors = {
             model: math.hypot(
                 paired_error(evidence.differences(member, model)),
-                paired_error(evidence.differences(stranger, model)),
+                sample_error(evidence.differences(stranger, model)),
             )
             for model in evidence.judged
         }

@@ -7,7 +7,7 @@ import numpy as np
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
-from expunge.numerics.equivalence import paired_error
+from expunge.numerics.equivalence import sample_error
 
 
 class WorstClassAccuracy(Check):
@@ -35,7 +35,7 @@ class WorstClassAccuracy(Check):
         rows = {model: evidence.outputs(model, "holdout").correct for model in evidence.models}
         values = {model: min(float(row[c].mean()) for c in classes) for model, row in rows.items()}
         errors = {
-            model: max(paired_error(evidence.differences(rows, model)[c]) for c in classes) for model in evidence.judged
+            model: max(sample_error(evidence.differences(rows, model)[c]) for c in classes) for model in evidence.judged
         }
         smallest = min(int(c.sum()) for c in classes)
         return evidence.compare(

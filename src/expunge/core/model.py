@@ -45,6 +45,10 @@ class ModelSource(ABC):
             Tampered: the file is truncated, or does not fit the architecture.
         """
 
+    def unsaved(self, model: Any) -> list[str]:
+        """Return names of state that :meth:`save` leaves out of ``model`` and that is not the original's."""
+        return []
+
     @abstractmethod
     def examine(self) -> list[Obstacle]:
         """Return what is wrong with the original (NaN or infinite weights, ...)."""

@@ -224,7 +224,10 @@ class Evidence:
         values = {model: float(row.mean()) for model, row in rows.items()}
         if not all(np.isfinite(value) for value in values.values()):
             return NotMeasured(check=check.name, because="a value is not a finite number")
-        errors = {model: equivalence.paired_error(self.differences(rows, model)) for model in self.judged}
+        # Retained and holdout records are a sample; forgotten records and their neighbours are all there is.
+        sampled = any(part in ("retain", "holdout") for part in parts)
+        error = equivalence.sample_error if sampled else equivalence.paired_error
+        errors = {model: error(self.differences(rows, model)) for model in self.judged}
         return self.compare(check, values, n=len(rows[self.candidate]), errors=errors, **more)
 
     @property

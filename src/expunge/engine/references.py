@@ -63,7 +63,16 @@ def build(
         progress.advance(label)
     if todo:
         progress.finish(label)
-    return [_record(run, problem, seed, facts) for seed in seeds]
+    retrained = [_record(run, problem, seed, facts) for seed in seeds]
+    if len({one.artefact.model for one in retrained}) < len(set(seeds)):
+        raise BrokenTrainer(
+            "the trainer gives one model for two seeds",
+            where=_name(problem),
+            found=f"{len({one.artefact.model for one in retrained})} different models from {len(seeds)} seeds",
+            expected="another model for each seed",
+            fix="use `seed` for the initial weights and the order: references must differ as retrainings do",
+        )
+    return retrained
 
 
 def stage_of(seed: int) -> str:
@@ -93,6 +102,16 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
     checkpoints = Checkpoints(Path(folder) / "checkpoints" / stage_of(seed))
     model, passes = _run_trainer(problem, view, seed, checkpoints)
     digest = problem.source.digest(model)
+    unsaved = problem.source.unsaved(model)
+    if unsaved:
+        raise BrokenTrainer(
+            "the model keeps state that is not saved with it",
+            where=f"{_name(problem)}, {unsaved[0]}",
+            found=f"{len(unsaved)} non-persistent buffers that differ from the original's",
+            expected="state that depends on the data in the state_dict",
+            fix="register these buffers with persistent=True: what is not saved cannot be judged, and would be the "
+            "original's when the model is opened again",
+        )
     # A folder without its stage is what a kill left between the two: train_one would give the same bits.
     write_folder(place, lambda aside: problem.source.save(model, aside))
     try:

@@ -166,6 +166,7 @@ def _pickled(problem: Any) -> bytes | None:
 
 def _begin(payload: bytes, parent: int) -> None:
     global _payload
+    os.dup2(2, 1)  # what a user's code prints must not end up among our results on stdout
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     single_thread()
     _payload = payload

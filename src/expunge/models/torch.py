@@ -86,6 +86,12 @@ class TorchModel(ModelSource):
         """Return the module whose weights :meth:`save` wrote."""
         return _load(self.open(), folder).eval()
 
+    def unsaved(self, model: nn.Module) -> list[str]:
+        """Return the non-persistent buffers that differ from the original's: no file holds them."""
+        mine, saved = dict(self._original.named_buffers()), model.state_dict()
+        fleeting = {name: buffer for name, buffer in model.named_buffers() if name not in saved}
+        return sorted(n for n, b in fleeting.items() if n not in mine or not torch.equal(b, mine[n]))
+
     def examine(self) -> list[Obstacle]:
         """Return weights that are not finite, and state that cannot be saved."""
         found = []

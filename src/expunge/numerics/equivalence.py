@@ -86,6 +86,15 @@ def leave_one_out(references: Sequence[float]) -> Array:
     return values - (values.sum() - values) / (len(values) - 1)
 
 
+def sample_error(differences: Array) -> float:
+    """Return :func:`paired_error` for records that stand for many others, at least 1/n.
+
+    Where no record of n differs, a rate of up to about 3/n goes unseen (rule of three, Hanley and
+    Lippman-Hand 1983); an error of 0 would let a handful of records vouch for a whole distribution.
+    """
+    return max(paired_error(differences), 1.0 / len(differences))
+
+
 def _t(probability: float, freedom: int) -> float:
     # The special function itself: scipy.stats wraps it in checks that cost fifty times as much.
     return float(special.stdtrit(freedom, probability))
