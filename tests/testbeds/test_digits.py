@@ -67,7 +67,7 @@ def test_the_network_has_the_parameters_it_says():
 def test_the_original_is_trained_once(tmp_path, quick):
     out = tmp_path / "demo"
     first = digits.prepare(out, 0, Progress())
-    file = tmp_path / "demo-original" / "model.safetensors"
+    file = tmp_path / "demo-original-0" / "model.safetensors"
     written = file.stat().st_mtime_ns
     again = digits.prepare(out, 0, Progress())
     assert file.stat().st_mtime_ns == written

@@ -55,6 +55,11 @@ def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: 
     return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
 
 
+BLIND = (
+    "The audit could not tell the original itself from the retrained models: either the records left no trace that "
+    "these checks see, or the trainer brings the original's memory along (by starting from its weights, say)."
+)
+"""What must stand beside any claim where the control failed."""
 NOT_COVERED = (
     "the original model in its owner's hands, and every copy, backup or export of it",
     "models derived from the original earlier (fine-tuned, distilled, quantised, merged)",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from expunge.core.digest import keyed_int
 from expunge.core.errors import BrokenTrainer, ExpungeError, RunFailed, Tampered
 from expunge.core.method import Cost
@@ -115,7 +117,7 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
     # A folder without its stage is what a kill left between the two: train_one would give the same bits.
     write_folder(place, lambda aside: problem.source.save(model, aside))
     try:
-        reopened = problem.source.digest(problem.source.reopen(place))
+        again = problem.source.reopen(place)
     except Tampered as error:
         raise BrokenTrainer(
             "the trainer returned a model that does not fit the original",
@@ -124,9 +126,26 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
             expected="a model of the original's architecture",
             fix="build the model in the trainer as the original was built",
         ) from error
-    if reopened != digest:
+    if problem.source.digest(again) != digest:
         raise Tampered("a retrained model does not reopen as it was saved", where=place.name)
+    if not _alike(problem, model, again):
+        raise BrokenTrainer(
+            "the model keeps state that is not saved with it",
+            where=_name(problem),
+            found="other outputs after saving and opening it again",
+            expected="the same outputs: all that depends on the data in the state_dict",
+            fix="register such tensors (means, vocabularies, stored rows) as persistent buffers",
+        )
     return digest, passes
+
+
+def _alike(problem: Problem, model: Any, again: Any) -> bool:
+    """Return whether two models answer some retained records with the same bits."""
+    retain = problem.retain_view
+    batch = retain.read(range(min(64, len(retain))))
+    with torch.no_grad():
+        one, other = (problem.meaning.units(each.eval(), batch).logits for each in (model, again))
+    return torch.equal(one, other)
 
 
 def check_trainer(problem: Problem) -> TrainerFacts:

@@ -36,7 +36,7 @@ class Retrain(Method):
             stopped="training finished",
             evidence=(
                 "the trainer was called with a view of the retained records only",
-                "every retained record was read through that view, and no other record can be read through it",
+                "every retained record was read through that view, and it hands out no other record",
                 "the trainer's contract was checked: same seed, same bits; other seed or other records, other bits",
                 "assumption: the trainer starts from new weights and reads training records from nowhere else",
             ),

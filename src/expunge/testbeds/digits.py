@@ -86,7 +86,7 @@ def records(seed: int) -> tuple[ArrayRecords, ArrayRecords, dict[str, int]]:
 
 def prepare(out: Path, seed: int, progress: Progress) -> Problem:
     """Return the demo's problem; trains the original unless an earlier call did, beside the run directory ``out``."""
-    folder = out.with_name(f"{out.name}-original")
+    folder = out.with_name(f"{out.name}-original-{seed}")
     if not folder.exists():
         progress.start("train the original", 1)
         single_thread()

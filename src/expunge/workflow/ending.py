@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import expunge
+from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.certify.build import build_certificate
 from expunge.core import wording
 from expunge.core.digest import keyed, salted_levels
+from expunge.core.errors import ForeignRun
 from expunge.core.method import Cost
 from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
-from expunge.core.verdict import Verdict
+from expunge.core.verdict import Verdict, control_has_power
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
 from expunge.engine.storage import storing, write_file, write_folder
@@ -76,6 +79,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
     level = chosen.claim if chosen else None
     shipped = chosen if chosen and chosen.method != EXTERNAL else None
+    blind = bool(stages.references) and not control_has_power(leak_decisions(control.findings))
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     kept = sorted({*held, _ANNEX} - set(destroyed)) if shipped else held
@@ -98,7 +102,10 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         verdict=outcome,
         claim=level,
         statement=wording.statement(level, outcome),
-        limits=wording.limits(level, outcome, attempts=len(attempts), references=stages.references),
+        limits=(
+            *wording.limits(level, outcome, attempts=len(attempts), references=stages.references),
+            *((wording.BLIND,) if blind else ()),
+        ),
         not_covered=wording.NOT_COVERED,
         destroyed=tuple(destroyed),
         kept=tuple(kept),
@@ -122,6 +129,10 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
     if report.shipped is None:
         certificate.unlink(missing_ok=True)
         return Result(run.folder, report, None, problem=stages.problem)
+    key = _key(run, settings)
+    if certificate.exists():
+        _same_signer(certificate, key)
+        return Result(run.folder, report, certificate, problem=stages.problem)
     manifests = _manifests(stages.problem)
     # Which records were which: for the controller alone, to show later what a root stands for.
     salt = run.secret(_SALT)
@@ -131,10 +142,22 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
         model=run.folder / "model",
         files_before=stages.original().files,
         levels={name: salted_levels(salt, entries) for name, entries in manifests.items()},
-        key=_key(run, settings),
+        key=key,
     )
     write_file(certificate, envelope)
     return Result(run.folder, report, certificate, problem=stages.problem)
+
+
+def _same_signer(certificate: Path, key: keys.SigningKey) -> None:
+    signer = json.loads(certificate.read_text())["signatures"][0]["keyid"]
+    if signer != key.key_id:
+        raise ForeignRun(
+            "this run is certified already, by another key",
+            where=certificate.name,
+            found=f"key {signer[:16]}",
+            expected=f"key {key.key_id[:16]}",
+            fix="use the key it was certified with; a certificate that was handed out is never replaced",
+        )
 
 
 def _manifests(problem: Problem) -> dict[str, Any]:
