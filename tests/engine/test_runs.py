@@ -193,14 +193,6 @@ def test_a_kill_between_result_and_event_is_made_good(opened, monkeypatch):
     assert reopened(opened, run).stage("sum", raises, Sum) == Sum(3)
 
 
-def test_a_dropped_stage_is_done_again(opened):
-    run = opened()
-    run.stage("sum", lambda: Sum(3), Sum)
-    run.forget_stage("sum")
-    assert run.stage("sum", lambda: Sum(4), Sum) == Sum(4)
-    assert reopened(opened, run).stage("sum", raises, Sum) == Sum(4)
-
-
 @pytest.mark.parametrize("content", [b'{"total":4}', b'{"total":3}\n', b'{"total"', b""])
 def test_a_stage_that_was_changed_is_noticed(opened, folder, content):
     run = opened()

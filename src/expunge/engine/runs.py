@@ -121,10 +121,6 @@ class RunDirectory:
         """Return whether a stage is finished."""
         return (self.folder / "stages" / f"{name}.json").exists()
 
-    def forget_stage(self, name: str) -> None:
-        """Drop a stage whose artefact is gone, so that it is done again."""
-        (self.folder / "stages" / f"{name}.json").unlink(missing_ok=True)
-
     def save(self, name: str, digest: str, fill: Callable[[Path], None]) -> Artefact:
         """Write a model folder under ``artefacts/`` and return its record; ``digest`` is its model digest."""
         path = self.folder / "artefacts" / name
