@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expunge.core import certificate, check, errors, method, outcome, plan, problem, report, request
+from expunge.core import certificate, chart, check, errors, method, outcome, plan, problem, report, request
 from expunge.core.check import Interval, Measurement, NotMeasured
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
@@ -59,6 +59,9 @@ def values(kind):
         return st.dictionaries(texts, values(arguments[1]), max_size=2)
     if issubclass(kind, enum.Enum):
         return st.sampled_from(kind)
+    if kind is chart.Chart:  # its series must fit its axes; one that does is as good as many
+        line = chart.Series(role=chart.Role.NULL, x=(0.0, 1.0), y=(0.5, -1e-300), low=(0.0, 0.0), high=(1.0, 1.0))
+        return st.builds(chart.Chart, title=texts, x=texts, y=texts, series=st.just((line,)), n=st.integers(0, 99))
     hints = typing.get_type_hints(kind)
     fields = [f.name for f in dataclasses.fields(kind) if not f.metadata.get("live")]
     return st.builds(kind, **{name: values(hints[name]) for name in fields})

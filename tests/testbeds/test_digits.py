@@ -106,3 +106,14 @@ def test_the_original_memorises_and_a_retrained_model_does_not():
     assert accuracy(original, wrong) > 0.5
     assert accuracy(retrained, wrong) < 0.05
     assert accuracy(retrained, holdout) > 0.95
+
+
+def test_the_truth_is_a_retraining_without_the_records(quick):
+    bed = load("testbeds", "digits")()
+    gone = bed.ids[:5]
+    truth = bed.truth(gone)
+    again = quick(bed.problem(gone).retain_view, seed=1).state_dict()
+    assert all(np.array_equal(truth[name], tensor.numpy()) for name, tensor in again.items())
+    whole = bed.problem(gone).model.state_dict()
+    assert all(np.array_equal(array, whole[name].numpy()) for name, array in bed.truth().items())
+    assert not np.array_equal(truth["head.1.weight"], whole["head.1.weight"].numpy())

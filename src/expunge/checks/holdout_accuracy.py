@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
-from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 
 
@@ -17,10 +16,6 @@ class HoldoutAccuracy(Check):
     better = Direction.HIGHER
     unit = "share"
     cannot_see = "damage to kinds of records that the holdout does not hold"
-
-    def cost(self, n: int, references: int) -> Cost:
-        """Return one forward pass per model."""
-        return Cost(read=n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the accuracy, paired by record with the references."""

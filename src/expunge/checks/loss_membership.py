@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
-from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 from expunge.numerics import membership
 from expunge.numerics.equivalence import paired_error, sample_error
@@ -29,10 +28,6 @@ class LossMembership(Check):
     better = Direction.LOWER
     unit = "AUC"
     cannot_see = "single records that leak while the population does not: no attack calibrated per record is run"
-
-    def cost(self, n: int, references: int) -> Cost:
-        """Return one forward pass per model."""
-        return Cost(read=n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the AUC; its record error is the paired DeLong error against the mean reference."""

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
-from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 from expunge.numerics.divergences import jensen_shannon
 
@@ -28,10 +27,6 @@ class OutputDivergence(Check):
     better = Direction.LOWER
     unit = "bits"
     cannot_see = "memory that shows on other inputs only"
-
-    def cost(self, n: int, references: int) -> Cost:
-        """Return one forward pass per model."""
-        return Cost(read=n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean divergence from the references."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
-from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 
 
@@ -17,10 +16,6 @@ class RestoredLabels(Check):
     better = Direction.HIGHER
     unit = "share"
     cannot_see = "wrong labels that the request does not know of"
-
-    def cost(self, n: int, references: int) -> Cost:
-        """Return one forward pass per model."""
-        return Cost(read=n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the accuracy against the true labels, paired by record with the references."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
-from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
 from expunge.numerics.equivalence import sample_error
 
@@ -20,10 +19,6 @@ class WorstClassAccuracy(Check):
     better = Direction.HIGHER
     unit = "share"
     cannot_see = "damage to a class with few holdout records"
-
-    def cost(self, n: int, references: int) -> Cost:
-        """Return one forward pass per model."""
-        return Cost(read=n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the minimum over classes; its record error is that of the class with the largest one."""

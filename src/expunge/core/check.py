@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from expunge.core.chart import Chart
 from expunge.core.method import Cost
 
 
@@ -64,6 +65,7 @@ class Measurement:
         unit: of the value.
         details: further figures, by name (e.g. the TPR at resolvable FPRs), with their words.
         cannot_see: what this check could not have seen.
+        charts: what to draw beside the number; aggregates, and none over fewer than ``chart.FEWEST`` records.
     """
 
     check: str
@@ -79,6 +81,7 @@ class Measurement:
     unit: str
     details: Mapping[str, str] = field(default_factory=dict)
     cannot_see: str = ""
+    charts: tuple[Chart, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,8 @@ class Check(ABC):
     """One metric or attack.
 
     Class attributes: ``title``, ``question``, ``needs``, ``better``, ``unit``, ``source`` and
-    ``cannot_see`` (what the check is blind to).
+    ``cannot_see`` (what the check is blind to). ``exempt`` names contract cases that do not apply, each
+    with the reason (see ``expunge conformance``).
     """
 
     name = ""
@@ -112,10 +116,14 @@ class Check(ABC):
     better: ClassVar[Direction]
     unit: ClassVar[str]
     cannot_see: ClassVar[str] = ""
+    exempt: ClassVar[Mapping[str, str]] = {}
 
-    @abstractmethod
     def cost(self, n: int, references: int) -> Cost:
-        """Return the work of measuring ``n`` records on one model and ``references`` references."""
+        """Return the work of measuring ``n`` records on one model and ``references`` references.
+
+        By default one forward pass over the records on each model.
+        """
+        return Cost(read=n * (references + 1))
 
     @abstractmethod
     def measure(self, evidence: Any) -> Measurement | NotMeasured:

@@ -50,7 +50,9 @@ class Method(ABC):
 
     Class attributes: ``title`` for people, ``guarantee`` it gives by construction, ``needs`` it has, and
     ``source`` (paper and equation). A ``control`` is a method that must fail its audit: it is never
-    planned, only run by name.
+    planned, only run by name. ``trial`` holds settings for a problem of some sixty records, under which the
+    contract cases run; ``exempt`` names cases that do not apply, each with the reason (see ``expunge
+    conformance``).
     """
 
     name = ""
@@ -59,6 +61,8 @@ class Method(ABC):
     guarantee: ClassVar[Level]
     needs: ClassVar[frozenset[Need]] = frozenset()
     control: ClassVar[bool] = False
+    trial: ClassVar[Mapping[str, object]] = {}
+    exempt: ClassVar[Mapping[str, str]] = {}
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Config):

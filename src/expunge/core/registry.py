@@ -24,6 +24,7 @@ _BASES = {
     "tasks": ("expunge.core.task", "Task"),
     "data": ("expunge.core.records", "Records"),
     "models": ("expunge.core.model", "ModelSource"),
+    "testbeds": ("expunge.core.testbed", "Testbed"),
 }
 _EXTRA_OF = {
     name: "torch" for name in ("torch", "safetensors", "numpy", "scipy", "sklearn")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
@@ -13,11 +14,13 @@ class Task(ABC):
     """How a model meets a batch of records.
 
     ``units`` turns a batch into the units that losses, attacks and metrics are written over: one per
-    record for a classifier. Results never depend on how records were batched.
+    record for a classifier. Results never depend on how records were batched. ``exempt`` names contract
+    cases that do not apply, each with the reason (see ``expunge conformance``).
     """
 
     name = ""
-    title: str
+    title: ClassVar[str]
+    exempt: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def units(self, model: Any, batch: Any) -> Any:
@@ -33,3 +36,7 @@ class Task(ABC):
 
         With ``model=None`` only the records are looked at.
         """
+
+    @abstractmethod
+    def trial(self, seed: int) -> tuple[Any, Records]:
+        """Return a tiny model of this task and a dozen records that fit it, for the contract cases."""

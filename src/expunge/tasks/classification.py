@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
+from expunge.data.arrays import ArrayRecords
 from expunge.numerics.units import Scored
 
 _BATCH = 256
@@ -92,6 +93,16 @@ class Classification(Task):
                 )
             )
         return found
+
+    def trial(self, seed: int) -> tuple[nn.Module, ArrayRecords]:
+        """Return a perceptron of 5 inputs and 3 classes, and 13 records: no batch size divides them."""
+        draw = torch.Generator().manual_seed(seed)
+        model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(torch.randn(p.shape, generator=draw))
+        inputs, labels = torch.randn(13, 5, generator=draw), torch.randint(3, (13,), generator=draw)
+        return model.eval(), ArrayRecords(inputs, labels, ids=[f"trial-{i}" for i in range(13)])
 
 
 def _class_numbers(target: Any) -> bool:

@@ -7,6 +7,8 @@ made here: the images have known labels, and the demo replaces some of them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 
 from expunge.core.problem import Problem
 from expunge.core.request import Request
+from expunge.core.testbed import ModelTestbed
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.loop import LoopConfig
 from expunge.engine.progress import Progress
@@ -111,3 +114,37 @@ def problem(folder: Path, seed: int) -> Problem:
             corrections=truth,
         ),
     )
+
+
+class Digits(ModelTestbed):
+    """The demo with any forget set: its truth is the network retrained on what remains, with the trainer's seed."""
+
+    title = "Handwritten digits, a small convolutional network"
+    source = "scikit-learn's load_digits (UCI, CC BY 4.0)"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the training records."""
+        return self._parts[0].ids
+
+    @cached_property
+    def _parts(self) -> tuple[ArrayRecords, ArrayRecords, dict[str, int]]:
+        return records(self.seed)
+
+    def truth(self, forget: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """Return the parameters of a retraining on what remains."""
+        train = self._parts[0]
+        model = TRAINER(train.select([train.ids[i] for i in self.kept(forget)]), seed=self.seed + 1)
+        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+    def problem(self, forget: Collection[str]) -> Problem:
+        """Return the problem; trains the original, some seconds."""
+        train, holdout, truth = self._parts
+        return Problem(
+            model=TRAINER(train, seed=self.seed + 1),
+            train=train,
+            forget=sorted(forget),
+            holdout=holdout,
+            trainer=TRAINER,
+            request=Request(corrections={name: truth[name] for name in forget if name in truth}),
+        )
