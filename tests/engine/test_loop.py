@@ -8,7 +8,7 @@ from torch.nn import functional
 from expunge.core.errors import Diverged, UsageError
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
 from tests.support import toys
 
 RECORDS = toys.records(40)
@@ -269,6 +269,31 @@ def test_frozen_parameters_do_not_move():
     run_loop(model, steps_of(model), LoopConfig(epochs=2, weight_decay=0.5), seed=1)
     assert torch.equal(model[0].weight, before)
     assert not torch.equal(model[2].weight, toys.network()[2].weight)
+
+
+def test_a_frozen_block_keeps_its_batch_statistics():
+    model = toys.network(toys.Noisy)
+    for parameter in model[1].parameters():
+        parameter.requires_grad_(False)
+    before = {name: buffer.clone() for name, buffer in model[1].named_buffers()}
+    run_loop(model, steps_of(model), LoopConfig(epochs=2, lr=0.1), seed=5)
+    assert all(torch.equal(before[name], buffer) for name, buffer in model[1].named_buffers())
+    free, _, _ = train(LoopConfig(epochs=2, lr=0.1))
+    assert not torch.equal(before["running_mean"], free[1].running_mean)
+
+
+def test_no_gradient_is_left_on_the_model():
+    model, _, _ = train(LoopConfig(epochs=1))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_evaluating_gives_every_layer_its_own_mode_back():
+    model = toys.network(toys.Noisy).train()
+    model[1].eval()
+    with pytest.raises(Killed), evaluating(model):
+        assert not any(layer.training for layer in model.modules())
+        raise Killed
+    assert [layer.training for layer in model.modules()] == [True, True, False, True, True, True, True]
 
 
 def test_the_history_is_a_copy():

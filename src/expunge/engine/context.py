@@ -14,6 +14,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import in_order
 from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.loop import evaluating
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained
 from expunge.engine.split import Part
@@ -64,13 +65,10 @@ class Context:
 
 
 def mean_loss(problem: Problem, model: Any, records: Records) -> float:
-    """Return the mean loss over the units of ``records``, in float64; the model's mode is restored."""
-    training = model.training
-    model.eval()
+    """Return the mean loss over the units of ``records``, in float64; every layer's mode is restored."""
     total, count = 0.0, 0
-    with torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for batch in in_order(records):
             loss = problem.meaning.units(model, batch).loss
             total, count = total + float(loss.double().sum()), count + len(loss)
-    model.train(training)
     return total / count

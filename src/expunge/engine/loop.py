@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,7 @@ def run_loop(
         if reason:
             break
         seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
-        model.train()
+        train_mode(model)
         total = 0.0
         for index, item in zip(range(steps.count), steps.batches(epoch), strict=False):
             rate = config.rate(epoch * steps.count + index, config.epochs * steps.count)
@@ -105,7 +106,29 @@ def run_loop(
         if checkpoints:
             checkpoints.offer(model, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
     model.eval()
+    optimiser.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
+
+
+def train_mode(model: nn.Module) -> None:
+    """Put ``model`` in training mode, but for layers whose parameters are all frozen: their batch statistics stay."""
+    model.train()
+    for layer in model.modules():
+        own = list(layer.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            layer.eval()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold ``model`` in evaluation mode; every layer gets its own mode back."""
+    modes = [(layer, layer.training) for layer in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def _finite(model: nn.Module, total: float, epoch: int) -> None:
