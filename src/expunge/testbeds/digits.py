@@ -26,6 +26,7 @@ from expunge.engine.runtime import single_thread
 from expunge.engine.storage import write_folder
 from expunge.engine.training import Trainer
 from expunge.models.torch import TorchModel
+from expunge.testbeds._retrained import forgetting, retrained
 
 TRAINING = 1197
 """Records trained on; the other 600 are the holdout."""
@@ -133,18 +134,10 @@ class Digits(ModelTestbed):
 
     def truth(self, forget: Collection[str] = ()) -> dict[str, np.ndarray]:
         """Return the parameters of a retraining on what remains."""
-        train = self._parts[0]
-        model = TRAINER(train.select([train.ids[i] for i in self.kept(forget)]), seed=self.seed + 1)
-        return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        return retrained(self, self._parts[0], TRAINER, forget)
 
     def problem(self, forget: Collection[str]) -> Problem:
         """Return the problem; trains the original, some seconds."""
         train, holdout, truth = self._parts
-        return Problem(
-            model=TRAINER(train, seed=self.seed + 1),
-            train=train,
-            forget=sorted(forget),
-            holdout=holdout,
-            trainer=TRAINER,
-            request=Request(corrections={name: truth[name] for name in forget if name in truth}),
-        )
+        request = Request(corrections={name: truth[name] for name in forget if name in truth})
+        return forgetting(self, train, TRAINER, forget, holdout, request=request)
