@@ -222,6 +222,6 @@ def test_every_real_room_loads(room):
         assert registry.load(room, name).name == name
 
 
-def test_the_bases_are_the_contracts():
-    assert registry._base("methods") is Method
-    assert registry._base("checks") is Check
+def test_the_contracts_are_found():
+    assert registry.contract("methods") is Method
+    assert registry.contract("checks") is Check

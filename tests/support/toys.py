@@ -3,23 +3,24 @@
 import os
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from expunge.conformance._problems import CLASSES, DIMS, Mlp, Witness, points
+from expunge.conformance._problems import Noisy as Noisy
+from expunge.conformance._problems import same as same
+from expunge.conformance._problems import state as state
 from expunge.core.errors import Diverged, InvalidProblem, Obstacle
 from expunge.core.problem import Problem
-from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
 from expunge.engine.loop import LoopConfig
 from expunge.engine.split import split
 from expunge.engine.training import Trainer
 
 ROOT = Path(__file__).parents[2]
-DIMS, CLASSES = 4, 3
 
 
 class Softmax(nn.Linear):
@@ -27,46 +28,6 @@ class Softmax(nn.Linear):
 
     def __init__(self):
         super().__init__(DIMS, CLASSES)
-
-
-class Mlp(nn.Sequential):
-    """One hidden layer."""
-
-    def __init__(self):
-        super().__init__(nn.Linear(DIMS, 16), nn.ReLU(), nn.Linear(16, CLASSES))
-
-
-class Noisy(nn.Sequential):
-    """Batch statistics in buffers, and dropout: what makes a method forget to restore something."""
-
-    def __init__(self):
-        super().__init__(
-            nn.Linear(DIMS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Sequential(nn.Linear(8, CLASSES))
-        )
-
-
-def points(count, *, seed=0, dtype=torch.float32):
-    """Return inputs [count, 4] and labels [count]."""
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(0, CLASSES, count)
-    inputs = 2 * np.eye(CLASSES, DIMS)[labels] + draw.normal(size=(count, DIMS))
-    return torch.tensor(inputs, dtype=dtype), torch.tensor(labels)
-
-
-class Witness(ArrayRecords):
-    """Records that remember which ids were read."""
-
-    def __init__(self, *parts, **more):
-        super().__init__(*parts, **more)
-        self.seen = Counter()
-
-    def __getitem__(self, index):
-        self.seen[self.ids[index]] += 1
-        return super().__getitem__(index)
-
-    def read(self, indices):
-        self.seen.update(self.ids[i] for i in indices)
-        return super().read(indices)
 
 
 def records(count, *, prefix="r", seed=0, dtype=torch.float32, kind=Witness):
@@ -113,19 +74,6 @@ def context(of, *, seed=3, models=(), **more):
     return Context(
         problem=of, seed=seed, label="attempt", choosing=choosing, choosing_models=lambda: list(models), **more
     )
-
-
-def state(model):
-    """Return all that a model holds: tensors, training flags and what may move."""
-    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    flags = [module.training for module in model.modules()]
-    return tensors, flags, [p.requires_grad for p in model.parameters()]
-
-
-def same(one, other):
-    """Return whether two models hold the same bits."""
-    one, other = one.state_dict(), other.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 # --- work for processes; the first argument is the problem ----------------------------------------------------

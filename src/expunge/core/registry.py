@@ -75,7 +75,7 @@ def load(room: str, name: str) -> Any:
 
 def adopt(room: str, thing: object) -> Any:
     """Return ``thing`` wrapped by the first kind in ``room`` that accepts it (or itself, if it is one already)."""
-    base = _base(room)
+    base = contract(room)
     if isinstance(thing, base):
         return thing
     for name in names(room):
@@ -129,14 +129,15 @@ def _clash(room: str, point: metadata.EntryPoint) -> UsageError:
     )
 
 
-def _base(room: str) -> type:
+def contract(room: str) -> type:
+    """Return the class that every thing in a room subclasses."""
     module, cls = _BASES[room]
     base: type = getattr(importlib.import_module(module), cls)
     return base
 
 
 def _checked(room: str, name: str, cls: object) -> type:
-    base = _base(room)
+    base = contract(room)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise Refused(
             f"{name!r} is not a {base.__name__}",
@@ -149,7 +150,7 @@ def _checked(room: str, name: str, cls: object) -> type:
 
 
 def _only_class(room: str, name: str, module: Any) -> type:
-    base = _base(room)
+    base = contract(room)
     found = [
         cls
         for _, cls in inspect.getmembers(module, inspect.isclass)

@@ -1,0 +1,186 @@
+"""The problems that methods are tried on: three classes of points, networks with all that goes wrong in public code."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from expunge.core.method import Cost
+from expunge.core.problem import Problem
+from expunge.data.arrays import ArrayRecords
+from expunge.engine.context import Context
+from expunge.engine.loop import LoopConfig
+from expunge.engine.references import Retrained
+from expunge.engine.runs import Artefact
+from expunge.engine.split import split
+from expunge.engine.training import Trainer
+
+DIMS, CLASSES = 4, 3
+SEED = 3
+TRAIN, FORGET = 61, 14
+"""Neither 61 records nor the 47 that stay are divided by a batch of 16: a method that drops the rest is seen."""
+
+
+class Witness(ArrayRecords):
+    """Records that remember which ids were read."""
+
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self.seen: Counter[str] = Counter()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return the example, and remember it."""
+        self.seen[self.ids[index]] += 1
+        return super().__getitem__(index)
+
+    def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the batch, and remember its records."""
+        self.seen.update(self.ids[i] for i in indices)
+        return super().read(indices)
+
+
+class Noisy(nn.Sequential):
+    """Batch statistics in buffers, dropout, and a layer below another: what makes a method forget to restore."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(DIMS, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Sequential(nn.Linear(8, CLASSES))
+        )
+
+
+class Renamed(nn.Module):
+    """The layers of :class:`Noisy` under names that say something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.Linear(DIMS, 8)
+        self.fc = nn.BatchNorm1d(8)
+        self.downsample = nn.Sequential(nn.Dropout(0.3), nn.Sequential(nn.Linear(8, CLASSES)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.downsample(torch.relu(self.fc(self.bn(x))))
+        return logits
+
+
+class Mlp(nn.Sequential):
+    """One hidden layer, no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(DIMS, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+class Convolution(nn.Module):
+    """A kernel that is not square, two groups, batch statistics; the head is called as nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, (1, 3), padding=(0, 1)), nn.BatchNorm2d(4), nn.ReLU())
+        self.mix = nn.Conv2d(4, 4, (2, 1), groups=2)
+        self.score = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits of inputs [B, 4], seen as images [B, 1, 2, 2]."""
+        logits: Tensor = self.score(self.mix(self.body(x.reshape(len(x), 1, 2, 2))).flatten(1))
+        return logits
+
+
+class Headless(nn.Module):
+    """No linear layer at all: the classes are channels, averaged over places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(1, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.GELU(), nn.Conv1d(6, CLASSES, 1)
+        )
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.scale * self.layers(x[:, None]).mean(dim=2)
+        return logits
+
+
+def points(count: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Return inputs [count, 4] and labels [count]."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, CLASSES, count)
+    inputs = 2 * np.eye(CLASSES, DIMS)[labels] + draw.normal(size=(count, DIMS))
+    return torch.tensor(inputs, dtype=dtype), torch.tensor(labels)
+
+
+def records(count: int, *, prefix: str = "r", seed: int = 0) -> Witness:
+    """Return records ``r0``, ``r1``, ..."""
+    return Witness(*points(count, seed=seed), ids=[f"{prefix}{i}" for i in range(count)])
+
+
+@cache
+def trainer(build: type[nn.Module]) -> Trainer:
+    """Return a trainer of three short epochs."""
+    return Trainer(build=build, config=LoopConfig(epochs=3, batch_size=16, lr=0.01))
+
+
+@cache
+def _trained(build: type[nn.Module], seed: int) -> nn.Module:
+    model: nn.Module = trainer(build)(records(TRAIN), seed=seed)
+    return model
+
+
+def problem(
+    *,
+    build: type[nn.Module] = Noisy,
+    count: int = TRAIN,
+    forget: int = FORGET,
+    original: int = 1,
+    with_trainer: bool = True,
+) -> Problem:
+    """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained."""
+    train = records(count)
+    model = copy.deepcopy(_trained(build, original)).train()
+    next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
+    return Problem(
+        model=model,
+        train=train,
+        forget=train.ids[:forget],
+        holdout=records(24, prefix="h", seed=1),
+        trainer=trainer(build) if with_trainer else None,
+    )
+
+
+def context(of: Problem, *, seed: int = SEED, **more: Any) -> Context:
+    """Return what a method is given; its retraining is the trainer's, without a run directory."""
+
+    def retrain(chosen: int) -> tuple[Any, Retrained]:
+        assert of.trainer is not None
+        model = of.trainer(of.retain_view, seed=chosen)
+        work = Cost(trained=of.trainer.passes * len(of.retain_view))  # type: ignore[attr-defined]
+        return model, Retrained(Artefact("retrained", of.source.digest(model), {}), chosen, work)
+
+    return Context(
+        problem=of,
+        seed=seed,
+        label="attempt",
+        choosing=split(of, 1)[0],
+        choosing_models=list,
+        retrain=retrain if of.trainer is not None else None,
+        **more,
+    )
+
+
+def state(model: nn.Module) -> tuple[dict[str, Tensor], list[bool], list[bool]]:
+    """Return all that a model holds: tensors, training flags, what may move."""
+    tensors = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return tensors, [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two models hold the same bits."""
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

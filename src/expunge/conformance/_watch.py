@@ -1,0 +1,180 @@
+"""Watch a method at work: which models saw which records, in which mode, and what became of the gradients.
+
+Everything is seen from outside, through torch's global hooks: nothing is asked of the method.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.optim import optimizer as optimisers
+
+from expunge.data.arrays import ArrayRecords
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One call of a model.
+
+    Attributes:
+        model: which one, in the order of first calls.
+        training: whether it was in training mode.
+        torn: modules that were in the other mode than their model and have parameters that may move.
+        graded: whether gradients were recorded.
+        ids: the records that went in; None for inputs that are no record's.
+        unused: gradients that had gathered since the last step, and were thrown away before this call.
+        step: optimiser steps taken before it.
+    """
+
+    model: int
+    training: bool
+    torn: tuple[str, ...]
+    graded: bool
+    ids: tuple[str | None, ...]
+    unused: bool
+    step: int
+
+
+@dataclass
+class Watch:
+    """What was seen.
+
+    Attributes:
+        models: every model that was called, kept alive so that no address is used twice.
+        places: addresses of its parameters and buffers at the first call, one set per model.
+        visits: every call.
+        moved: parameters that an optimiser stepped on, by identity.
+        seeds: how often each generator was given each seed.
+    """
+
+    models: list[nn.Module] = field(default_factory=list)
+    places: list[set[int]] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+    moved: dict[int, Tensor] = field(default_factory=dict)
+    seeds: Counter[tuple[str, int]] = field(default_factory=Counter)
+    steps: int = 0
+    _depth: int = 0
+    _gathered: dict[int, Tensor] = field(default_factory=dict)
+
+    def training_ids(self) -> list[tuple[str | None, ...]]:
+        """Return the records of every call that trained, one tuple per call; a call repeated at once counts once."""
+        rows: list[tuple[str | None, ...]] = []
+        for visit in self.visits:
+            if visit.graded and (not rows or rows[-1] != visit.ids):
+                rows.append(visit.ids)
+        return rows
+
+    def sharing(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return pairs of called models that hold some of the same memory, and neither is a part of the other."""
+        pairs = []
+        for i, one in enumerate(self.models):
+            for j in range(i):
+                other = self.models[j]
+                apart = one not in set(other.modules()) and other not in set(one.modules())
+                if apart and self.places[i] & self.places[j]:
+                    pairs.append((other, one))
+        return pairs
+
+    def entered(self, names: dict[bytes, str], model: nn.Module, inputs: Any) -> None:
+        """Note the call of a model; its layers, which are called within, are not noted."""
+        self._depth += 1
+        if self._depth > 1 or next(model.parameters(), None) is None:
+            return
+        if not any(model is known for known in self.models):
+            self.models.append(model)
+            self.places.append({t.data_ptr() for t in [*model.parameters(), *model.buffers()]})
+        rows = next((part for part in inputs if isinstance(part, Tensor)), torch.empty(0))
+        self.visits.append(
+            Visit(
+                model=next(i for i, known in enumerate(self.models) if known is model),
+                training=model.training,
+                torn=tuple(_torn(model)),
+                graded=torch.is_grad_enabled(),
+                ids=tuple(names.get(_bytes(row)) for row in rows),
+                unused=self._thrown_away(model),
+                step=self.steps,
+            )
+        )
+        for parameter in model.parameters():
+            if id(parameter) not in self._gathered and parameter.requires_grad:
+                self._gathered[id(parameter)] = parameter
+                parameter.register_post_accumulate_grad_hook(self._accumulated)
+
+    _dirty: set[int] = field(default_factory=set)
+
+    def _accumulated(self, parameter: Tensor) -> None:
+        self._dirty.add(id(parameter))
+
+    def _thrown_away(self, model: nn.Module) -> bool:
+        gathered = [p for p in model.parameters() if id(p) in self._dirty]
+        return bool(gathered) and all(p.grad is None or not bool(p.grad.any()) for p in gathered)
+
+    def left(self) -> None:
+        """Note that a module has returned."""
+        self._depth -= 1
+
+    def stepped(self, optimiser: torch.optim.Optimizer) -> None:
+        """Note a step: its gradients were used."""
+        self.steps += 1
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                self.moved[id(parameter)] = parameter
+                self._dirty.discard(id(parameter))
+
+
+@contextmanager
+def watching(*records: ArrayRecords) -> Iterator[Watch]:
+    """Watch all models, optimisers and generators of this process; rows of ``records`` are known by their id."""
+    watch = Watch()
+    names = {_bytes(row): name for part in records for row, name in zip(part.x, part.ids, strict=True)}
+    with ExitStack() as stack:
+        for handle in (
+            hooks.register_module_forward_pre_hook(lambda module, inputs: watch.entered(names, module, inputs)),
+            hooks.register_module_forward_hook(lambda *_: watch.left(), always_call=True),
+            optimisers.register_optimizer_step_post_hook(lambda optimiser, *_: watch.stepped(optimiser)),
+        ):
+            stack.callback(handle.remove)
+        for patch in _spies(watch.seeds):
+            stack.enter_context(patch)
+        yield watch
+
+
+def _torn(model: nn.Module) -> Iterator[str]:
+    for name, part in model.named_modules():
+        if part.training != model.training and any(p.requires_grad for p in part.parameters(recurse=False)):
+            yield name
+
+
+def _bytes(row: Tensor) -> bytes:
+    return row.detach().to(torch.float32).contiguous().numpy().tobytes()
+
+
+def _spies(seeds: Counter[tuple[str, int]]) -> Iterator[Any]:
+    def spy(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def seeded(*arguments: Any, **more: Any) -> Any:
+            if arguments and isinstance(arguments[0], int):
+                seeds[name, arguments[0]] += 1
+            return function(*arguments, **more)
+
+        return seeded
+
+    class Generator(torch.Generator):
+        def manual_seed(self, seed: int) -> torch.Generator:
+            seeds["torch.Generator", seed] += 1
+            return super().manual_seed(seed)
+
+    yield mock.patch.object(torch, "Generator", Generator)
+    yield mock.patch.object(torch, "manual_seed", spy("torch.manual_seed", torch.manual_seed))
+    yield mock.patch.object(np.random, "seed", spy("numpy.random.seed", np.random.seed))
+    yield mock.patch.object(np.random, "default_rng", spy("numpy.random.default_rng", np.random.default_rng))
+    yield mock.patch.object(random, "seed", spy("random.seed", random.seed))
