@@ -175,6 +175,14 @@ def test_no_holdout_and_a_few_copies_are_worth_knowing_and_no_more():
         assert not obstacle.fatal
 
 
+def test_copies_of_forgotten_records_that_stay_are_counted():
+    (obstacle,) = make(train=Words("abcbbf")).check()
+    assert not obstacle.fatal
+    assert obstacle.what == "retained records are exact copies of forgotten ones"
+    assert obstacle.found == "2 of 5 retained"
+    assert make(train=Words("abcbbf"), forget=["t1", "t3", "t4"]).check() == []
+
+
 # --- identity -----------------------------------------------------------------------------------------------
 
 

@@ -229,7 +229,7 @@ class Problem:
         for part in (records, holdout):
             found += part.examine() if part is not None else []
         if records is not None:
-            found += self._request_obstacles(records) + self._overlap(records, holdout)
+            found += self._request_obstacles(records) + self._copies(records) + self._overlap(records, holdout)
         model = _attempt(source.open, found) if source is not None and task is not None else None
         if task is not None:
             for where, part in (("training records", records), ("holdout", holdout)):
@@ -307,6 +307,24 @@ class Problem:
                 )
             )
         return found
+
+    def _copies(self, records: Records) -> list[Obstacle]:
+        """Return that retained records equal forgotten ones: what they taught stays, and bounds what can be shown."""
+        gone = set(self.forget_ids)
+        contents = {content for name, content in records.manifest.entries if name in gone}
+        copies = sum(content in contents for name, content in records.manifest.entries if name not in gone)
+        if not copies:
+            return []
+        return [
+            Obstacle(
+                what="retained records are exact copies of forgotten ones",
+                where="training records",
+                found=f"{copies} of {len(records) - len(gone)} retained",
+                expected="no content that stays under another id",
+                fatal=False,
+                fix="add their ids to the request; else what they taught stays, in retrained models too",
+            )
+        ]
 
     def _overlap(self, records: Records, holdout: Records | None) -> list[Obstacle]:
         if holdout is None:
