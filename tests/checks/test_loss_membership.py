@@ -7,9 +7,11 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from expunge.checks.loss_membership import LossMembership
+from expunge.conformance.law import Law
+from expunge.core.chart import FEWEST, Role
 from expunge.core.check import Direction, Question
 from expunge.engine.evidence import Evidence
-from tests.support.evidence import Law
+from expunge.numerics.membership import tpr_at, tpr_null
 
 
 def evidence(members, strangers, *, references=3, seed=0, reference=0.0):
@@ -75,3 +77,65 @@ def test_the_yardstick_is_what_retrained_models_have_and_not_a_half():
     found = LossMembership().measure(given)
     assert found.value > 0.7
     assert found.interval.low < 0 < found.interval.high
+
+
+# --- charts ---------------------------------------------------------------------------------------------------
+
+
+def drawn(members, strangers):
+    _, given = evidence(members, strangers)
+    return {"roc" if chart.log else "losses": chart for chart in LossMembership().measure(given).charts}
+
+
+def test_the_histogram_counts_every_record_of_every_model_in_common_bins():
+    models, given = evidence(60, 80)
+    chart = next(chart for chart in LossMembership().measure(given).charts if chart.histogram)
+    assert [line.role for line in chart.series] == [Role.SUBJECT, Role.ORIGINAL, Role.REFERENCES]
+    assert len({line.x for line in chart.series}) == 1
+    for line, name in zip(chart.series, ("c", "o"), strict=False):
+        loss = -np.log(softmax(models[name]["forget"], 1)[:, 0])
+        expected = np.histogram(np.minimum(loss, line.x[-1]), bins=line.x)[0] / 60
+        assert line.y == pytest.approx(expected, abs=1e-4)
+        assert sum(line.y) == pytest.approx(1, abs=1e-3)
+    assert chart.n == 60
+
+
+def test_the_curve_is_drawn_only_where_the_holdout_resolves_it():
+    chart = drawn(60, 200)["roc"]
+    assert [line.role for line in chart.series] == [Role.SUBJECT, Role.ORIGINAL, Role.REFERENCES, Role.NULL]
+    for line in chart.series:
+        assert line.x[0] == 0.05, "10 false alarms of 200"
+        assert (line.x[-1], line.y[-1]) == (1.0, 1.0)
+    assert "Nothing is drawn below 5 % false alarms: 200 holdout records" in chart.note
+    null = chart.series[-1]
+    assert null.y[0] == pytest.approx(tpr_null(0.05, 60, 200)[0], abs=1e-4)
+
+
+def test_the_curve_is_that_of_the_attack():
+    models, given = evidence(60, 200)
+    chart = next(chart for chart in LossMembership().measure(given).charts if chart.log)
+    phi = {part: np.subtract(*models["c"][part].T) for part in ("forget", "holdout")}
+    expected = [tpr_at(phi["forget"], phi["holdout"], rate) for rate in chart.series[0].x]
+    assert chart.series[0].y == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_holdout_that_resolves_nothing_is_said_and_not_drawn():
+    chart = drawn(60, 19)["roc"]
+    assert chart.series == ()
+    assert chart.note == "Not drawn: 19 holdout records resolve no rate of false alarms; it takes 20 or more."
+    assert drawn(60, 20)["roc"].series
+
+
+@pytest.mark.parametrize(("members", "strangers", "which"), [(9, 60, set()), (60, 9, {"losses"}), (9, 9, set())])
+def test_no_chart_over_a_handful(members, strangers, which):
+    assert set(drawn(members, strangers)) == which
+    assert FEWEST == 10
+
+
+def test_the_original_is_not_drawn_beside_itself():
+    models, _ = evidence(60, 80)
+    labels = {"forget": np.zeros(60, int), "holdout": np.zeros(80, int)}
+    names = ("r0", "r1", "r2")
+    control = Evidence(models, labels, candidate="o", original="o", references=names, alpha=0.05, corrections=None)
+    for chart in LossMembership().measure(control).charts:
+        assert Role.ORIGINAL not in [line.role for line in chart.series]

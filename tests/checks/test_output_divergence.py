@@ -4,6 +4,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
 from expunge.checks.output_divergence import OutputDivergence
+from expunge.core.chart import FEWEST
 from expunge.core.check import Direction, Question
 from expunge.numerics.equivalence import difference
 from tests.support.evidence import table
@@ -55,3 +56,23 @@ def test_the_corrected_interval_covers_a_true_retrain(count, repeats):
     assert plain < covered
     if count == 3:
         assert plain < 0.87, "leave-one-out values of a U-statistic spread less than a new model does"
+
+
+def test_the_curve_is_the_share_of_records_that_are_as_near():
+    rows = tables(np.random.default_rng(2), records=40)
+    found = OutputDivergence().measure(table("forget", rows, np.zeros(40, int)))
+    (chart,) = found.charts
+    references = [name for name in rows if name.startswith("r")]
+    for line, name in zip(chart.series, ("c", "o"), strict=False):
+        far = np.sqrt(np.mean([distance(rows[name], rows[r]) for r in references], axis=0))
+        assert line.y == pytest.approx([(far <= place).mean() for place in line.x], abs=1e-4)
+    assert chart.series[0].x == pytest.approx(np.arange(21) / 20), "fixed places: none is a record's value"
+    alone = [np.sqrt(np.mean([distance(rows[a], rows[b]) for b in references if b != a], axis=0)) for a in references]
+    shares = np.array([[(far <= place).mean() for place in chart.series[2].x] for far in alone])
+    assert chart.series[2].low == pytest.approx(shares.min(0), abs=1e-4)
+    assert chart.series[2].high == pytest.approx(shares.max(0), abs=1e-4)
+
+
+def test_no_curve_over_a_handful():
+    rows = tables(np.random.default_rng(2), records=FEWEST - 1)
+    assert OutputDivergence().measure(table("forget", rows, np.zeros(FEWEST - 1, int))).charts == ()

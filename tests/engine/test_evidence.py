@@ -7,6 +7,7 @@ from scipy import stats
 from torch import nn
 
 from expunge.checks.forget_accuracy import ForgetAccuracy
+from expunge.core.chart import Role
 from expunge.core.check import NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
@@ -118,6 +119,14 @@ def test_a_model_is_asked_once(tmp_path):
     assert file is None, "what models say about single records is private"
 
 
+def test_what_was_cached_in_an_earlier_form_is_made_anew(tmp_path, monkeypatch):
+    problem = toys.problem()
+    monkeypatch.setattr(module, "_FORM", 1)
+    collected(problem, tmp_path)
+    monkeypatch.undo()
+    assert collected(problem, tmp_path)[2] == 1
+
+
 def test_a_truncated_cache_is_refused(tmp_path):
     problem = toys.problem()
     collected(problem, tmp_path)
@@ -220,3 +229,35 @@ def test_what_is_missing_is_said():
     empty = evidence.compare_means(ForgetAccuracy(), ("forget",), lambda model: np.empty(0))
     assert isinstance(empty, NotMeasured)
     assert empty.because == "no record of the judging part qualifies"
+
+
+# --- charts ---------------------------------------------------------------------------------------------------
+
+
+def test_the_lines_of_a_chart_by_hand():
+    evidence = evidence_of(ROWS)
+    x = np.array([0.0, 1.0])
+    rows = {"c": [0.5, 1.0], "o": [1.0, 1.0], "r1": [0.0, 0.1], "r2": [0.2, 0.5], "r3": [0.1, 0.9]}
+    subject, original, references = evidence.series(x, {name: np.array(row) for name, row in rows.items()})
+    assert (subject.role, subject.x, subject.y) == (Role.SUBJECT, (0.0, 1.0), (0.5, 1.0))
+    assert (original.role, original.y, original.low) == (Role.ORIGINAL, (1.0, 1.0), ())
+    assert references.role is Role.REFERENCES
+    assert (references.y, references.low, references.high) == ((0.1, 0.5), (0.0, 0.1), (0.2, 0.9))
+
+
+@pytest.mark.parametrize(("candidate", "roles"), [("o", "SUBJECT REFERENCES"), ("r1", "SUBJECT ORIGINAL REFERENCES")])
+def test_a_model_is_drawn_once(candidate, roles):
+    evidence = evidence_of({k: v for k, v in ROWS.items() if k != "c"}, candidate=candidate)
+    rows = {name: np.full(1, float(name == "r1")) for name in evidence.models}
+    lines = evidence.series(np.zeros(1), rows)
+    assert [line.role for line in lines] == [Role[name] for name in roles.split()]
+    assert lines[-1].high == ((1.0,) if candidate == "o" else (0.0,)), "the band is of the other references"
+
+
+def test_charts_are_asked_for_only_where_there_is_a_measurement():
+    def never():
+        raise AssertionError("asked")
+
+    evidence = evidence_of(ROWS)
+    found = evidence.compare_means(ForgetAccuracy(), ("forget",), lambda model: np.full(6, np.nan), charts=never)
+    assert isinstance(found, NotMeasured)

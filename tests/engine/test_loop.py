@@ -290,8 +290,9 @@ def test_no_gradient_is_left_on_the_model():
 def test_evaluating_gives_every_layer_its_own_mode_back():
     model = toys.network(toys.Noisy).train()
     model[1].eval()
-    with pytest.raises(Killed), evaluating(model):
+    with evaluating(model):
         assert not any(layer.training for layer in model.modules())
+    with pytest.raises(Killed), evaluating(model):
         raise Killed
     assert [layer.training for layer in model.modules()] == [True, True, False, True, True, True, True]
 

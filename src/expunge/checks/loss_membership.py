@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
+from expunge.core.chart import FEWEST, Chart, Role, Series
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
-from expunge.numerics import membership
+from expunge.numerics import curves, membership
 from expunge.numerics.equivalence import paired_error, sample_error
 
+Scores = dict[str, tuple[np.ndarray, np.ndarray]]
 _RATES = (0.01, 0.05, 0.1)
 
 
@@ -60,10 +62,66 @@ class LossMembership(Check):
             details={
                 f"forgotten records caught at {rate:.0%} false alarms": _tpr(evidence, scores, rate) for rate in _RATES
             },
+            charts=lambda: _charts(evidence, scores),
         )
 
 
-def _tpr(evidence: Evidence, scores: dict[str, tuple[np.ndarray, np.ndarray]], rate: float) -> str:
+def _charts(evidence: Evidence, scores: Scores) -> tuple[Chart, ...]:
+    members, strangers = (len(part) for part in scores[evidence.candidate])
+    losses = _losses(evidence) if members >= FEWEST else ()
+    return (*losses, _roc(evidence, scores)) if min(members, strangers) >= FEWEST else losses
+
+
+def _losses(evidence: Evidence) -> tuple[Chart, ...]:
+    rows = {model: evidence.outputs(model, "forget").loss for model in evidence.models}
+    edges = curves.loss_edges(rows.values())
+    return (
+        Chart(
+            title="Loss on the forgotten records",
+            x="loss of the label as trained (nats)",
+            y="share of forgotten records",
+            series=evidence.series(edges, {model: curves.histogram(row, edges) for model, row in rows.items()}),
+            histogram=True,
+            n=len(rows[evidence.candidate]),
+            note=(
+                "Records still known pile up near 0; losses beyond those of retrained models are a trace as well. What "
+                "leaves the band is a difference, also where every check passes. The last bin holds all losses "
+                f"from {edges[-2]:.3g} on."
+            ),
+        ),
+    )
+
+
+def _roc(evidence: Evidence, scores: Scores) -> Chart:
+    """Return the attack's curve where the holdout resolves it; without a line where it resolves none."""
+    members, strangers = (len(part) for part in scores[evidence.candidate])
+    rates = curves.attack_rates(strangers)
+    lines: tuple[Series, ...] = ()
+    if len(rates):
+        null = [membership.tpr_null(float(rate), members, strangers)[0] for rate in rates]
+        lines = (
+            *evidence.series(rates, {model: curves.attack_curve(*pair, rates) for model, pair in scores.items()}),
+            Series(role=Role.NULL, x=curves.short(rates), y=curves.short(null)),
+        )
+        note = (
+            f"Nothing is drawn below {100 * rates[0]:.3g} % false alarms: {strangers} holdout records do not "
+            "resolve it. "
+            "Judge by the band: forgotten records that are unlike the holdout are told apart by retrained models too."
+        )
+    else:
+        note = f"Not drawn: {strangers} holdout records resolve no rate of false alarms; it takes 20 or more."
+    return Chart(
+        title="Membership attack: caught against false alarms",
+        x="share of holdout records taken for forgotten ones (false alarms)",
+        y="share of forgotten records caught",
+        series=lines,
+        log=True,
+        n=members + strangers,
+        note=note,
+    )
+
+
+def _tpr(evidence: Evidence, scores: Scores, rate: float) -> str:
     members, strangers = scores[evidence.candidate]
     known = membership.resolvable(rate, len(strangers))
     if known == "no":

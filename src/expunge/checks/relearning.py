@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
+
+Array = NDArray[np.float64]
 
 
 class Relearning(Check):
@@ -27,4 +33,29 @@ class Relearning(Check):
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the area under the relearning curve, paired by record with the references."""
-        return evidence.compare_means(self, ("forget",), evidence.relearned)
+
+        def area(model: str) -> Array:
+            return np.asarray(np.mean(evidence.relearned(model), axis=0))
+
+        return evidence.compare_means(self, ("forget",), area, charts=lambda: _charts(evidence))
+
+
+def _charts(evidence: Evidence) -> tuple[Chart, ...]:
+    """Return accuracy by pass, pass 0 being the model as it came."""
+    passes, n = evidence.relearned(evidence.candidate).shape
+    if n < FEWEST:
+        return ()
+    curves = {
+        model: np.array([evidence.outputs(model, "forget").correct.mean(), *evidence.relearned(model).mean(axis=1)])
+        for model in evidence.models
+    }
+    return (
+        Chart(
+            title="Relearning the forgotten records",
+            x="passes over the forgotten records",
+            y="share of forgotten records answered as labelled",
+            series=evidence.series(np.arange(passes + 1, dtype=np.float64), curves),
+            n=n,
+            note="A model that still holds the records climbs faster than retrained ones; pass 0 is before training.",
+        ),
+    )

@@ -16,6 +16,7 @@ from expunge.engine.evidence import Evidence
 Array = NDArray[np.float64]
 SIZES: dict[str, int] = {"forget": 200, "retain": 400, "neighbours": 200, "holdout": 400}
 CLASSES = 4
+PASSES = 4
 _EASE = {"forget": (2.5, 1.0), "retain": (2.6, 0.6), "neighbours": (2.6, 0.6), "holdout": (3.0, 1.0)}
 """Mean and spread of how easy records are; what was trained on differs less than what was not."""
 
@@ -37,7 +38,7 @@ class Law:
         self.ease = {part: draw.normal(*_EASE[part], n) for part, n in self.sizes.items()}
 
     def model(self, seed: int, *, memory: float = 0.0, damage: float = 0.0) -> dict[str, Array]:
-        """Return what one model says: logits [n, 4] per part, and how fast it relearns.
+        """Return what one model says: logits [n, 4] per part, and which forgotten records it has right per pass.
 
         ``memory`` is added to the logits of the labels to forget (less than 0: pushed below what a retrained
         model says), ``damage`` taken from those of all other records' true labels.
@@ -51,9 +52,10 @@ class Law:
             if part == "forget":
                 logits[rows, self.labels[part]] += memory
             arrays[part] = logits
-        n = self.sizes["forget"]
-        quick = 0.4 + 0.1 * np.sign(self.ease["forget"]) + 0.1 * draw.normal(size=n)
-        arrays["relearned"] = np.clip(quick + 0.08 * memory, 0, 1)
+        # The chance to be right rises from pass to pass, and with what is remembered.
+        ease, n = self.ease["forget"], self.sizes["forget"]
+        chance = np.linspace(0.2, 0.6, PASSES)[:, None] + 0.1 * np.sign(ease) + 0.08 * memory
+        arrays["relearned"] = (draw.random((PASSES, n)) < chance).astype(np.float64)
         return arrays
 
     def evidence(
@@ -77,7 +79,11 @@ class Law:
         order = {n: np.arange(n) if shuffle is None else draw.permutation(n) for n in set(self.sizes.values())}
         place = {part: order[n] for part, n in {**self.sizes, "relearned": self.sizes["forget"]}.items()}
         arrays = {
-            name: {part: a[place[part]] for part, a in said.items() if part in parts or part == "relearned"}
+            name: {
+                part: a[:, place[part]] if part == "relearned" else a[place[part]]
+                for part, a in said.items()
+                if part in parts or part == "relearned"
+            }
             for name, said in models.items()
         }
         return Evidence(

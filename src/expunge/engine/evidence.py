@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from expunge.core.chart import Chart, Role, Series
 from expunge.core.check import Check, Measurement, NotMeasured
 from expunge.core.digest import keyed, sha256
 from expunge.core.errors import Diverged, Tampered
@@ -27,7 +28,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import Part
 from expunge.engine.storage import write_file
-from expunge.numerics import equivalence, membership
+from expunge.numerics import curves, equivalence, membership
 from expunge.numerics.divergences import log_softmax
 
 Array = NDArray[np.float64]
@@ -35,6 +36,8 @@ SAMPLE = 2000
 """Retained records that are measured; a paired mean over 2,000 has an error far below any margin in use."""
 NEIGHBOURS = 3
 """Nearest retained records per forgotten one."""
+_FORM = 2
+"""Of what is cached: 2 keeps relearning per pass. A cache of another form is not read but made anew."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class Outputs:
     def log_probs(self) -> Array:
         """Log-probabilities, [n, C]."""
         return log_softmax(self.logits)
+
+    @cached_property
+    def loss(self) -> Array:
+        """Minus the log-probability of the label, in nats, [n]."""
+        result: Array = -self.log_probs[np.arange(len(self.target)), self.target]
+        return result
 
     @cached_property
     def correct(self) -> Array:
@@ -123,7 +132,8 @@ def collect(
     cache: Path,
 ) -> tuple[dict[str, Array], Cost]:
     """Return what one model says about the parts, and the work it took; read from ``cache`` if done before."""
-    key = sha256(canonical([digest, config, seed, [[name, list(view.ids)] for name, view in parts.items()]]))
+    asked = [[name, list(view.ids)] for name, view in parts.items()]
+    key = sha256(canonical([_FORM, digest, config, seed, asked]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
         data = path.read_bytes()
@@ -151,7 +161,7 @@ def _relearned(problem: Problem, model: Any, forget: Records, config: Relearning
     try:
         return relearn(problem, model, forget, config, seed=seed)
     except Diverged:
-        return np.full(len(forget), np.nan)  # measured as: not measured
+        return np.full((config.epochs, len(forget)), np.nan)  # measured as: not measured
 
 
 def _logits(problem: Problem, model: Any, records: Records) -> Array:
@@ -198,7 +208,8 @@ class Evidence:
         missing = [part for part in parts if part not in self._targets]
         if missing:
             return f"there are no {missing[0]} records"
-        return ""
+        broken = sum(not all(np.isfinite(self._arrays[model][part]).all() for part in parts) for model in self.models)
+        return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""
 
     def outputs(self, model: str, part: str) -> Outputs:
         """Return what a model said about a part."""
@@ -208,8 +219,22 @@ class Evidence:
         return self._outputs[key]
 
     def relearned(self, model: str) -> Array:
-        """Return per judged forget record the share of relearning passes after which it is right, [n]."""
+        """Return which judged forget records are right after each relearning pass, [passes, n], in [0, 1]."""
         return self._arrays[model]["relearned"]
+
+    def series(self, x: Array, rows: Mapping[str, Array]) -> tuple[Series, ...]:
+        """Return the lines of a chart from one row of ``y`` per model: candidate, original, the band of references.
+
+        A candidate that is the original or a reference is drawn once, as the model under audit.
+        """
+        places = curves.short(x)
+        lines = [Series(role=Role.SUBJECT, x=places, y=curves.short(rows[self.candidate]))]
+        if self.original != self.candidate:
+            lines.append(Series(role=Role.ORIGINAL, x=places, y=curves.short(rows[self.original])))
+        band = np.stack([rows[model] for model in self.references if model != self.candidate])
+        mean, low, high = (curves.short(side) for side in (band.mean(axis=0), band.min(axis=0), band.max(axis=0)))
+        lines.append(Series(role=Role.REFERENCES, x=places, y=mean, low=low, high=high))
+        return tuple(lines)
 
     def compare_means(
         self, check: Check, parts: tuple[str, ...], statistic: Callable[[str], Array], **more: Any
@@ -249,8 +274,12 @@ class Evidence:
         errors: Mapping[str, float],
         seed_scale: float = 1.0,
         details: Mapping[str, str] | None = None,
+        charts: Callable[[], tuple[Chart, ...]] = tuple,
     ) -> Measurement:
-        """Return the measurement of a quantity given on every model; ``errors`` over records on :attr:`judged`."""
+        """Return the measurement of a quantity given on every model; ``errors`` over records on :attr:`judged`.
+
+        ``charts`` is asked only where there is a measurement to draw beside.
+        """
         record_error = errors[self.candidate]
         references = tuple(values[model] for model in self.references)
         interval = equivalence.difference(
@@ -270,4 +299,5 @@ class Evidence:
             unit=check.unit,
             details=details or {},
             cannot_see=check.cannot_see,
+            charts=charts(),
         )

@@ -28,9 +28,9 @@ class RelearningConfig(LoopConfig):
 
 
 def relearn(problem: Problem, model: Any, records: Records, config: RelearningConfig, *, seed: int) -> Array:
-    """Train ``model`` (a fresh instance, used up) on ``records``; return the share of passes after which each is right.
+    """Train ``model`` (a fresh instance, used up) on ``records``; return what each gets right after every pass.
 
-    Values in [0, 1], shape [n]. Optimiser, order and seeds are the same for every model.
+    Values in [0, 1], shape [passes, n]. Optimiser, order and seeds are the same for every model.
     """
     right: list[Array] = []
 
@@ -48,4 +48,4 @@ def relearn(problem: Problem, model: Any, records: Records, config: RelearningCo
         after_epoch=after,
     )
     run_loop(model, steps, config, seed=seed)
-    return np.asarray(np.mean(right, axis=0), dtype=np.float64)
+    return np.asarray(right, dtype=np.float64)
