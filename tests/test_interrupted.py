@@ -28,7 +28,7 @@ def lasting(folder):
     That is: times; the work of stages that were begun twice; digests that are keyed with the secret of each run.
     """
     report = json.loads((folder / "run" / "report.json").read_text())
-    for name in ("started", "finished", "costs", "total", "run"):
+    for name in ("started", "finished", "costs", "total", "usage", "run"):
         del report[name]
     for name in SECRETLY_KEYED:
         del report["problem"][name]

@@ -58,9 +58,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
+        home = importlib.import_module(_HOMES[name])
+        # All names of that home: importing it also imports the rooms `audit` and `plan`, which would stand for the
+        # functions of these names.
+        globals().update({each: getattr(home, each) for each, place in _HOMES.items() if place == _HOMES[name]})
+        return globals()[name]
     raise AttributeError(f"module 'expunge' has no attribute {name!r}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.audit import annex
 from expunge.audit.policy import Margin, Policy
 from expunge.audit.run import AuditRequest, corrections, reopen, run_audit
 from expunge.core.check import NotMeasured
@@ -62,7 +63,9 @@ def given(tmp_path):
         policy=POLICY,
         alpha=0.05,
         seed=1,
+        subject="attempt 1",
     )
+    run.secret(annex.SECRET)
     run.close()
     return problem, request
 
@@ -133,6 +136,19 @@ def test_no_choosing_record_is_looked_at(given):
     run_audit(problem, request)
     assert not set(choosing.forget.ids) & set(problem.records.seen)
     assert not set(choosing.holdout.ids) & set(problem.held_out.seen)
+
+
+def test_every_judged_record_and_no_other_has_its_row_in_the_annex(given):
+    problem, request = given
+    run_audit(problem, request)
+    run_audit(problem, replace(request, subject="attempt 2"))
+    parts = Parts.of(problem, split(problem, request.seed)[1], request.seed)
+    found = annex.find(Path(request.folder), problem.forget_ids)
+    assert {name for name, rows in found.items() if rows} == set(parts.forget.ids) < set(problem.forget_ids)
+    truth = corrections(problem, parts)
+    for name, known in zip(parts.forget.ids, truth >= 0, strict=True):
+        assert [row["model"] for row in found[name]] == ["attempt 1", "attempt 2"]
+        assert all((row["restored"] != "") == known for row in found[name])
 
 
 def test_a_second_audit_asks_no_model_twice(given):

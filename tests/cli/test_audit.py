@@ -18,3 +18,4 @@ def test_a_good_and_a_bad_model(project, call, in_process):
     text = call("audit", job, "--model", good)
     assert (text.code, text.out) == (0, "")
     assert "report.html" in text.err
+    assert f"erase {job}" in text.err  # where a certificate would come from

@@ -1,6 +1,7 @@
 """``expunge erase``: exit codes, one object on stdout, flags over job file; once in processes of its own."""
 
 import json
+import shlex
 
 import pytest
 
@@ -44,6 +45,44 @@ def test_text_for_people_goes_to_stderr(erase):
     assert "report.html" in result.err
     assert "Next:" in result.err
     assert "Plan" in result.err
+
+
+def test_a_certificate_is_checked_by_the_command_that_is_named(erase, project, call, monkeypatch):
+    monkeypatch.chdir(project)
+    result = erase("--method", "retrain")
+    (line,) = [line.strip() for line in result.err.splitlines() if " verify " in line]
+    assert "run/certificate.json --model run/model" in line
+    assert call(*shlex.split(line)[1:]).code == 0
+
+
+def test_what_can_be_tried_is_named_as_a_command_that_works(erase, call, project):
+    result = erase("--method", "noop", "--references", "4")
+    (line,) = [line.strip() for line in result.err.splitlines() if line.endswith("--method retrain")]
+    words = shlex.split(line)[1:]
+    assert words == ["erase", str(project / "job.toml"), "--references", "4", "--method", "retrain"]
+    assert call(*words, "--json").json["claim"] == "exact"
+
+
+def test_quiet_says_the_outcome_alone(erase, project):
+    result = erase("--method", "noop", "--quiet", "--also", "junit")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.splitlines() == ["Not erased", f"report       {project / 'run' / 'report.html'}"]
+    assert (project / "run" / "report.junit.xml").exists()
+
+
+def test_an_unknown_form_is_refused_before_work(erase, project):
+    result = erase("--also", "pdf")
+    assert result.code == 2
+    assert "one of html, json, junit, markdown, sarif, text" in result.err
+    assert not (project / "run").exists()
+
+
+def test_what_is_missing_is_named_with_a_command(erase, project):
+    steps = erase("--method", "noop", "--references", "2", "--json").json["next"]
+    assert next(shlex.split(step["command"])[1:] for step in steps if step["command"]) == [
+        *("erase", str(project / "job.toml"), "--out"),
+        f"{project / 'run'}-references",
+    ]
 
 
 def test_flags_replace_what_the_job_says(erase, project):

@@ -1,6 +1,7 @@
 """``expunge plan``: a table for people, the plan as one object; plug-ins by their entry point alone."""
 
 import json
+import shlex
 
 import pytest
 
@@ -27,6 +28,21 @@ def test_json(plan):
     assert (result.code, result.err) == (0, "")
     assert (result.json["references"], result.json["budget"]) == (3, 0.5)
     assert {option["method"] for option in result.json["options"]} == {"finetune", "neg_grad_plus", "retrain"}
+
+
+def test_quiet(plan):
+    result = plan("--quiet")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "would try: finetune, neg_grad_plus, retrain\n"
+
+
+def test_the_next_command_keeps_the_flags(plan, project):
+    line = plan("--references", "4", "--method", "retrain").err.splitlines()[-1]
+    assert shlex.split(line)[1:] == ["erase", str(project / "job.toml"), "--method", "retrain", "--references", "4"]
+
+
+def test_unknown_costs_are_explained(plan):
+    assert "?: the trainer does not say how often it reads a record" in plan().err
 
 
 def test_one_method(plan):

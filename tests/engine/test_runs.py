@@ -63,7 +63,7 @@ def test_a_new_directory_says_whose_it_is(opened, folder):
 
 def test_the_same_job_goes_on(opened):
     run = reopened(opened, opened())
-    assert [event["event"] for event in run.events] == ["opened", "opened"]
+    assert [event["event"] for event in run.events] == ["opened", "closed", "opened"]
 
 
 def test_another_job_is_refused_and_says_what_differs(opened, folder):
@@ -98,7 +98,7 @@ def test_one_process_at_a_time(opened):
     run = opened()
     with pytest.raises(ForeignRun, match="in use"):
         opened()
-    assert reopened(opened, run).events[-1]["n"] == 1
+    assert reopened(opened, run).events[-1]["n"] == 2
 
 
 def test_another_process_is_kept_out_and_a_killed_one_lets_go(opened, folder):
@@ -236,9 +236,9 @@ def test_a_torn_last_line_is_dropped(opened, folder, torn):
     with (folder / "events.jsonl").open("ab") as file:
         file.write(torn)
     run = opened()
-    assert lines(folder)[:1] == whole
-    assert [event["n"] for event in run.events] == [0, 1]
-    assert reopened(opened, run).events[-1]["n"] == 2
+    assert lines(folder)[:2] == whole
+    assert [event["n"] for event in run.events] == [0, 1, 2]
+    assert reopened(opened, run).events[-1]["n"] == 4
 
 
 def test_a_log_that_is_nothing_but_a_torn_line_starts_anew(opened, folder):

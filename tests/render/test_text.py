@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from expunge.core.level import Level
-from expunge.core.report import Report
+from expunge.core.report import Report, Usage, Used
 from expunge.render._words import headline
 from expunge.render.text import summary
 
@@ -55,3 +55,30 @@ def test_a_title_cannot_steer_the_terminal(samples):
     assert "\x1b" not in text
     assert "\x9b" not in text
     assert "             a b" in text
+
+
+def test_lines_fit_a_narrow_terminal(sample):
+    for width in (40, 60):
+        for line in summary(sample, width=width).split("\n"):
+            assert len(line) <= width or len(line.split()) <= 3, line
+
+
+def test_time_and_energy_are_said_or_why_not(samples):
+    usage = Usage(
+        whole=Used(4000.0, {"processors": 7_200_000.0}),
+        reference=Used(160.0, {"processors": 288_000.0}),
+        unmeasured={"NVIDIA GPUs": "there are none"},
+        lost=1,
+    )
+    text = " ".join(summary(replace(samples["erased"], usage=usage)).split())
+    assert "Time 1 hour 6 minutes of work, not counting what was under way when 1 command was killed" in text
+    assert (
+        "Energy 2.00 kWh by processors, of the whole machine while this run worked; not measured (NVIDIA GPUs" in text
+    )
+    assert "Retraining one took 2 minutes 40 seconds on average, so the run took 25.0 times as long" in text
+    assert "80.0 Wh by processors, so the run used 25.0 times as much" in text
+    nothing = replace(usage, whole=Used(0.4), reference=None)
+    text = " ".join(summary(replace(samples["erased"], usage=nothing)).split())
+    assert "Energy not measured (NVIDIA GPUs: there are none)" in text
+    assert "Retraining one" not in text
+    assert "Energy" not in summary(samples["erased"])

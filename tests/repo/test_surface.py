@@ -1,5 +1,6 @@
 """The public surface: one sorted list, every name of it real, and nothing heavy behind the import."""
 
+import importlib
 import importlib.metadata
 import json
 import subprocess
@@ -27,6 +28,16 @@ def test_every_public_name_is_there():
     missing = [name for name in expunge.__all__ if not hasattr(expunge, name)]
     assert missing == []
     assert set(expunge.__all__) <= set(dir(expunge)), "dir() hides what is lazily loaded"
+
+
+def test_functions_are_not_hidden_by_the_rooms_of_their_names(monkeypatch):
+    """Importing `expunge.workflow` imports the rooms `audit` and `plan`, which Python then sets on the package."""
+    import expunge.workflow as home
+
+    for name in ("audit", "plan"):
+        monkeypatch.setitem(vars(expunge), name, importlib.import_module(f"expunge.{name}"))
+    expunge.__getattr__("erase")
+    assert (expunge.audit, expunge.plan, expunge.erase) == (home.audit, home.plan, home.erase)
 
 
 def test_import_is_quick_and_loads_nothing_heavy():

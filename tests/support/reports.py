@@ -218,6 +218,5 @@ def report(*attempts, chosen=1, control=LEAKS, **changes):
         total=0.5,
         started="2026-01-01T00:00:00Z",
         finished="2026-01-01T00:10:00Z",
-        details={"device": "cpu"},
     )
     return replace(made, **changes)

@@ -6,9 +6,15 @@ import os
 
 import pytest
 
+from expunge.audit import annex
 from expunge.certify import keys
 from expunge.certify.verify import verify
+from expunge.core import wording
+from expunge.core.errors import UnknownName
+from expunge.render.formats import FORMATS
 from tests.support.tiny import tiny_problem as tiny
+
+WEAK = {"finetune": {"epochs": 1}, "neg_grad_plus": {"epochs": 1}}
 
 
 def predicate(result):
@@ -79,3 +85,53 @@ def test_the_whole_cost_is_counted(erase):
     assert lines["references for judging (6)"].share == pytest.approx(6)
     assert report.total == pytest.approx(sum(line.share for line in report.costs))
     assert report.total > 7
+
+
+def test_the_annex_outlives_the_run_and_is_listed_with_its_reason(erase, pair):
+    result = erase("retrain", key=pair.private)
+    assert annex.PATH in result.report.kept
+    assert wording.ANNEX in result.report.not_covered
+    assert annex.PATH in predicate(result)["kept"]
+    rows = annex.find(result.out, tiny.make().forget_ids)
+    assert {tuple(row["model"] for row in found) for found in rows.values()} == {(), ("original", "attempt 1")}
+    keyed = [row["record"] for found in rows.values() for row in found]
+    public = [path for path in result.out.rglob("*") if path.is_file() and "private" not in path.parts]
+    assert keyed
+    assert [path for path in public if any(name.encode() in path.read_bytes() for name in keyed)] == []
+
+
+def test_without_references_there_is_no_annex_to_list(erase):
+    report = erase("retrain", references=0).report
+    assert annex.PATH not in report.kept
+    assert wording.ANNEX not in report.not_covered
+
+
+def test_a_second_look_has_rows_of_its_own(erase, monkeypatch):
+    monkeypatch.setattr("expunge.workflow.stages.needs_second_look", lambda guarantee, verdict: True)
+    result = erase("retrain")
+    (rows,) = {
+        tuple(row["model"] for row in found) for found in annex.find(result.out, tiny.make().forget_ids).values()
+    } - {()}
+    assert rows == ("original", "attempt 1", "attempt 1, second look")
+
+
+def test_forms_that_are_asked_for_are_written_and_never_left_behind(erase):
+    out = erase("noop", also=("junit", "markdown")).out
+    assert {form.file for name, form in FORMATS.items() if name in ("html", "json", "junit", "markdown")} == {
+        path.name for path in out.iterdir() if path.name.startswith("report.")
+    }
+    before = (out / "report.md").read_bytes()
+    report = erase(configs=WEAK).report  # asks for none; an old one beside a new report would be believed
+    assert (out / "report.md").read_bytes() == FORMATS["markdown"].render(report) != before
+    with pytest.raises(UnknownName):
+        erase("noop", also=("pdf",))
+
+
+def test_time_is_counted_over_commands_and_the_report_stays_the_same(erase):
+    first = erase("noop").report.usage
+    assert first.whole.seconds > first.reference.seconds > 0
+    assert erase("noop").report.usage == first
+    second = erase("retrain").report.usage
+    assert second.whole.seconds > first.whole.seconds
+    assert second.lost == 0
+    assert set(second.whole.joules) | set(second.unmeasured) == {"processors", "NVIDIA GPUs"}

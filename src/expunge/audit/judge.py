@@ -40,6 +40,7 @@ def judge_one(
             reason=margin.reason,
             result=result,
             decision=Decision.NOT_MEASURED,
+            source=check.source,
         )
     error, scale, references = result.record_error, result.seed_scale, result.references
     corrected = alpha / max(1, required)
@@ -66,6 +67,7 @@ def judge_one(
         null=(float(alone.min()), float(alone.max())),
         null_passes=_null_passes(result, margin.margin, alpha),
         power=Power(smallest, 0.8),
+        source=check.source,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from expunge.audit import annex
 from expunge.audit.judge import judge_all
 from expunge.audit.policy import Margin, Policy
 from expunge.core import registry
@@ -34,6 +35,7 @@ class AuditRequest:
         policy: suite and margins.
         alpha: error rate of this audit.
         seed: of the run; fixes the split into choosing and judging.
+        subject: what the rows of the private annex call the candidate.
     """
 
     folder: str
@@ -43,10 +45,11 @@ class AuditRequest:
     policy: Policy
     alpha: float
     seed: int
+    subject: str
 
 
 def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, ...], Cost]:
-    """Return the findings on the candidate, and the work of finding them.
+    """Return the findings on the candidate, and the work of finding them; writes its rows of the private annex.
 
     Raises:
         Tampered: a saved model is not what its record says.
@@ -71,12 +74,6 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
                 cache=Path(request.folder) / "private" / "outputs",
             )
             cost += work
-    broken = [
-        model for model, said in arrays.items() if not all(np.isfinite(said[part]).all() for part, _ in parts.items())
-    ]
-    if broken:
-        because = f"the outputs of {len(broken)} of {len(arrays)} models are NaN or infinite"
-        return _unmeasured(suite, because, request.alpha), cost
     truth = corrections(problem, parts)
     evidence = Evidence(
         arrays,
@@ -90,6 +87,7 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
     results: dict[str, Measurement | NotMeasured] = {
         name: registry.load("checks", name)().measure(evidence) for name in suite
     }
+    annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)
     return judge_all(suite, results, request.alpha), cost
 
 

@@ -47,6 +47,17 @@ def say(text: str, *, style: str = "", first: str = "", indent: int = 0) -> None
     out.print(Text.assemble(first.ljust(indent), (body, style)), soft_wrap=True)
 
 
+def width() -> int:
+    """Return how many columns a text may have: those of the terminal, or a hundred in a log."""
+    out = console()
+    return out.width if out.is_terminal else 100
+
+
+def verbatim(text: str) -> None:
+    """Print lines on stderr as they are: a command or a path that is too long is left to the terminal to wrap."""
+    console().print(Text(clean(text)), soft_wrap=True)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on stderr; the first column never wraps."""
     grid = Table(box=None, pad_edge=False, header_style="bold")

@@ -99,6 +99,12 @@ def share(text: str, *, where: str = "--budget") -> float:
     return value
 
 
+def words(command: str, job: Path, **flags: Any) -> list[str]:
+    """Return the words of a command on this job with the flags that were given."""
+    given = [(f"--{name}", str(value)) for name, value in flags.items() if value is not None]
+    return [command, str(job), *(word for pair in given for word in pair)]
+
+
 def merge(settings: dict[str, Any], **flags: Any) -> dict[str, Any]:
     """Return the job's settings with every flag that was given in their place."""
     return {**settings, **{name: value for name, value in flags.items() if value is not None}}

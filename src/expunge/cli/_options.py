@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from expunge.render.formats import ALWAYS, FORMATS
+
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file (TOML).", show_default=False)]
 Out = Annotated[
     Path | None,
@@ -24,7 +26,9 @@ Budget = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of everything random. [default: 0]", show_default=False)]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Of everything random. [default: 0]", show_default=False)
+]
 References = Annotated[
     int | None,
     typer.Option(
@@ -40,4 +44,14 @@ Key = Annotated[
 ]
 NoEscalate = Annotated[bool, typer.Option("--no-escalate", help="Stop after the first attempt.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep state that holds forgotten data.")]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="FORMAT",
+        help=f"Write the report in this form, too ({', '.join(n for n in FORMATS if n not in ALWAYS)}); repeatable.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables: the outcome in a few lines.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

@@ -20,9 +20,9 @@ from expunge.engine.progress import Progress as Watcher
 
 
 class Bars(Watcher):
-    """One bar per piece of work; on a terminal they move, in a log each end is one line."""
+    """One bar per piece of work; on a terminal they move, in a log each beginning is one line."""
 
-    def __init__(self, *, show_plan: bool = True) -> None:
+    def __init__(self, *, show_plan: bool = True, quiet: bool = False) -> None:
         self._out = _console.console()
         self._bars = Progress(
             SpinnerColumn(finished_text="✓"),
@@ -31,10 +31,10 @@ class Bars(Watcher):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self._out,
-            disable=not self._out.is_terminal,
+            disable=quiet or not self._out.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._show_plan = show_plan
+        self._show_plan, self._quiet = show_plan and not quiet, quiet
 
     def __enter__(self) -> Bars:
         self._stdout = _console.own_stdout()
@@ -48,7 +48,7 @@ class Bars(Watcher):
 
     def start(self, label: str, total: int, done: int = 0) -> None:
         self._tasks[label] = self._bars.add_task(label, total=total, completed=done)
-        if not self._out.is_terminal:
+        if not self._quiet and not self._out.is_terminal:
             self._out.print(f"· {label} ...", markup=False)
 
     def advance(self, label: str, steps: int = 1) -> None:
@@ -59,7 +59,8 @@ class Bars(Watcher):
         self._bars.update(task.id, completed=task.total)
 
     def say(self, text: str) -> None:
-        _console.say(text)
+        if not self._quiet:
+            _console.say(text)
 
     def plan(self, plan: Plan) -> None:
         if self._show_plan:
@@ -83,6 +84,8 @@ def show_plan(plan: Plan) -> None:
     _console.say("\nPlan", style="bold")
     _console.table(("method", "guarantee", "cost", "try it", "why"), rows)
     _console.say("cost: passes over records, as a share of one retraining", style="dim")
+    if any(option.share is None and option.planned for option in plan.options):
+        _console.say("?: the trainer does not say how often it reads a record; erase measures it first", style="dim")
     if plan.whole is not None:
         _console.say(
             f"whole course at the most: {plan.whole:.1f} retrainings "

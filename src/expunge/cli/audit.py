@@ -19,6 +19,8 @@ def command(
     out: _options.Out = None,
     references: _options.References = None,
     seed: _options.Seed = None,
+    also: _options.Also = None,
+    quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
     """Judge a saved model against models retrained without the records, whoever made it.
@@ -31,7 +33,8 @@ def command(
     from expunge.workflow import audit
 
     problem, settings = _job.load(job)
-    settings = _job.merge(settings, out=out, references=references, seed=seed)
-    with Bars(show_plan=False) as bars:
+    settings = _job.merge(settings, out=out, references=references, seed=seed, also=tuple(also) if also else None)
+    with Bars(show_plan=False, quiet=quiet) as bars:
         result = audit(problem, model=model, progress=bars, **settings)
-    raise show_result(result, as_json=as_json)
+    again = _job.words("audit", job, model=model, out=out, references=references, seed=seed)
+    raise show_result(result, again=again, as_json=as_json, quiet=quiet)

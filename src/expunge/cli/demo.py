@@ -44,4 +44,5 @@ def command(
             escalate=not no_escalate,
             seed=seed,
         )
-    raise show_result(result, as_json=as_json)
+    again = ["demo", "--out", str(out), *(["--seed", str(seed)] if seed else [])]
+    raise show_result(result, again=again, as_json=as_json)

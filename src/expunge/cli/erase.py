@@ -15,6 +15,8 @@ def command(
     key: _options.Key = None,
     no_escalate: _options.NoEscalate = False,
     keep: _options.Keep = False,
+    also: _options.Also = None,
+    quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
     """Forget, audit and certify what a job file asks for.
@@ -37,7 +39,9 @@ def command(
         key=key,
         escalate=not no_escalate,
         keep=keep,
+        also=tuple(also) if also else None,
     )
-    with Bars(show_plan=not as_json) as bars:
+    with Bars(show_plan=not as_json, quiet=quiet) as bars:
         result = erase(problem, progress=bars, **settings)
-    raise show_result(result, as_json=as_json)
+    again = _job.words("erase", job, out=out, references=references, seed=seed, key=key)
+    raise show_result(result, again=again, as_json=as_json, quiet=quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expunge.cli import _console, _job, _options
+from expunge.cli import _console, _job, _next, _options
 
 
 def command(
@@ -10,6 +10,7 @@ def command(
     method: _options.MethodName = None,
     budget: _options.Budget = None,
     references: _options.References = None,
+    quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
     """Show which methods a job allows, their guarantee and cost, and in which order they would be tried.
@@ -32,5 +33,11 @@ def command(
     if as_json:
         _console.emit_json(found)
         return
+    if quiet:
+        _console.say(f"would try: {', '.join(found.order) or 'nothing'}")
+        return
     show_plan(found)
-    _console.say(f"Next: expunge erase {job}", style="dim")
+    _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
+    _console.verbatim(
+        f"      {_next.line(*_job.words('erase', job, method=method, budget=budget, references=references))}"
+    )

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from expunge.core.level import Level
 from expunge.core.method import Cost
 
+FORCED = "asked for by name"
+"""Why a method is planned that was named."""
+OVER_BUDGET = "would take the attempts over the budget"
+"""How the reason starts why a method is not planned that would be possible."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:

@@ -29,6 +29,7 @@ class Finding:
         null: lowest and highest difference of one reference from the others: what the check says when
             nothing is wrong.
         null_passes: how many references pass against the others, and of how many.
+        source: where the check comes from, so that a reader can look it up.
     """
 
     check: str
@@ -45,6 +46,7 @@ class Finding:
     null: tuple[float, float] | None = None
     null_passes: tuple[int, int] | None = None
     power: Power | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,39 @@ class CostLine:
     share: float | None
 
 
+@dataclass(frozen=True)
+class Used:
+    """Time and energy that went into something.
+
+    Attributes:
+        seconds: wall time.
+        joules: by meter, e.g. ``processors``; what could not be measured throughout is absent, never 0.
+    """
+
+    seconds: float
+    joules: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the run used up as clocks and energy counters say; nothing is estimated from rated power.
+
+    Counters count the whole machine, whatever else it did meanwhile.
+
+    Attributes:
+        whole: all stages, added up over interruptions and commands.
+        reference: training one reference: the mean over all of them, as many at a time as there were workers.
+            None where none was trained.
+        unmeasured: energy that was not measured: the reason by meter.
+        lost: commands that were killed at once: what they used after their last finished stage is not counted.
+    """
+
+    whole: Used
+    reference: Used | None = None
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    lost: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The whole record.
@@ -123,6 +158,7 @@ class Report:
         environment: versions, processor, threads, kernel settings.
         seeds: by name.
         costs: the whole cost, line by line; ``total`` is their sum as a share of one retraining.
+        usage: the same in seconds and joules, as far as they were measured; None where nothing was counted.
         started / finished: UTC, ISO 8601.
     """
 
@@ -157,7 +193,7 @@ class Report:
     total: float | None
     started: str
     finished: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    usage: Usage | None = None
 
     @property
     def shipped(self) -> Attempt | None:

@@ -67,3 +67,9 @@ NOT_COVERED = (
     "records of the same person or content that the request does not name",
 )
 """What no run of expunge can reach."""
+ANNEX = (
+    "the private annex of the run (private/annex.csv): how each judged record fares on the models, under ids that only "
+    "the holder of the run directory can match to records; kept so that records that stand out can be found, and to be "
+    "deleted when nobody needs that any more"
+)
+"""What stands beside the rest that is not covered where the audit wrote per-record rows."""

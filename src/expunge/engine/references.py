@@ -22,6 +22,9 @@ from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.storage import write_folder
 from expunge.engine.training import Trainer
 
+STAGE = "retrained-"
+"""How the name of a stage starts that trains one reference."""
+
 
 @dataclass(frozen=True)
 class Retrained:
@@ -79,7 +82,7 @@ def build(
 
 def stage_of(seed: int) -> str:
     """Return the stage that holds the model retrained with this seed."""
-    return f"retrained-{seed}"
+    return f"{STAGE}{seed}"
 
 
 def _record(run: RunDirectory, problem: Problem, seed: int, facts: dict[int, tuple[str, float]]) -> Retrained:

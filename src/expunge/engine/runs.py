@@ -1,7 +1,7 @@
 """The run directory: stages that are done once, a chained log of events, artefacts with digests.
 
     run.json          whose run this is
-    events.jsonl      every start and finish, each line chained to the one before
+    events.jsonl      every start and finish, and what it used up, each line chained to the one before
     stages/*.json     the result of each finished stage
     artefacts/*/      saved models
     private/          secrets and per-record rows; never part of a report
@@ -17,14 +17,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from expunge.core.digest import sha256, tree_digests
-from expunge.core.errors import ForeignRun, Tampered, UsageError
+from expunge.core.errors import ForeignRun, StorageFailed, Tampered, UsageError
 from expunge.core.serial import build, canonical, plain
+from expunge.engine.energy import Meter
 from expunge.engine.storage import storing, sweep, write_file, write_folder
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class RunDirectory:
     Args:
         folder: created if absent.
         identity: what makes this run this run; plain data.
+        meter: what counts time and energy; the log then says what went into each finished stage.
 
     Raises:
         ForeignRun: the directory belongs to another job, holds other files, or is in use.
@@ -52,8 +55,10 @@ class RunDirectory:
         StorageFailed: it cannot be written.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, meter: Meter | None = None) -> None:
         self.folder = folder
+        self.meter = meter
+        self.events: list[dict[str, Any]] = []
         self.identity = sha256(canonical(identity))
         self._refuse_foreign(identity)
         with storing(folder):
@@ -90,7 +95,10 @@ class RunDirectory:
         self.event("opened")
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Say in the log that this command ended, if only by an error, and let go of the directory."""
+        if self.events and not self._lock.closed:
+            with suppress(StorageFailed):  # the disk may be full; what went wrong before is the error to show
+                self.event("closed", **self._used())
         self._lock.close()
 
     def stage(self, name: str, make: Callable[[], T], kind: type[T]) -> T:
@@ -114,7 +122,7 @@ class RunDirectory:
         result = make()
         data = canonical(result)
         write_file(path, data)
-        self.event("finished", stage=name, digest=sha256(data))
+        self.event("finished", stage=name, digest=sha256(data), **self._used())
         return result
 
     def done(self, name: str) -> bool:
@@ -155,7 +163,7 @@ class RunDirectory:
         path = self.folder / "private" / name
         if not path.exists():
             write_file(path, os.urandom(32).hex().encode(), mode=0o600)
-        return bytes.fromhex(path.read_text())
+        return read_secret(self.folder, name)
 
     def destroy(self, *names: str) -> list[str]:
         """Unlink files and folders that held forgotten data; return those that existed."""
@@ -187,6 +195,14 @@ class RunDirectory:
     def count(self, kind: str, stage: str) -> int:
         """Return how often an event of this kind was logged for a stage."""
         return sum(1 for e in self.events if e["event"] == kind and e.get("stage") == stage)
+
+    def _used(self) -> dict[str, Any]:
+        """Return what was used since the line of the log that said so last."""
+        if self.meter is None:
+            return {}
+        used = self.meter.take()
+        joules = {name: round(joules, 3) for name, joules in used.joules.items()}
+        return {"seconds": round(used.seconds, 3), "joules": joules}
 
     def _finished(self, name: str) -> str | None:
         digests = [e["digest"] for e in self.events if e["event"] == "finished" and e["stage"] == name]
@@ -239,6 +255,11 @@ class RunDirectory:
                 raise _tampered("events.jsonl")
             events.append({**event, "digest_of_line": sha256(line)})
         return events
+
+
+def read_secret(folder: Path, name: str) -> bytes:
+    """Return a secret that :meth:`RunDirectory.secret` drew in ``folder``."""
+    return bytes.fromhex((folder / "private" / name).read_text())
 
 
 def now() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from expunge.core import registry
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
-from expunge.core.plan import Option, Plan
+from expunge.core.plan import FORCED, OVER_BUDGET, Option, Plan
 from expunge.core.problem import Problem
 
 
@@ -90,10 +90,10 @@ def _option(
     if obstacles:
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
     elif forced:
-        why = "asked for by name"
+        why = FORCED
     elif share is not None and share + (0 if method.guarantee.stands_alone else spent) > budget * (1 + 1e-9):
         planned = False
-        why = f"would take the attempts over the budget of {budget:.0%} of one retraining"
+        why = f"{OVER_BUDGET} of {budget:.0%} of one retraining"
     return Option(
         method=method.name,
         title=method.title,

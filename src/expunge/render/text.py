@@ -8,28 +8,34 @@ from statistics import fmean
 from expunge.core.check import NotMeasured, Question
 from expunge.core.report import Attempt, Finding, Report
 from expunge.render._checks import findings_of
+from expunge.render._energy import used
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many, retrainings
 from expunge.render._words import caution, claim_line, headline, judged, powerless, shown_audit, unmeasured
 
 _WIDTH = 100
+_NARROWEST = 40
 _NAME = 11
 
 
-def summary(report: Report) -> str:
-    """Return headline, claim, verdict, cost, one line per check and one per attempt; no trailing newline."""
-    lines = [headline(report), "", *_facts(report)]
+def summary(report: Report, *, width: int = _WIDTH) -> str:
+    """Return headline, claim, verdict, cost, one line per check and one per attempt; no trailing newline.
+
+    Lines have at most ``width`` columns, and never less room than 40.
+    """
+    wide = max(_NARROWEST, min(_WIDTH, width))
+    lines = [*textwrap.wrap(headline(report), wide), "", *_facts(report, wide)]
     audit = shown_audit(judged(report))
     for question in Question:
         findings = findings_of(audit, question)
         if findings:
-            lines += ["", question.value, *(line for finding in findings for line in _finding(finding))]
+            lines += ["", question.value, *(line for finding in findings for line in _finding(finding, wide))]
     if report.attempts:
-        lines += ["", "Attempts", *(line for a in report.attempts for line in _attempt(a, report))]
+        lines += ["", "Attempts", *(line for a in report.attempts for line in _attempt(a, report, wide))]
     return "\n".join(printable(line.replace(SPACE, " ")).rstrip() for line in lines)
 
 
-def _facts(report: Report) -> list[str]:
+def _facts(report: Report, width: int) -> list[str]:
     facts = [
         ("Case", report.title),
         ("Claim", claim_line(report)),
@@ -41,9 +47,10 @@ def _facts(report: Report) -> list[str]:
             f"{many(report.forget_count, 'record')} to forget, {many(report.retain_count, 'record')} stay",
         ),
         ("Cost", f"{retrainings(report.total)}, everything counted"),
+        *used(report),
         ("Note", caution(report) or ""),
     ]
-    return [line for name, text in facts if text for line in _entry(name, text)]
+    return [line for name, text in facts if text for line in _entry(name, text, width)]
 
 
 def _control(report: Report) -> str:
@@ -56,10 +63,10 @@ def _control(report: Report) -> str:
     return "the checks tell the original from retrained models"
 
 
-def _entry(name: str, text: str) -> list[str]:
+def _entry(name: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(
         text,
-        _WIDTH,
+        width,
         initial_indent=f"  {name:<{_NAME}}",
         subsequent_indent=" " * (_NAME + 2),
         break_long_words=False,
@@ -67,11 +74,11 @@ def _entry(name: str, text: str) -> list[str]:
     )
 
 
-def _finding(finding: Finding) -> list[str]:
+def _finding(finding: Finding, width: int) -> list[str]:
     required = "" if finding.required else " (for information)"
     return textwrap.wrap(
         f"{finding.title}{required}: {_said(finding)}",
-        _WIDTH,
+        width,
         initial_indent=f"  {finding.decision.value:<14}",
         subsequent_indent=" " * 16,
         break_long_words=False,
@@ -90,7 +97,7 @@ def _said(finding: Finding) -> str:
     return f"{away} from retraining ({interval}; margin {scale.bare_margin(finding.margin)})"
 
 
-def _attempt(attempt: Attempt, report: Report) -> list[str]:
+def _attempt(attempt: Attempt, report: Report, width: int) -> list[str]:
     verdicts = ", then ".join(audit.verdict.value for audit in attempt.audits) or "not judged"
     ships = ", ships" if attempt.number == report.chosen else ""
     claim = attempt.claim.value if attempt.claim is not None else "none"
@@ -98,7 +105,7 @@ def _attempt(attempt: Attempt, report: Report) -> list[str]:
     said = f"{attempt.title}: {verdicts}; claim {claim}; cost {cost}{ships}"
     return textwrap.wrap(
         said,
-        _WIDTH,
+        width,
         initial_indent=f"  {attempt.number}  ",
         subsequent_indent="     ",
         break_on_hyphens=False,

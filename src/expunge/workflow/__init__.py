@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from expunge.core.problem import Problem
 from expunge.core.report import Audit
 from expunge.core.serial import plain
 from expunge.core.verdict import control_has_power
+from expunge.engine.energy import Meter
 from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
@@ -72,30 +74,31 @@ def _with_run(
     progress: Progress | None,
     work: Callable[[Stages, list[str]], Result],
 ) -> Result:
-    single_thread()
-    if settings.key is not None:
-        keys.load_private(Path(settings.key))  # told now, not after hours of training
-    notes = [str(note) for note in problem.check()]
-    policy = policies.load(settings.policy)
-    references = reference_count(problem, settings, policy)
-    identity: Mapping[str, Any] = {
-        "problem": plain(problem.spec),
-        "policy": policy.digest,
-        "seed": settings.seed,
-        "references": references,
-    }
-    out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
-    run = RunDirectory(out, identity)
-    workers = Workers(problem, settings.workers)
-    try:
-        if not problem.forget_ids:
-            return _nothing_to_do(problem, run)
-        watcher = progress or Progress()
-        stages = Stages(problem, policy, references, settings.seed, settings.configs, run, workers, watcher)
-        return work(stages, notes)
-    finally:
-        workers.close()
-        run.close()
+    with closing(Meter()) as meter:  # from here on: looking at the problem is work, too
+        single_thread()
+        if settings.key is not None:
+            keys.load_private(Path(settings.key))  # told now, not after hours of training
+        notes = [str(note) for note in problem.check()]
+        policy = policies.load(settings.policy)
+        references = reference_count(problem, settings, policy)
+        identity: Mapping[str, Any] = {
+            "problem": plain(problem.spec),
+            "policy": policy.digest,
+            "seed": settings.seed,
+            "references": references,
+        }
+        out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
+        run = RunDirectory(out, identity, meter=meter)
+        workers = Workers(problem, settings.workers)
+        try:
+            if not problem.forget_ids:
+                return _nothing_to_do(problem, run)
+            watcher = progress or Progress()
+            stages = Stages(problem, policy, references, settings.seed, settings.configs, run, workers, watcher)
+            return work(stages, notes)
+        finally:
+            workers.close()
+            run.close()
 
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:

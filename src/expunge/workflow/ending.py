@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import expunge
+from expunge.audit import annex
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.certify.build import build_certificate
@@ -22,17 +23,17 @@ from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
 from expunge.core.verdict import Verdict, control_has_power
+from expunge.engine.energy import usage_of
+from expunge.engine.references import STAGE
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
 from expunge.engine.storage import storing, write_file, write_folder
-from expunge.render.html import page
-from expunge.render.record import dump
+from expunge.render import formats
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
 
 FINAL = "final"
-_ANNEX = "private/manifest.json"
-_SALT = "manifest-salt"
+_MANIFEST = "private/manifest.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
 
 def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str], tried: Sequence[int]) -> Report:
     problem, run = stages.problem, stages.run
-    salt = run.secret(_SALT)
+    salt = run.secret(annex.SECRET)
     control, attempts = stages.control(), stages.attempts()
     ours = [attempt for attempt in attempts if attempt.number in tried]
     chosen = next((attempt for attempt in ours if attempt.claim is not None), None)
@@ -82,7 +83,8 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     blind = bool(stages.references) and not control_has_power(leak_decisions(control.findings))
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
-    kept = sorted({*held, _ANNEX} - set(destroyed)) if shipped else held
+    rows = (run.folder / annex.PATH).exists()
+    private = [*([_MANIFEST] if shipped else []), *([annex.PATH] if rows else [])]
     costs = _costs(stages, plan, attempts)
     return Report(
         expunge=expunge.__version__,
@@ -106,9 +108,9 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
             *wording.limits(level, outcome, attempts=len(attempts), references=stages.references),
             *((wording.BLIND,) if blind else ()),
         ),
-        not_covered=wording.NOT_COVERED,
+        not_covered=(*wording.NOT_COVERED, *((wording.ANNEX,) if rows else ())),
         destroyed=tuple(destroyed),
-        kept=tuple(kept),
+        kept=tuple(sorted({*held, *private} - set(destroyed))),
         notes=tuple(dict.fromkeys(notes)),
         model_before=stages.original().model,
         model_after=shipped.model if shipped else None,
@@ -118,13 +120,16 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         total=_share(plan, sum((line.cost for line in costs), Cost())),
         started=str(run.events[0]["at"]),
         finished=_last_work(run),
+        usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
 
 
 def _write(stages: Stages, settings: Settings, report: Report) -> Result:
     run = stages.run
-    write_file(run.folder / "report.json", dump(report))
-    write_file(run.folder / "report.html", page(report).encode())
+    for name, form in formats.FORMATS.items():
+        path = run.folder / form.file
+        if name in (*formats.ALWAYS, *settings.also) or path.exists():  # one from an earlier command would be stale
+            write_file(path, form.render(report))
     certificate = run.folder / "certificate.json"
     if report.shipped is None:
         certificate.unlink(missing_ok=True)
@@ -135,8 +140,8 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
         return Result(run.folder, report, certificate, problem=stages.problem)
     manifests = _manifests(stages.problem)
     # Which records were which: for the controller alone, to show later what a root stands for.
-    salt = run.secret(_SALT)
-    write_file(run.folder / _ANNEX, canonical(manifests) + b"\n", mode=0o600)
+    salt = run.secret(annex.SECRET)
+    write_file(run.folder / _MANIFEST, canonical(manifests) + b"\n", mode=0o600)
     envelope = build_certificate(
         report,
         model=run.folder / "model",

@@ -14,6 +14,7 @@ from expunge.core.level import Level
 from expunge.core.problem import Problem
 from expunge.core.report import Report
 from expunge.core.verdict import Verdict
+from expunge.render import formats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Settings:
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
         workers: processes for retraining; the number of cores by default.
+        also: further forms of the report (``render/formats``), written beside the page.
     """
 
     out: str | Path | None = None
@@ -45,6 +47,7 @@ class Settings:
     key: str | Path | None = None
     keep: bool = False
     workers: int | None = None
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
@@ -66,6 +69,8 @@ class Settings:
             )
         for name in (*self.methods, *self.configs):
             registry.load("methods", name)(self.configs.get(name))
+        for name in self.also:
+            formats.named(name, where="also")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from expunge.audit import annex
 from expunge.audit.judge import leak_decisions, required_decisions
 from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
@@ -139,7 +140,7 @@ class Stages:
         alpha = alpha_of_attempt(number, self.policy.alpha)
 
         def look(purpose: str) -> Audit:
-            return self._audit(f"attempt {number}", artefact, alpha, self.retrained(purpose), control)
+            return self._audit(f"attempt {number}", artefact, alpha, self.retrained(purpose), control, purpose)
 
         first = self.run.stage(f"attempt-{number}-audit", lambda: look("judging"), Audit)
         if needs_second_look(guarantee, first.verdict):
@@ -233,7 +234,9 @@ class Stages:
         alpha: float,
         references: Sequence[Retrained],
         control: Audit | None,
+        purpose: str = "judging",
     ) -> Audit:
+        self.run.secret(annex.SECRET)  # drawn here: the process of the audit only reads it
         label = f"audit {subject}" if control else f"audit the {subject}"
         request = AuditRequest(
             folder=str(self.run.folder),
@@ -243,6 +246,7 @@ class Stages:
             policy=self.policy,
             alpha=alpha,
             seed=self.seed,
+            subject=subject if purpose == "judging" else f"{subject}, second look",
         )
         self.progress.start(label, 1)
         findings, cost = self.workers.call_fresh("expunge.audit.run:run_audit", request)

@@ -1,0 +1,163 @@
+"""What to do next: one sentence each, with the command that does it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from expunge.core.check import NotMeasured
+from expunge.core.plan import FORCED, OVER_BUDGET, Option
+from expunge.core.report import Finding, Report
+from expunge.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from expunge.workflow import Result
+
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; ``command`` is empty where no command does it."""
+
+    why: str
+    command: str = ""
+
+
+def near(path: Path) -> str:
+    """Return a path as seen from here, where that is below here; else as it is."""
+    below = os.path.relpath(path)
+    return str(path) if below.startswith("..") else below
+
+
+def program() -> str:
+    """Return the word by which expunge is called here."""
+    return "expunge" if shutil.which("expunge") else shlex.quote(sys.argv[0])
+
+
+def line(*words: str) -> str:
+    """Return a command line that can be pasted."""
+    return f"{program()} {shlex.join(words)}"
+
+
+def steps(result: Result, again: Sequence[str]) -> list[Step]:
+    """Return what to do after a run; ``again`` are the words of a command that goes on in its directory."""
+    report = result.report
+    if report is None:
+        return []
+    if result.certificate is not None:
+        return [_opening(result), _verifying(result)]
+    if report.claim is not None:
+        why = "no certificate, because how this model was made is not known; one for a model of its own comes from"
+        return [_opening(result), *([Step(why, line("erase", *again[1:]))] if again[:1] != ["demo"] else [])]
+    found = [_opening(result)]
+    if report.verdict is Verdict.INCONCLUSIVE:
+        found += _missing(report, again, result.out)
+    return [*found, *_untried(report, again)]
+
+
+def _opening(result: Result) -> Step:
+    return Step(f"open the report: {near(result.page)}")
+
+
+def _verifying(result: Result) -> Step:
+    assert result.certificate is not None
+    assert result.folder is not None
+    development = result.out / "development-key.pub"
+    key = [near(development), "--allow-development-key"] if development.exists() else ["YOUR-KEY.pub"]
+    words = ["verify", near(result.certificate), "--model", near(result.folder), "--key", *key]
+    return Step("check the certificate as a stranger would:", line(*words))
+
+
+def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
+    from expunge.audit.needed import needed
+    from expunge.render._words import judged, powerless, shown_audit
+
+    count = report.plan.references
+    if report.problem.trainer is None:
+        why = f"the problem has no trainer: give it one, so that {_FEWEST} references or more can be trained"
+        return [Step(why)]
+    if count < _FEWEST:
+        return [
+            _with_references("without references nothing is measured; the policy's number of them:", None, again, out)
+        ]
+    if powerless(report.control):
+        return [
+            Step(
+                "the checks cannot tell the original from retrained models: see that the trainer starts from new "
+                "weights; else the records left no trace that these checks see, or too few of them are judged "
+                f"({report.forget_count} to forget)"
+            )
+        ]
+    audit = shown_audit(judged(report))
+    findings = [f for f in audit.findings if f.required] if audit is not None else []
+    found = [Step(f"{f.title} could not be measured: {f.result.because}") for f in findings if _unmeasured(f)]
+    told = [(f, need) for f in findings if (need := needed(f)) is not None]
+    found += [Step(_wants(f, need.outside, need.references, need.records)) for f, need in told]
+    wanted = [need.references for _, need in told]
+    if wanted and all(number is not None for number in wanted):
+        most = max(number for number in wanted if number is not None)
+        found.append(
+            _with_references(f"the audit with {most} references, in a directory of its own:", most, again, out)
+        )
+    return found
+
+
+def _unmeasured(finding: Finding) -> bool:
+    return isinstance(finding.result, NotMeasured)
+
+
+def _wants(finding: Finding, outside: bool, references: int | None, records: int | None) -> str:
+    count, n = len(getattr(finding.result, "references", ())), getattr(finding.result, "n", 0)
+    if outside:
+        return f"{finding.title} lies outside its margin, if not surely: more would rather show that it fails"
+    ways = [
+        *([f"{references} references instead of {count}"] if references is not None else []),
+        *([f"{records} records instead of {n}"] if records is not None else []),
+    ]
+    if not ways:
+        return (
+            f"{finding.title}: neither more references nor more records alone would settle it; its margin is narrow "
+            "for what retrained models differ by"
+        )
+    return f"{finding.title} would be settled by about {' or '.join(ways)}"
+
+
+def _with_references(why: str, count: int | None, again: Sequence[str], out: Path) -> Step:
+    if again[:1] == ["demo"]:
+        return Step(why.rstrip(":"))
+    number = ["--references", str(count)] if count is not None else []
+    # Another number of references is another run: what was given for this one goes.
+    kept = [
+        word for place, word in enumerate(again) if not {word, *again[place - 1 : place]} & {"--references", "--out"}
+    ]
+    return Step(why, line(*kept, *number, "--out", f"{near(out)}-{count or 'references'}"))
+
+
+def _untried(report: Report, again: Sequence[str]) -> list[Step]:
+    """Return the methods that this run did not try, the strongest first."""
+    tried = {attempt.method for attempt in report.attempts}
+    options = [option for option in report.plan.options if option.method not in tried and _possible(option)]
+    words = list(again) if again[:1] != ["audit"] else ["erase", *again[1:]]
+    found = []
+    for option in options:
+        share = f", {option.share:.0%} of one retraining" if option.share is not None else ""
+        why = f"{option.title} ({option.guarantee.value}{share}):"
+        found.append(Step(why, line(*words, "--method", option.method)))
+    if any(option.why == FORCED for option in report.plan.options):
+        found.append(Step("try what the plan would try, the cheapest first:", line(*words)))
+        if "retrain" not in tried and report.problem.trainer is not None:
+            found.append(Step("retrain without the records, which is exact:", line(*words, "--method", "retrain")))
+    if not found:
+        found.append(Step("every method that is possible here was tried; the report says how far each came"))
+    return found
+
+
+def _possible(option: Option) -> bool:
+    return option.planned or option.why.startswith(OVER_BUDGET)
