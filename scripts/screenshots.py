@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTHS = {"desktop": 1200, "phone": 390}  # CSS pixels
+AIR = 16  # around a section, in CSS pixels
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -96,8 +97,8 @@ class Browser:
         os.close(self._in)
 
 
-def show(browser: Browser, page: Path, *, width: int, dark: bool, top: int | None) -> bytes:
-    """Return a PNG of the whole page; refuses a page that is wider than the screen."""
+def show(browser: Browser, page: Path, *, width: int, dark: bool, top: int | None, section: str | None) -> bytes:
+    """Return a PNG of the whole page, of its top or of one section; refuses a page that is wider than the screen."""
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     browser.call("Emulation.setEmulatedMedia", media="screen", features=scheme)
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
@@ -107,9 +108,22 @@ def show(browser: Browser, page: Path, *, width: int, dark: bool, top: int | Non
     size = browser.call("Page.getLayoutMetrics")["cssContentSize"]
     if size["width"] > width:
         raise SystemExit(f"{page.name} is {size['width']} pixels wide on a screen of {width}: something overflows")
-    clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], top or size["height"]), "scale": 1}
+    clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
+    if section is not None:
+        clip["y"], clip["height"] = _place(browser, page, section)
+    clip["height"] = min(clip["height"], top or clip["height"])
     shot = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
     return base64.b64decode(shot["data"])
+
+
+def _place(browser: Browser, page: Path, section: str) -> tuple[float, float]:
+    """Return where on the page the element with this id begins, and its height, with a little air around it."""
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    node = browser.call("DOM.querySelector", nodeId=root, selector=f'[id="{section}"]')["nodeId"]
+    if not node:
+        raise SystemExit(f'{page.name} has no section with the id {section!r}; its links (href="#...") name them')
+    quad = browser.call("DOM.getBoxModel", nodeId=node)["model"]["border"]
+    return max(0.0, quad[1] - AIR), quad[5] - quad[1] + 2 * AIR
 
 
 def printed(browser: Browser, page: Path) -> bytes:
@@ -131,19 +145,28 @@ def main() -> None:
     for name, width in WIDTHS.items():
         parser.add_argument(f"--{name}", type=Path, help=f"PNG at {width} pixels")
         parser.add_argument(f"--{name}-dark", type=Path, help=f"PNG at {width} pixels, dark")
-    parser.add_argument("--top", type=int, metavar="PIXELS", help="only so much of the page, from its top")
+    parser.add_argument("--top", type=int, metavar="PIXELS", help="only so much of the page or section, from its top")
+    parser.add_argument("--section", metavar="ID", help="only the part of the page with this id, e.g. gone")
     parser.add_argument("--pdf", type=Path, help="the page as printed")
     arguments = parser.parse_args()
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        sys.exit("no Chromium found: apt-get install chromium")
+        sys.exit("no Chromium found (looked for chromium, chromium-browser, google-chrome): apt-get install chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, Path(profile))
         try:
             for name, width in WIDTHS.items():
                 for dark, key in ((False, name), (True, f"{name}_dark")):
                     if (path := getattr(arguments, key)) is not None:
-                        path.write_bytes(show(browser, arguments.page, width=width, dark=dark, top=arguments.top))
+                        shot = show(
+                            browser,
+                            arguments.page,
+                            width=width,
+                            dark=dark,
+                            top=arguments.top,
+                            section=arguments.section,
+                        )
+                        path.write_bytes(shot)
             if arguments.pdf is not None:
                 arguments.pdf.write_bytes(printed(browser, arguments.page))
         finally:

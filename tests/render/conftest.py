@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from expunge.core.chart import Chart, Role, Series
 from expunge.core.check import Direction, Measurement, NotMeasured, Power, Question
 from expunge.core.digest import sha256
 from expunge.core.level import Level
@@ -74,6 +75,52 @@ SPECS = (
         "Attackers who may change the architecture.",
     ),
 )
+
+
+def lines(x, subject, original, mean, spread):
+    """Return what a check draws: the model, the original, and retrained models around their mean."""
+    low, high = (tuple(round(value + side * spread, 4) for value in mean) for side in (-1, 1))
+    return (
+        Series(role=Role.SUBJECT, x=x, y=subject),
+        Series(role=Role.ORIGINAL, x=x, y=original),
+        Series(role=Role.REFERENCES, x=x, y=mean, low=low, high=high),
+    )
+
+
+_RATES = (0.05, 0.1, 0.2, 0.5, 1.0)
+CHARTS = {
+    "membership": (
+        Chart(
+            title="Loss on the forgotten records",
+            x="loss of the label as trained (nats)",
+            y="share of forgotten records",
+            series=lines((0.0, 1.0, 2.0, 3.0), (0.7, 0.2, 0.1), (0.9, 0.1, 0.0), (0.68, 0.2, 0.12), 0.02),
+            histogram=True,
+            n=420,
+        ),
+        Chart(
+            title="Membership attack: caught against false alarms",
+            x="share of holdout records taken for forgotten ones (false alarms)",
+            y="share of forgotten records caught",
+            series=(
+                *lines(_RATES, (0.0, 0.12, 0.21, 0.5, 1.0), (0.3, 0.4, 0.6, 0.9, 1.0), (0.05, 0.1, 0.2, 0.5, 1.0), 0.0),
+                Series(role=Role.NULL, x=_RATES, y=_RATES),
+            ),
+            log=True,
+            n=780,
+            note="Nothing is drawn below 5 % false alarms.",
+        ),
+    ),
+    "relearning": (
+        Chart(
+            title="Relearning the forgotten records",
+            x="passes over the forgotten records",
+            y="share of forgotten records answered as labelled",
+            series=lines((0.0, 1.0, 2.0), (0.86, 0.9, 0.95), (0.99, 1.0, 1.0), (0.86, 0.91, 0.95), 0.01),
+            n=420,
+        ),
+    ),
+}
 DETAILS = {"membership": {"TPR at FPR 5%": "0.052 (were both alike 0.050)", "TPR at FPR 10%": "0.110"}}
 # How far each check is from retraining (0) towards the original (1).
 GOOD = {
@@ -116,6 +163,7 @@ def measured(spec, away, alpha):
             unit=spec.unit,
             details=DETAILS.get(spec.name, {}),
             cannot_see=spec.blind,
+            charts=CHARTS.get(spec.name, ()),
         ),
         decision=decide(narrow, wide, spec.margin),
         narrow=narrow,
@@ -324,6 +372,7 @@ def erased():
         ),
         attempt(
             *(2, "scrub", second),
+            history=tuple({"epoch": float(e), "objective": 1.0 / e, "trained": 10.0 * e} for e in range(1, 9)),
             stopped="after 8 epochs, when the loss on the choosing part met that of the references",
             touched=1.0,
             warnings=("The last epoch was undone, because it forgot more than retraining would.",),

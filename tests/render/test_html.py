@@ -1,5 +1,6 @@
 """The page: whole, self-contained, legible, the same every time, and never better than its claim."""
 
+import math
 import os
 import re
 import subprocess
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from expunge.core.chart import FEWEST, Chart, Role, Series
 from expunge.core.check import NotMeasured, Question
 from expunge.core.level import Level
 from expunge.core.report import Finding
 from expunge.core.verdict import Decision, Verdict
 from expunge.render import record
+from expunge.render._axis import linear, logarithmic
 from expunge.render._numbers import SPACE, Scale, chance, confidence, error_rate, percent, plain, retrainings
 from expunge.render.html import page
 
@@ -159,7 +162,6 @@ def test_text_is_escaped(samples):
         policy=evil,
         request={"reference": evil, "ground": evil, "received": evil, "due": evil},
         environment={evil: evil},
-        details={evil: evil},
         costs=(replace(report.costs[0], what=evil),),
         attempts=(report.attempts[0], attempt),
     )
@@ -201,11 +203,10 @@ def test_a_value_is_shown_with_everything_that_could_speak_against_it(samples):
         "85.8 % 84.5 to 88.8 %",  # mean and range of the references
         "99.8 %",  # the original
         "+0.8 points −2.7 to +4.3 points",  # difference and interval
-        "±6.0 points",  # margin
-        "One retrained model differs from the others by −1.4 to +3.2 points. 20 of 20 would pass.",
-        "A true retraining would pass with a chance of 94 %.",
+        "±6.0 points a true retrain passes: 94 %",  # margin, and what it means for a model without fault
+        # What the check could and could not have seen: null, references that pass, smallest difference, blind spot.
+        "−1.4 to +3.2 points 20 of 20 11.9 points or more, in 80 % of cases "
         "A model that knows the records and answers wrongly on purpose.",
-        "A difference of 11.9 points or more would fail in 80 % of cases.",
         "TPR at FPR 5% 0.052 (were both alike 0.050) TPR at FPR 10% 0.110",  # in the order of the numbers
     ):
         assert said in text, said
@@ -256,6 +257,204 @@ def test_an_attempt_that_failed_is_shown_without_a_verdict(samples):
     text = words(page(replace(report, attempts=(broken,), verdict=Verdict.INCONCLUSIVE)))
     assert "Not judged" in text
     assert "Not asked: no check of this question was run." in text
+
+
+# --- charts -------------------------------------------------------------------------------------------------
+
+
+def charts_of(report):
+    attempt = report.shipped or report.attempts[-1]
+    return [chart for finding in attempt.audits[-1].findings for chart in getattr(finding.result, "charts", ())]
+
+
+def figures(markup):
+    """The drawings of a page with everything that belongs to them, by title."""
+    found = re.findall(r'<figure class="chart[^"]*">.*?</figure>', markup)
+    return {re.search(r"<strong>(.*?)</strong>", inside).group(1): inside for inside in found}
+
+
+def with_chart(report, chart):
+    """The report with this chart alone."""
+    attempt = report.attempts[-1]
+    findings = list(attempt.audits[-1].findings)
+    place = next(i for i, finding in enumerate(findings) if finding.check == "membership")
+    findings = [
+        replace(f, result=replace(f.result, charts=(chart,) if i == place else ())) for i, f in enumerate(findings)
+    ]
+    audits = (*attempt.audits[:-1], replace(attempt.audits[-1], findings=tuple(findings)))
+    return replace(report, attempts=(*report.attempts[:-1], replace(attempt, audits=audits)))
+
+
+def test_every_chart_has_its_table_with_every_figure(samples):
+    report = samples["erased"]
+    drawn = figures(page(report))
+    assert len(charts_of(report)) == 3
+    for chart in charts_of(report):
+        inside = drawn[chart.title]
+        table = re.search(r"<details><summary>.*?</summary>(.*)</details>", inside).group(1)
+        rows = re.findall(r"<tr.*?</tr>", table)
+        heads = re.findall(r"<th[^>]*>(.*?)</th>", rows[0])
+        assert len(rows) == 1 + len(chart.series[0].y)
+        # A band takes three columns: mean, lowest, highest.
+        assert len(heads) == 1 + sum(3 if line.low else 1 for line in chart.series)
+        for row in rows[1:]:
+            assert len(re.findall(r"<t[hd]", row)) == len(heads)
+    text = words(drawn["Loss on the forgotten records"]).replace(SPACE, " ")
+    assert "0 to 1 70 % 90 % 68 % 66 % 70 %" in text
+    text = words(drawn["Membership attack: caught against false alarms"]).replace(SPACE, " ")
+    assert "10 % 12 % 40 % 10 % 10 % 10 % 10 %" in text
+
+
+def test_every_drawing_of_the_page_has_a_table(sample):
+    for title, inside in figures(page(sample)).items():
+        # The cost has its table right below, in the section's own words.
+        assert "<table" in inside or title.startswith("Each part of the cost"), title
+        for attributes in re.findall(r'<svg class="graph"([^>]*)>', inside):
+            assert 'role="img"' in attributes or 'aria-hidden="true"' in attributes
+        for inner in re.findall(r'<svg class="graph" role="img"(?![^>]*aria-label)[^>]*>(.*?)</svg>', inside):
+            assert re.match(r"<title>.+</title><desc>.+</desc>", inner)
+
+
+def test_no_two_lines_differ_by_colour_alone(samples):
+    inside = figures(page(samples["erased"]))["Membership attack: caught against false alarms"]
+    kinds = re.findall(r'class="curve ([a-z]+)"', inside.split("</ul>")[1])
+    assert sorted(kinds) == ["before", "nothing", "subject", "yardstick"]
+    dashes = {kind: re.search(rf"\.{kind} {{[^}}]*stroke-dasharray: ([^;]+);", STYLE) for kind in kinds}
+    said = [found.group(1) if found else "solid" for found in dashes.values()]
+    assert len(set(said)) == 4, "each line has a dash of its own"
+    legend = re.search(r'<ul class="legend">(.*?)</ul>', inside).group(1)
+    entries = re.findall(r"<li>(.*?)</li>", legend)
+    assert [re.search(r"curve ([a-z]+)", entry).group(1) for entry in entries] == [
+        *("subject", "before", "yardstick", "nothing")
+    ]
+    assert all(re.search(r"<span>\w+", entry) for entry in entries), "and a name"
+    assert {"point", "original"} <= set(re.findall(r'<circle [^>]*class="([a-z]+)"', inside)), "and marks"
+
+
+def test_a_line_goes_where_its_values_are(samples):
+    x, y = (0.0, 2.0, 4.0), (0.0, 1.0, 0.5)
+    line = Series(role=Role.SUBJECT, x=x, y=y)
+    chart = Chart(title="T", x="passes", y="share of records", series=(line,), n=50)
+    inside = figures(page(with_chart(samples["erased"], chart)))["T"]
+    assert 'd="M0.0 1000.0 L500.0 0.0 L1000.0 500.0"' in inside
+    steps = Chart(
+        title="H", x="nats", y="share of records", series=(replace(line, y=(1.0, 0.5)),), n=50, histogram=True
+    )
+    inside = figures(page(with_chart(samples["erased"], steps)))["H"]
+    assert 'd="M0.0 0.0 L500.0 0.0 L500.0 500.0 L1000.0 500.0"' in inside
+
+
+def test_a_logarithmic_axis_draws_nothing_below_what_is_known(samples):
+    inside = figures(page(samples["erased"]))["Membership attack: caught against false alarms"]
+    assert "not</text>" in inside
+    assert "resolved</text>" in inside
+    assert "Nothing is drawn below 5 % false alarms." in inside
+    assert "A line on the bottom edge stands for 0" in inside, "one value is 0, which has no place"
+    edge = float(re.search(r'<rect x="0" y="0" width="([0-9.]+)%"[^>]*class="unknown"', inside).group(1))
+    assert edge == pytest.approx(100 * math.log(5) / math.log(100), abs=0.01)
+    starts = re.findall(r'<path d="M([0-9.]+) [^"]*" class="curve', inside.split("</ul>")[1])
+    assert len(starts) == 4
+    assert all(float(start) == pytest.approx(10 * edge, abs=0.1) for start in starts)
+
+
+def test_what_cannot_be_drawn_says_so(samples):
+    note = "Not drawn: 12 holdout records resolve no rate of false alarms; it takes 20 or more."
+    chart = Chart(title="Attack", x="x", y="y", series=(), log=True, n=30, note=note)
+    inside = figures(page(with_chart(samples["erased"], chart)))["Attack"]
+    assert note in inside
+    assert "<svg" not in inside
+    assert "<table" not in inside
+
+
+def test_no_chart_over_a_handful(samples):
+    line = Series(role=Role.SUBJECT, x=(0.0, 1.0), y=(0.125, 0.375))
+    few, enough = (
+        figures(page(with_chart(samples["erased"], Chart(title="T", x="x", y="y", series=(line,), n=n))))["T"]
+        for n in (FEWEST - 1, FEWEST)
+    )
+    assert "fewer than 10 records" in few
+    assert "<svg" not in few
+    assert "0.375" not in few
+    assert "<svg" in enough
+    assert "0.375" in enough
+
+
+def test_charts_are_drawn_of_the_attempt_that_is_shown_and_after_the_claim(samples):
+    markup = page(samples["erased"])
+    titles = list(figures(markup))
+    assert len(titles) == len(set(titles)), "not of the other attempt, and not of the control"
+    assert markup.index('id="claim"') < markup.index('class="cards"') < markup.index('<figure class="chart')
+    assert titles == [
+        "Accuracies against those of retrained models",
+        *(chart.title for chart in charts_of(samples["erased"])),
+        "Attempt 2: what the method minimised",
+        "Each part of the cost beside one retraining (the dashed line)",
+    ]
+
+
+def test_accuracies_lie_on_one_scale(samples):
+    report = samples["erased"]
+    inside = figures(page(report))["Accuracies against those of retrained models"]
+    lanes = re.findall(r'<span class="name">(.*?)</span>(<svg.*?</svg>)', inside)
+    found = {f.title: f.result for f in report.shipped.audits[-1].findings if f.result.unit == "share"}
+    assert [name for name, _ in lanes] == [*found, ""], "shares alone, and what can be got back stands apart"
+    low = float(re.search(r">(\d+)\u00a0%</text>", lanes[-1][1]).group(1)) / 100
+    for name, drawing in lanes[:-1]:
+        result = found[name]
+        for class_, value in (("point", result.value), ("original", result.original)):
+            (at,) = re.findall(rf'<circle cx="([0-9.]+)%"[^>]*class="{class_}"', drawing)
+            assert float(at) == pytest.approx(1 + 98 * (value - low) / (1 - low), abs=0.01)
+        start, width = map(float, re.search(r'<rect x="([0-9.]+)%" width="([0-9.]+)%"', drawing).groups())
+        assert start == pytest.approx(1 + 98 * (min(result.references) - low) / (1 - low), abs=0.01)
+        assert start + width >= 1 + 98 * (max(result.references) - low) / (1 - low) - 0.01
+
+
+def test_costs_stand_beside_one_retraining(samples):
+    report = samples["erased"]
+    inside = figures(page(report))["Each part of the cost beside one retraining (the dashed line)"]
+    bars = re.findall(r'<rect x="0" y="6" width="([0-9.]+)%".*?<line x1="([0-9.]+)%"', inside)
+    assert len(bars) == len(report.costs)
+    for (width, one), line in zip(bars, report.costs, strict=True):
+        assert float(width) == pytest.approx(line.share * float(one), abs=0.1)
+    assert not figures(page(samples["nothing"])), "nothing was spent"
+    unknown = "".join(figures(page(samples["inconclusive"])))
+    assert "cost" not in unknown, "not measured is never 0"
+
+
+def test_flat_and_odd_values_have_axes_too():
+    for axis in (linear([0.0, 0.0], "nats"), linear([3.0, 3.0], "epoch", exact=True), linear([-5.0, -1.0], "")):
+        assert axis.low < axis.high
+        assert all(axis.low <= tick <= axis.high + 1e-9 for tick in axis.ticks)
+        assert len(axis.ticks) >= 2
+    for values in ([0.0], [1.0], [1e-5, 1.0], [0.0, 0.3]):
+        axis = logarithmic(values, "share of records")
+        assert 0 < axis.low < axis.high
+        assert axis.place(0.0) == 0.0
+        assert axis.place(axis.high) == 1.0
+    assert [linear([1.0, 3.0], "epoch", exact=True).label(tick) for tick in (1.0, 2.0)] == ["1", "2"]
+    percents = linear([0.0, 0.08], "share of records")
+    assert [percents.label(tick) for tick in percents.ticks] == [f"{v}{SPACE}%" for v in (0, 2, 4, 6, 8)]
+
+
+@given(st.lists(st.integers(-(10**6), 10**6).map(lambda k: k / 1000), min_size=1, max_size=8), st.booleans())
+def test_an_axis_holds_its_values_in_their_order(values, exact):
+    axis = linear(values, "nats", exact=exact)
+    beside = 1e-9 * (axis.high - axis.low)
+    assert axis.low <= min(values) + beside
+    assert axis.high >= max(values) - beside
+    places = [axis.place(value) for value in sorted(values)]
+    assert places == sorted(places)
+    assert 1 <= len(axis.ticks) <= 8
+
+
+# --- three readers ------------------------------------------------------------------------------------------
+
+
+def test_each_reader_is_led_to_their_parts(sample):
+    nav = re.search(r"<nav.*?</nav>", page(sample)).group(0)
+    readers = re.findall(r"<p>(.*?)</p><ul>(.*?)</ul>", nav)
+    assert [who for who, _ in readers] == ["For the person who signs", "For the engineer", "For the auditor"]
+    assert all("<a href" in links for _, links in readers)
 
 
 # --- the headline follows the claim -------------------------------------------------------------------------
@@ -386,8 +585,13 @@ TEXT = {
     "paper": {"pass", "fail"},  # the mark inside a sign
     **{tone: {"paper", "panel", *PANELS} for tone in ("pass", "fail", "unsure", "none")},
 }
-GRAPHICS = {"data": {"panel", "zone"}, "null": {"panel", "zone"}, "edge": {"panel", "zone"}}
-ORNAMENT = {"line"}  # rules that carry no meaning
+GRAPHICS = {
+    "data": {"panel", "zone", "paper", "band"},
+    "null": {"panel", "zone", "paper", "band"},
+    "edge": {"panel", "zone", "paper"},
+    "before": {"panel", "zone", "paper", "band"},
+}
+ORNAMENT = {"line", "band"}  # rules that carry no meaning; the ground of a band, whose edge is drawn
 
 
 def colours(block):

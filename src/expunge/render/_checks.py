@@ -9,6 +9,7 @@ from statistics import fmean
 from expunge.core.check import Measurement, NotMeasured, Question
 from expunge.core.report import Audit, Finding, Report
 from expunge.core.verdict import Decision
+from expunge.render._chart import charts
 from expunge.render._markup import Child, Markup, join, pairs, tag
 from expunge.render._numbers import Scale, chance, confidence, count, many
 from expunge.render._strip import strip
@@ -81,7 +82,9 @@ def _question(question: Question, audit: Audit | None, subject: str, *, blind: b
     heading = tag("h3", question.value)
     line = tag("p", badge(decision, _SHORT[decision]), tag("span", said), class_="answer")
     body = _table(question, findings, audit, subject) if audit is not None and findings else None
-    return tag("section", heading, line, body, id=ANCHORS[question])
+    return tag(
+        "section", heading, line, body, charts(findings, anchor=f"{ANCHORS[question]}-drawings"), id=ANCHORS[question]
+    )
 
 
 def _table(question: Question, findings: list[Finding], audit: Audit, subject: str) -> Markup:
@@ -112,7 +115,7 @@ def _rows(finding: Finding) -> list[Markup]:
         _references(scale, result),
         scale.value(result.original) if result.original is not None else "not measured",
         _difference(scale, finding, result),
-        scale.margin(finding.margin),
+        _margin(scale, finding),
         badge(finding.decision),
     ]
     drawing = strip(finding, subject="Unlearned model")
@@ -127,6 +130,13 @@ def _title(finding: Finding) -> Markup:
     ]
     below = "; ".join(part for part in small if part)
     return join(tag("span", finding.title, class_="first"), tag("span", below, class_="second") if below else None)
+
+
+def _margin(scale: Scale, finding: Finding) -> Markup:
+    """Return the margin and, below it, how likely a true retrain is to pass it."""
+    if finding.chance is None:
+        return join(scale.margin(finding.margin))
+    return two(scale.margin(finding.margin), f"a true retrain passes: {chance(finding.chance)}")
 
 
 def _references(scale: Scale, result: Measurement) -> Markup:
@@ -144,15 +154,12 @@ def _difference(scale: Scale, finding: Finding, result: Measurement) -> Markup:
 
 
 def _remarks(finding: Finding) -> Markup:
-    result, measured = finding.result, isinstance(finding.result, Measurement)
-    blind = getattr(result, "cannot_see", "")
-    details = getattr(result, "details", {})
+    measured = isinstance(finding.result, Measurement)
+    details = getattr(finding.result, "details", {})
     return pairs(
         ("Why this decision", because(finding) if measured else None),
-        ("When nothing is wrong", _null(finding)),
         ("Why this margin", prose(finding.reason) if finding.reason else None),
-        ("What it cannot see", prose(blind) if blind else None),
-        ("What it could show", _power(finding)),
+        ("Source", prose(finding.source) if finding.source else None),
         *((sentence(name), said) for name, said in sorted(details.items(), key=_natural)),
         class_="remarks",
     )
@@ -161,25 +168,6 @@ def _remarks(finding: Finding) -> Markup:
 def _natural(entry: tuple[str, str]) -> list[str | int]:
     """Order names as people do: 5 % before 10 %."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", entry[0])]
-
-
-def _null(finding: Finding) -> str | None:
-    scale, said = Scale.of(finding), []
-    if finding.null is not None:
-        said.append(f"One retrained model differs from the others by {scale.steps(*finding.null)}.")
-    if finding.null_passes is not None:
-        passed, of = finding.null_passes
-        said.append(f"{count(passed)} of {count(of)} would pass.")
-    if finding.chance is not None:
-        said.append(f"A true retraining would pass with a chance of {chance(finding.chance)}.")
-    return " ".join(said) or None
-
-
-def _power(finding: Finding) -> str | None:
-    if finding.power is None:
-        return None
-    size = Scale.of(finding).size(finding.power.smallest)
-    return f"A difference of {size} or more would fail in {chance(finding.power.power)} of cases."
 
 
 def control_table(control: Audit) -> Markup:
@@ -210,6 +198,50 @@ def _gap(heads: Sequence[str], finding: Finding, result: NotMeasured) -> Markup:
     gap = tag("td", said, role="cell", colspan=str(len(heads) - 2))
     head = tag("th", _title(finding), scope="row", role="rowheader")
     return tag("tr", head, gap, cell(heads[-1], badge(finding.decision)), role="row")
+
+
+_SIGHT_HEADS = (
+    "Check",
+    "Retrained models differ by",
+    "Retrained models that pass",
+    "Fails when the difference is",
+    "Cannot see",
+)
+
+
+def sight(audit: Audit | None) -> Markup:
+    """Return what each check could and could not have seen, in the audit that is shown in full."""
+    findings = audit.findings if audit is not None else ()
+    rows = [_seen(finding, finding.result) for finding in findings if isinstance(finding.result, Measurement)]
+    if not rows:
+        return tag("p", "No check was measured.", class_="muted")
+    said = (
+        "What each check says when nothing is wrong: how far single retrained models lie from the others, and how "
+        "many of them pass. Then the smallest true difference that it would have failed in most cases; a smaller "
+        "one may go unseen."
+    )
+    return join(
+        tag("p", said),
+        table(
+            "What the checks say of retrained models, and from where on they fail", _SIGHT_HEADS, rows, class_="sight"
+        ),
+    )
+
+
+def _seen(finding: Finding, result: Measurement) -> list[Child]:
+    scale = Scale.of(finding)
+    smallest = (
+        two(scale.size(finding.power.smallest), f"or more, in {chance(finding.power.power)} of cases")
+        if finding.power is not None
+        else "not known"
+    )
+    return [
+        _title(finding),
+        scale.steps(*finding.null) if finding.null is not None else "not known",
+        f"{count(finding.null_passes[0])} of {count(finding.null_passes[1])}" if finding.null_passes else "not known",
+        smallest,
+        prose(result.cannot_see) if result.cannot_see else "not stated",
+    ]
 
 
 def matrix(report: Report) -> Markup | None:

@@ -62,7 +62,8 @@ def _verdict(report: Report) -> Markup:
 
 
 def _request(report: Report) -> str:
-    known = [report.request.get(key, "") for key in ("reference", "ground")]
+    received = moment(report.request.get("received", ""))
+    known = [*(report.request.get(key, "") for key in ("reference", "ground")), received and f"received {received}"]
     return ", ".join(text for text in known if text) or "no reference given"
 
 

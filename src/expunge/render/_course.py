@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from expunge.core.method import Cost
 from expunge.core.report import Attempt, Audit, Report
 from expunge.core.verdict import Decision
-from expunge.render._checks import control_table, matrix
+from expunge.render import _lanes
+from expunge.render._chart import histories
+from expunge.render._checks import control_table, matrix, sight
+from expunge.render._energy import used
 from expunge.render._markup import Child, Markup, bullets, join, pairs, tag
 from expunge.render._numbers import count, error_rate, many, percent, plain, retrainings
 from expunge.render._table import badge, frame, more, row, table
 from expunge.render._words import (
     LEVELS,
     guarantee_line,
+    judged,
     powerless,
     prose,
     sentence,
     sentences,
+    shown_audit,
     unmeasured,
     verdict_line,
     verdict_tone,
@@ -83,6 +88,12 @@ def _power(control_: Audit) -> tuple[Decision, str, str]:
 _CONTROL = "Control: could these checks see the records at all?"
 
 
+def seen(report: Report) -> Markup:
+    """Return what each check could and could not have seen."""
+    heading = tag("h2", "What each check could and could not have seen")
+    return tag("section", heading, sight(shown_audit(judged(report))), id="sight")
+
+
 def attempts(report: Report) -> Markup:
     """Return every attempt that the run saw, and every check on every model."""
     if not report.attempts:
@@ -94,8 +105,15 @@ def attempts(report: Report) -> Markup:
             "the error rate of the one before, so that trying often buys nothing."
         )
         caption = f"{many(len(report.attempts), 'attempt')}, in the order they were made"
-        body = join(tag("p", said), frame(caption, _ATTEMPT_HEADS, rows, class_="attempts"), matrix(report))
+        body = join(
+            tag("p", said), frame(caption, _ATTEMPT_HEADS, rows, class_="attempts"), matrix(report), _training(report)
+        )
     return tag("section", tag("h2", "All attempts"), body, id="attempts")
+
+
+def _training(report: Report) -> Markup | None:
+    drawn = histories(report.attempts, report.retain_count)
+    return join(tag("h3", "Training, epoch by epoch"), drawn) if drawn is not None else None
 
 
 def _attempt(attempt: Attempt, *, ships: bool) -> Markup:
@@ -202,7 +220,15 @@ def costs(report: Report) -> Markup:
         if rows
         else tag("p", "Nothing was spent.", class_="muted")
     )
-    return tag("section", tag("h2", "What it cost"), tag("p", _against(report)), body, id="cost")
+    return tag(
+        "section",
+        tag("h2", "What it cost"),
+        tag("p", _against(report)),
+        _lanes.costs(report.costs),
+        body,
+        pairs(*((what, prose(said)) for what, said in used(report)), class_="remarks"),
+        id="cost",
+    )
 
 
 def _visits(cost: Cost) -> tuple[str, str]:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 
 from expunge.core.report import Attempt, Report
-from expunge.render._markup import Child, Markup, bullets, code, tag
+from expunge.render._markup import Child, Markup, code, tag
 from expunge.render._numbers import count
 from expunge.render._table import table
 from expunge.render._times import duration, moment, timing
-from expunge.render._words import judged, sentence, sentences
+from expunge.render._words import judged, sentence
 
 
 def done(report: Report) -> Markup:
@@ -29,7 +29,6 @@ def done(report: Report) -> Markup:
         _seeds(report),
         tag("h3", "Environment"),
         _mapping("Where it ran", ("Part", "Value"), report.environment),
-        _mapping("Further details", ("What", "Value"), report.details) if report.details else None,
         id="done",
     )
 
@@ -121,7 +120,7 @@ def state(report: Report) -> Markup:
         tag("h3", "Kept"),
         _paths(report.kept, otherwise="Nothing was kept."),
         tag("h3", "Not reached"),
-        bullets(sentences(report.not_covered), otherwise="Nothing stated."),
+        tag("p", "What was not covered stands with the ", tag("a", "claim", href="#claim"), "."),
         id="state",
     )
 

@@ -93,9 +93,9 @@ class Scale:
         """Return a scale fine enough to show on which side of the margin every bound lies."""
         units = [getattr(finding.result, "unit", "") for finding in findings]
         unit = next((unit for unit in units if unit), "")
-        factor = 100.0 if _is_share(unit) else 1.0
+        factor = 100.0 if is_share(unit) else 1.0
         margin = factor * min((finding.margin for finding in findings), default=0.0)
-        needed = max(1 if _is_share(unit) else 0, 1 - math.floor(math.log10(margin)) if margin > 0 else 3)
+        needed = max(1 if is_share(unit) else 0, 1 - math.floor(math.log10(margin)) if margin > 0 else 3)
         decimals = min(needed, 6)
         while decimals < 6 and not all(_sides_show(finding, factor, decimals) for finding in findings):
             decimals += 1
@@ -104,7 +104,7 @@ class Scale:
     @property
     def step_unit(self) -> str:
         """The unit of a difference: percentage points for shares."""
-        return "points" if _is_share(self.unit) or self.unit == "%" else self.unit
+        return "points" if is_share(self.unit) or self.unit == "%" else self.unit
 
     def value(self, value: float) -> str:
         """Return a value with its unit, e.g. ``61.3 %``."""
@@ -142,13 +142,13 @@ class Scale:
         return plain(self._factor() * value, self.decimals)
 
     def _factor(self) -> float:
-        return 100.0 if _is_share(self.unit) else 1.0
+        return 100.0 if is_share(self.unit) else 1.0
 
     def _unit(self) -> str:
-        return "%" if _is_share(self.unit) else self.unit
+        return "%" if is_share(self.unit) else self.unit
 
 
-def _is_share(unit: str) -> bool:
+def is_share(unit: str) -> bool:
     return unit == "share" or unit.startswith("share of ")
 
 

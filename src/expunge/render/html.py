@@ -12,21 +12,37 @@ from importlib import resources
 
 from expunge.core.digest import sha256
 from expunge.core.report import Report
-from expunge.render import _checks, _claim, _course, _done
+from expunge.render import _checks, _claim, _course, _done, _lanes
 from expunge.render._markup import Markup, code, join, tag
 from expunge.render._table import signs
-from expunge.render._words import headline, judged
+from expunge.render._words import headline, judged, shown_audit
 from expunge.render.record import dump
 
-_CONTENTS = (
-    ("claim", "What is claimed"),
-    ("audit", "What the audit found"),
-    ("control", "Control"),
-    ("attempts", "All attempts"),
-    ("plan", "What was possible"),
-    ("cost", "What it cost"),
-    ("done", "How it was done"),
-    ("state", "Copies"),
+_READERS = (
+    (
+        "For the person who signs",
+        (("claim", "What is claimed, and what is not"), ("audit", "What the audit found"), ("state", "Copies")),
+    ),
+    (
+        "For the engineer",
+        (
+            ("drawings", "Accuracies"),
+            ("gone", "Gone?"),
+            ("intact", "Intact?"),
+            ("recoverable", "Recoverable?"),
+            ("attempts", "All attempts"),
+            ("cost", "What it cost"),
+        ),
+    ),
+    (
+        "For the auditor",
+        (
+            ("control", "Control"),
+            ("sight", "What each check could see"),
+            ("plan", "What was possible"),
+            ("done", "Settings, seeds, digests, environment"),
+        ),
+    ),
 )
 
 
@@ -35,10 +51,11 @@ def page(report: Report) -> str:
     main = tag(
         "main",
         _claim.masthead(report),
-        _contents(),
+        _readers(report),
         _claim.claim(report),
         _audit(report),
         _course.control(report),
+        _course.seen(report),
         _course.attempts(report),
         _course.plan(report),
         _course.costs(report),
@@ -65,9 +82,19 @@ def _head(report: Report) -> Markup:
     )
 
 
-def _contents() -> Markup:
-    links = [tag("li", tag("a", words, href=f"#{anchor}")) for anchor, words in _CONTENTS]
-    return tag("nav", tag("ul", *links), aria_label="Contents")
+def _readers(report: Report) -> Markup:
+    """Return where each of the three readers finds what is meant for them."""
+    judged_one = judged(report) is not None
+    there = [(who, [link for link in links if judged_one or link[0] not in _OF_A_MODEL]) for who, links in _READERS]
+    columns = [
+        tag("div", tag("p", who), tag("ul", *(tag("li", tag("a", words, href=f"#{to}")) for to, words in links)))
+        for who, links in there
+    ]
+    return tag("nav", *columns, aria_label="Contents, by reader")
+
+
+_OF_A_MODEL = ("drawings", "gone", "intact", "recoverable")
+"""Parts that are there only where a model was judged."""
 
 
 def _audit(report: Report) -> Markup:
@@ -81,6 +108,7 @@ def _audit(report: Report) -> Markup:
             _checks.cards(report),
             tag("h3", "How to read the tables"),
             _guide(),
+            tag("div", _lanes.accuracies(shown_audit(attempt)), id="drawings"),
             _checks.questions(report),
         )
     return tag("section", tag("h2", "What the audit found"), body, id="audit")
@@ -93,7 +121,8 @@ def _guide() -> Markup:
         "A check passes when the whole interval of the difference between the unlearned model and the "
         "retrained ones lies inside a margin that was fixed before any method was run. It fails when the "
         "whole interval lies outside. Otherwise it is inconclusive. Forgetting too much fails like "
-        "forgetting too little.",
+        "forgetting too little. Below each margin stands the chance that a true retrain passes: where it is low, "
+        "the margin is too narrow for this problem, and a failure says little.",
         "Values of retrained models are given as mean, with the lowest and the highest below. “Points” are "
         "percentage points. In the drawings the dot is the measured difference, the thick line its "
         "interval, and the thin line the wider interval that is used for failing; the grey bar shows how "
