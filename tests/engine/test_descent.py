@@ -8,7 +8,8 @@ from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.descent import Descent, touched
+from expunge.engine.descent import Descent
+from expunge.engine.passes import touched
 from tests.support import toys
 
 

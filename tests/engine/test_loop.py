@@ -20,7 +20,7 @@ class Killed(BaseException):
 
 def steps_of(model, *, size=16, seed=5, **more):
     return Steps(
-        count=math.ceil(len(RECORDS) / size),
+        count=lambda epoch: math.ceil(len(RECORDS) / size),
         batches=lambda epoch: shuffled(RECORDS, size, seed=seed, epoch=epoch),
         objective=lambda batch: functional.cross_entropy(model(batch[0]), batch[1]),
         **more,
@@ -72,7 +72,7 @@ def test_steps_equal_arithmetic_in_float64(name, update):
     inputs, labels = toys.points(30, dtype=torch.float64)
     parameters = {n: p.detach().numpy().copy() for n, p in model.named_parameters()}
     steps = Steps(
-        count=3,
+        count=lambda epoch: 3,
         batches=lambda epoch: iter([(inputs, labels)] * 3),
         objective=lambda batch: functional.cross_entropy(model(batch[0]), batch[1]),
     )
@@ -119,6 +119,28 @@ def test_one_cycle_is_torchs(steps):
 
 def test_the_constant_rate_is_constant():
     assert {LoopConfig(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
+
+
+def test_the_step_schedule_falls_tenfold_after_each_decay_epoch():
+    config = LoopConfig(lr=0.3, schedule="step", decay=(2, 4))
+    assert [config.rate(0, 10, epoch=epoch) for epoch in (1, 2, 3, 4, 5)] == pytest.approx(
+        [0.3, 0.3, 0.03, 0.03, 0.003]
+    )
+    assert LoopConfig.of({"decay": [2]}).decay == LoopConfig.of({"decay": (2,)}).decay == (2,)
+
+
+def test_epochs_may_have_different_numbers_of_steps():
+    model, met = toys.network(toys.Softmax), []
+    steps = Steps(
+        count=lambda epoch: epoch + 1,
+        batches=lambda epoch: iter(range(5)),
+        objective=lambda item: met.append(item) or (model.weight.sum() * (1 + item)),
+        name=lambda item: "even" if item % 2 == 0 else "odd",
+    )
+    history, _ = run_loop(model, steps, LoopConfig(epochs=3, lr=1e-9), seed=1)
+    assert met == [0, 0, 1, 0, 1, 2]
+    assert [sorted(row) for row in history] == [["epoch", "even"], ["epoch", "even", "odd"], ["epoch", "even", "odd"]]
+    assert history[1]["odd"] == pytest.approx(2 * history[1]["even"], rel=1e-6)
 
 
 def test_every_step_gets_its_rate():
@@ -243,7 +265,9 @@ def test_evaluation_after_an_epoch_does_not_leave_the_next_one_in_evaluation_mod
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_objective_that_is_not_finite_stops_the_loop(value):
     model = toys.network()
-    steps = Steps(count=2, batches=lambda epoch: iter([1.0, value]), objective=lambda f: model[0].weight.sum() * f)
+    steps = Steps(
+        count=lambda epoch: 2, batches=lambda epoch: iter([1.0, value]), objective=lambda f: model[0].weight.sum() * f
+    )
     with pytest.raises(Diverged, match="epoch 1"):
         run_loop(model, steps, LoopConfig(epochs=3), seed=1)
 
@@ -251,7 +275,9 @@ def test_an_objective_that_is_not_finite_stops_the_loop(value):
 def test_a_weight_that_is_not_finite_stops_the_loop():
     # The loss is taken before the step, so the last step of an epoch can break what no loss shows.
     model = toys.network()
-    steps = Steps(count=1, batches=lambda epoch: iter([0]), objective=lambda _: (model[0].weight * 1e20).sum())
+    steps = Steps(
+        count=lambda epoch: 1, batches=lambda epoch: iter([0]), objective=lambda _: (model[0].weight * 1e20).sum()
+    )
     with pytest.raises(Diverged):
         run_loop(model, steps, LoopConfig(epochs=1, lr=1e20, optimiser="sgd", momentum=0.0), seed=1)
 

@@ -63,4 +63,4 @@ def test_equal_trainers_are_described_equally():
     longer = Trainer(build=toys.Noisy, config=LoopConfig(epochs=4, batch_size=16))
     assert same.describe() == NOISY.describe()
     assert len({NOISY.describe(), longer.describe(), toys.TRAINER.describe()}) == 3
-    assert "tests.support.toys:Noisy" in NOISY.describe()
+    assert "expunge.conformance.problems:Noisy" in NOISY.describe()

@@ -25,7 +25,8 @@ class LoopConfig(Config):
     epochs: int = setting(5, "passes over the records that drive the loop", low=0)
     batch_size: int = setting(64, "records per step", low=1)
     lr: float = setting(1e-3, "peak learning rate", above=0)
-    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle"))
+    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle", "step"))
+    decay: tuple[int, ...] = setting((), "epochs after each of which the rate is a tenth, of schedule step")
     optimiser: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
     momentum: float = setting(0.9, "momentum, of sgd", low=0, high=1)
     weight_decay: float = setting(0.0, "decoupled for adamw, L2 for sgd", low=0)
@@ -37,14 +38,16 @@ class LoopConfig(Config):
             return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
 
-    def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of step ``step`` of ``steps``.
+    def rate(self, step: int, steps: int, *, epoch: int = 1) -> float:
+        """Return the learning rate of step ``step`` of ``steps`` over all epochs; it lies in ``epoch`` (1, 2, ...).
 
         ``one_cycle``: cosine up to ``lr`` over the first 30% and down to nothing (Smith and Topin 2018,
         arXiv 1708.07120).
         """
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "step":
+            return self.lr * 0.1 ** sum(epoch > last for last in self.decay)
         warm = 0.3 * steps
         if step < warm:
             return self.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / warm)))
@@ -56,16 +59,18 @@ class Steps:
     """What an epoch is made of.
 
     Attributes:
-        count: steps per epoch.
+        count: ``epoch -> number of steps``; epochs are 0, 1, ... here.
         batches: ``epoch -> one item per step``.
         objective: ``item -> scalar to minimise``, with gradients.
+        name: ``item -> name`` under which the history keeps the mean objective of an epoch's items.
         after_epoch: ``(epoch, history) -> reason to stop``, empty to go on; may evaluate.
         advance: called after every step, for progress.
     """
 
-    count: int
+    count: Callable[[int], int]
     batches: Callable[[int], Iterator[Any]]
     objective: Callable[[Any], Tensor]
+    name: Callable[[Any], str] = field(default=lambda item: "objective")
     after_epoch: Callable[[int, list[dict[str, float]]], str] = field(default=lambda epoch, history: "")
     advance: Callable[[], None] = field(default=lambda: None)
 
@@ -84,24 +89,25 @@ def run_loop(
     place = checkpoints.restore(model, optimiser) if checkpoints else None
     history: list[dict[str, float]] = list(place["history"]) if place else []
     reason = str(place["reason"]) if place else ""
+    counts = [steps.count(epoch) for epoch in range(config.epochs)]
     for epoch in range(len(history), config.epochs):
         if reason:
             break
         seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
         train_mode(model)
-        total = 0.0
-        for index, item in zip(range(steps.count), steps.batches(epoch), strict=False):
-            rate = config.rate(epoch * steps.count + index, config.epochs * steps.count)
+        values: dict[str, list[float]] = {}
+        for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
+            rate = config.rate(sum(counts[:epoch]) + index, sum(counts), epoch=epoch + 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             loss = steps.objective(item)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            total += float(loss.detach())
+            values.setdefault(steps.name(item), []).append(float(loss.detach()))
             steps.advance()
-        history.append({"epoch": epoch + 1, "objective": total / max(1, steps.count)})
-        _finite(model, total, epoch)
+        history.append({"epoch": epoch + 1, **{name: sum(each) / len(each) for name, each in values.items()}})
+        _finite(model, sum(map(sum, values.values())), epoch)
         reason = steps.after_epoch(epoch + 1, history)
         if checkpoints:
             checkpoints.offer(model, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})

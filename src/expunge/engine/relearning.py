@@ -42,7 +42,7 @@ def relearn(problem: Problem, model: Any, records: Records, config: RelearningCo
         return ""
 
     steps = Steps(
-        count=-(-len(records) // config.batch_size),
+        count=lambda epoch: -(-len(records) // config.batch_size),
         batches=lambda epoch: shuffled(records, config.batch_size, seed=seed, epoch=epoch),
         objective=lambda batch: problem.meaning.units(model, batch).loss.mean(),
         after_epoch=after,

@@ -49,7 +49,7 @@ class Trainer:
         task: Any = registry.load("tasks", self.task)()
         size = self.config.batch_size
         steps = Steps(
-            count=-(-len(records) // size),
+            count=lambda epoch: -(-len(records) // size),
             batches=lambda epoch: shuffled(records, size, seed=seed, epoch=epoch),
             objective=lambda batch: task.units(model, batch).loss.mean(),
         )

@@ -1,0 +1,129 @@
+"""Passes: SCRUB written with them equals SCRUB written out in NumPy; a teacher is another model; work is counted."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from expunge.core.level import Level
+from expunge.core.method import Cost, Need
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.passes import Pass, Passes
+from expunge.numerics.losses import distillation
+from tests.support import toys
+
+
+class Alternating(Passes):
+    """Away from the teacher on forgotten records in the first epochs, towards it on retained ones in all."""
+
+    title, source, guarantee = "Toy", "Kurmanji et al. 2023, arXiv 2302.09880", Level.AUDITED
+    needs: ClassVar = frozenset({Need.RETAIN, Need.FORGET})
+    teacher = True
+    ascents = 2
+
+    def passes(self, epoch):
+        away = [Pass("forget", self.flee, 8)] if epoch <= self.ascents else []
+        return [*away, Pass("retain", self.follow, self.config.batch_size)]
+
+    def flee(self, batch):
+        assert batch.retain is None
+        return -distillation(batch.forget, batch.teacher.forget, temperature=3.0)
+
+    def follow(self, batch):
+        assert not batch.teacher.retain.logits.requires_grad
+        return 0.7 * batch.retain.loss.mean() + 0.5 * distillation(batch.retain, batch.teacher.retain, temperature=3.0)
+
+
+LOOP = {"epochs": 3, "batch_size": 64, "lr": 0.5, "optimiser": "sgd", "momentum": 0.0, "schedule": "step", "decay": [1]}
+
+
+def by_hand(problem, *, ascents=2, decay=1, sign=-1.0, batch=8):
+    """The same in NumPy: the slope of T^2 KL(teacher || student) in the student's logits is T (s - t) / N."""
+    start = [p.detach().numpy().copy() for p in problem.source.open().parameters()]
+    weight, bias = (p.copy() for p in start)
+    for epoch in range(1, 4):
+        rate = 0.5 * (0.1 if epoch > decay else 1.0)
+        for name in (["forget"] if epoch <= ascents else []) + ["retain"]:
+            for item in Pass(name, None, batch if name == "forget" else 64).batches(problem, seed=3, epoch=epoch - 1):
+                inputs, label = (part.numpy() for part in item[name == "forget"])
+                logits, taught = inputs @ weight.T + bias, inputs @ start[0].T + start[1]
+                apart = 3 * (np.exp(log_softmax(logits / 3, 1)) - np.exp(log_softmax(taught / 3, 1))) / len(label)
+                loss = (np.exp(log_softmax(logits, 1)) - np.eye(3)[label]) / len(label)
+                slope = sign * apart if name == "forget" else 0.7 * loss + 0.5 * apart
+                weight, bias = weight - rate * slope.T @ inputs, bias - rate * slope.sum(0)
+    return weight, bias
+
+
+def distance(model, values):
+    return max(float(np.abs(p.detach().numpy() - v).max()) for p, v in zip(model.parameters(), values, strict=True))
+
+
+def test_passes_equal_arithmetic_in_float64():
+    problem = toys.problem(build=toys.Softmax, dtype=torch.float64)
+    outcome = Alternating(LOOP).unlearn(problem, toys.context(problem))
+    assert distance(outcome.model, by_hand(problem)) < 1e-13
+    for slip in ({"ascents": 3}, {"ascents": 1}, {"decay": 2}, {"sign": 1.0}, {"batch": 12}):
+        assert distance(outcome.model, by_hand(problem, **slip)) > 1e-5, slip
+
+
+def test_work_is_counted_as_announced_and_the_teacher_reads():
+    problem = toys.problem()
+    outcome = Alternating(LOOP).unlearn(problem, toys.context(problem))
+    visits = 3 * 48 + 2 * 12
+    assert outcome.cost == Alternating(LOOP).cost(problem) == Cost(trained=visits, read=visits)
+    assert [row["trained"] for row in outcome.history] == [60, 120, 168]
+
+
+def test_the_history_keeps_objectives_of_passes_apart():
+    problem = toys.problem()
+    rows = Alternating(LOOP).unlearn(problem, toys.context(problem)).history
+    assert [sorted(row) for row in rows] == [
+        ["epoch", "objective", "objective on forget", "read", "trained"],
+        ["epoch", "objective", "objective on forget", "read", "trained"],
+        ["epoch", "objective", "read", "trained"],
+    ]
+    assert all(row["objective"] > 0 for row in rows)
+    assert rows[1]["objective on forget"] < 0
+
+
+def test_the_teacher_evaluates_and_is_another_model():
+    modes = []
+
+    class Noting(toys.Noisy):
+        def forward(self, x):
+            modes.append((self.training, torch.is_grad_enabled(), id(self)))
+            return super().forward(x)
+
+    problem = toys.problem(build=Noting)
+    modes.clear()
+    Alternating({**LOOP, "lr": 0.01}).unlearn(problem, toys.context(problem))
+    assert {(training, graded) for training, graded, _ in modes} == {(False, False), (True, True)}
+    assert len({who for *_, who in modes}) == 2
+
+
+def test_a_resumed_method_ends_with_the_same_bits(tmp_path):
+    class Dying(Checkpoints):
+        def offer(self, *parts):
+            super().offer(*parts)
+            raise KeyboardInterrupt
+
+    problem = toys.problem(build=toys.Noisy)
+    whole = Alternating({**LOOP, "lr": 0.01}).unlearn(problem, toys.context(problem))
+    with pytest.raises(KeyboardInterrupt):
+        Alternating({**LOOP, "lr": 0.01}).unlearn(
+            problem, toys.context(problem, checkpoints=Dying(tmp_path / "c", every_s=0))
+        )
+    again = Checkpoints(tmp_path / "c", every_s=0)
+    resumed = Alternating({**LOOP, "lr": 0.01}).unlearn(problem, toys.context(problem, checkpoints=again))
+    assert toys.same(resumed.model, whole.model)
+    assert (resumed.history, resumed.cost) == (whole.history, whole.cost)
+
+
+def test_a_pass_over_both_sets_puts_a_forget_batch_beside_every_step():
+    problem = toys.problem()
+    both = Pass("both", None, 10)
+    sizes = [(len(r[1]), len(f[1])) for r, f in both.batches(problem, seed=3, epoch=0)]
+    assert sizes == [(10, 10), (10, 2), (10, 10), (10, 2), (8, 10)]
+    assert (both.steps(problem), both.visits(problem)) == (5, 48 + 5 * 10)
