@@ -12,8 +12,8 @@ from expunge.core import registry
 from expunge.core.check import Direction, Question
 from expunge.core.verdict import Decision
 
-NAMES = registry.names("checks")
 MARGINS = policy.load("standard").checks
+NAMES = sorted(MARGINS)
 LEAKS = [name for name in NAMES if registry.load("checks", name).question is not Question.INTACT]
 DAMAGES = [name for name in NAMES if registry.load("checks", name).question is Question.INTACT]
 
@@ -28,9 +28,9 @@ def finding(name, **model):
     return judge_one(registry.load("checks", name), measured(name, **model), MARGINS[name], alpha=0.025, required=9)
 
 
-def test_every_check_stands_in_the_standard_policy():
-    assert set(NAMES) == set(MARGINS)
-    assert len(NAMES) >= 9
+def test_the_standard_policy_names_checks_that_exist():
+    assert set(NAMES) <= set(registry.names("checks"))
+    assert len(NAMES) >= 10
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from expunge.core import registry
 from tests.support import running
 
 
@@ -27,13 +28,15 @@ def test_json(plan):
     result = plan("--json", "--references", "3", "--budget", "50%")
     assert (result.code, result.err) == (0, "")
     assert (result.json["references"], result.json["budget"]) == (3, 0.5)
-    assert {option["method"] for option in result.json["options"]} == {"finetune", "neg_grad_plus", "retrain"}
+    planned = {name for name in registry.names("methods") if not registry.load("methods", name).control}
+    assert {option["method"] for option in result.json["options"]} == planned
 
 
 def test_quiet(plan):
     result = plan("--quiet")
     assert (result.code, result.out) == (0, "")
-    assert result.err == "would try: finetune, neg_grad_plus, retrain\n"
+    assert result.err.startswith("would try: ")
+    assert {"finetune", "neg_grad_plus", "retrain"} <= set(result.err.removeprefix("would try: ").strip().split(", "))
 
 
 def test_the_next_command_keeps_the_flags(plan, project):

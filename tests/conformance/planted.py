@@ -22,8 +22,8 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.engine.batches import endless, in_order, shuffled
-from expunge.engine.descent import touched
 from expunge.engine.loop import train_mode
+from expunge.engine.passes import touched
 from expunge.engine.runtime import seed_everything
 
 
@@ -183,6 +183,20 @@ class TeacherTurnsStudentOff(Right):
         return functional.cross_entropy(model(retain[0]), retain[1]) + functional.cross_entropy(
             model(forget[0]), self.labels(forget, run, epoch)
         )
+
+
+class NeverTrains(Right):
+    def mode(self, model, teacher):
+        model.eval()
+
+
+class TeacherWrapsStudent(Right):
+    def teacher(self, problem, model):
+        return nn.Sequential(model)
+
+    def mode(self, model, teacher):
+        teacher.eval()
+        train_mode(model)
 
 
 class FrozenDrift(Right):
@@ -349,6 +363,14 @@ MISTAKES = (
         "shared modules",
         TeacherTurnsStudentOff,
         "modes_are_right",
+    ),
+    Mistake("G-4", "the student stays in evaluation mode", "loops that inherit a mode", NeverTrains, "modes_are_right"),
+    Mistake(
+        "G-2",
+        "the teacher is wrapped around the student",
+        "a draft of SCRUB",
+        TeacherWrapsStudent,
+        "models_share_no_memory",
     ),
     Mistake("G-4", "batch statistics of a frozen block drift", "frozen layers", FrozenDrift, "frozen_parts_stay"),
     Mistake(

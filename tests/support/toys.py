@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from expunge.conformance._problems import CLASSES, DIMS, Mlp, Witness, points
-from expunge.conformance._problems import Noisy as Noisy
-from expunge.conformance._problems import same as same
-from expunge.conformance._problems import state as state
+from expunge.conformance.problems import CLASSES, DIMS, Mlp, Witness, points
+from expunge.conformance.problems import Noisy as Noisy
+from expunge.conformance.problems import same as same
+from expunge.conformance.problems import state as state
 from expunge.core.errors import Diverged, InvalidProblem, Obstacle
 from expunge.core.problem import Problem
 from expunge.engine.context import Context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from expunge.engine.relearning import RelearningConfig
 class Margin(Config):
     """How far from the references a check may be, and why so far."""
 
-    margin: float = setting(0.0, "half-width of the equivalence margin, in the unit of the check", above=0)
+    margin: float = setting(MISSING, "half-width of the equivalence margin, in the unit of the check", above=0)
     reason: str = ""
     required: bool = True
     when: str = setting(

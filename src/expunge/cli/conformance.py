@@ -34,16 +34,28 @@ def command(
 
     Runs on small problems of its own, in seconds, and says what was seen. Exit code 1 where a promise is broken.
     """
-    from expunge.conformance.run import conform, find
+    from expunge.conformance.run import conform, find, settings
     from expunge.engine.runtime import single_thread
 
     single_thread()
     room, cls = find(name)
+    tried_with = settings(room, cls)
+    if tried_with and not as_json:
+        _console.say(" ".join(f"{key}={value}" for key, value in tried_with.items()), first="tried with ", indent=11)
+        _console.say("If it has phases, let its `trial` settings enter each one twice, and leave it once.\n")
     with _console.own_stdout():
         found = conform(room, cls, said=_silent if as_json else _say)
     counts = {word: sum(one.result.value == word for one in found.tried) for word in _MARKS}
     if as_json:
-        _console.emit_json({"room": found.room, "name": found.name, "passed": found.passed, "tried": found.tried})
+        _console.emit_json(
+            {
+                "room": found.room,
+                "name": found.name,
+                "passed": found.passed,
+                "settings": tried_with,
+                "tried": found.tried,
+            }
+        )
     else:
         _end(found.passed, counts, f"{room}/{found.name}")
     raise typer.Exit(0 if found.passed else 1)

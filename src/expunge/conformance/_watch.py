@@ -74,14 +74,32 @@ class Watch:
                 rows.append(visit.ids)
         return rows
 
+    def trained_in_evaluation_mode(self) -> int:
+        """Return how many steps rest on calls in evaluation mode alone, of models with dropout or batch statistics."""
+        graded: dict[int, list[Visit]] = {}
+        for visit in self.visits:
+            if visit.graded and visit.step < self.steps:
+                graded.setdefault(visit.step, []).append(visit)
+        noisy = {place for place, model in enumerate(self.models) if _noisy(model)}
+        return sum(
+            not any(visit.training for visit in visits) and any(visit.model in noisy for visit in visits)
+            for visits in graded.values()
+        )
+
     def sharing(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return pairs of called models that hold some of the same memory, and neither is a part of the other."""
+        """Return pairs of called models that hold some of the same memory.
+
+        A part may be called beside its model, but what is wrapped around a model that trains must train with it:
+        a wrapper that only answers is a teacher that is its own student.
+        """
         pairs = []
+        graded = {visit.model for visit in self.visits if visit.graded}
         for i, one in enumerate(self.models):
-            for j in range(i):
-                other = self.models[j]
-                apart = one not in set(other.modules()) and other not in set(one.modules())
-                if apart and self.places[i] & self.places[j]:
+            for j, other in enumerate(self.models[:i]):
+                part = one in set(other.modules()) or other in set(one.modules())
+                wrapper, inner = (i, j) if other in set(one.modules()) else (j, i)
+                answers = inner in graded and wrapper not in graded
+                if self.places[i] & self.places[j] and (answers or not part):
                     pairs.append((other, one))
         return pairs
 
@@ -147,6 +165,13 @@ def watching(*records: ArrayRecords) -> Iterator[Watch]:
         for patch in _spies(watch.seeds):
             stack.enter_context(patch)
         yield watch
+
+
+def _noisy(model: nn.Module) -> bool:
+    """Return whether training mode does anything in a part of the model that may move."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    parts = [part for part in model.modules() if isinstance(part, kinds)]
+    return any(all(p.requires_grad for p in part.parameters(recurse=False)) for part in parts)
 
 
 def _torn(model: nn.Module) -> Iterator[str]:

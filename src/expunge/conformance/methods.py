@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expunge.conformance import _problems as own
+from expunge.conformance import problems as own
 from expunge.conformance._case import NotApplicable, Suite, require
 from expunge.conformance._watch import Watch, watching
 from expunge.core.errors import ExpungeError
@@ -25,7 +25,7 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.descent import touched
+from expunge.engine.passes import touched
 from expunge.engine.split import split
 
 SUITE = Suite()
@@ -150,7 +150,7 @@ def frozen_parts_stay(cls: type[Method]) -> None:
     frozen |= {f"1.{name}" for name, _ in block.named_buffers()}
     after = outcome.model.state_dict()
     changed = sorted(name for name in frozen if not torch.equal(before[name], after[name]))
-    require(not changed, f"frozen tensors changed: {', '.join(changed)}")
+    require(not changed, f"frozen tensors changed: {', '.join(changed)}; use engine.loop.train_mode for model.train()")
 
 
 # --- what it does ---------------------------------------------------------------------------------------------
@@ -165,7 +165,10 @@ def has_an_effect(cls: type[Method]) -> None:
     require(not own.same(outcome.model, problem.source.open()), "the result equals the original in every bit")
     if cls.guarantee < Level.EXACT and watch.moved:
         mine = {id(parameter) for parameter in outcome.model.parameters()}
-        require(mine & set(watch.moved), "the optimiser moved a model, and another one came back")
+        require(
+            mine & set(watch.moved),
+            "the optimiser moved a model, and another one came back: give it the parameters of the student",
+        )
 
 
 @SUITE.case("G-15")
@@ -190,6 +193,8 @@ def modes_are_right(cls: type[Method]) -> None:
     require(all(p.grad is None for p in outcome.model.parameters()), "gradients were left on the result")
     torn = [visit.torn for visit in watch.visits if visit.torn]
     require(not torn, f"modules in another mode than their model in {len(torn)} calls, e.g. {torn[0] if torn else ''}")
+    still = watch.trained_in_evaluation_mode()
+    require(not still, f"{still} steps were trained in evaluation mode, without dropout: call train_mode(model) first")
     idle = sum(visit.training and not visit.graded for visit in watch.visits)
     require(not idle, f"{idle} calls without gradients in training mode: they move batch statistics; call eval() first")
 

@@ -14,6 +14,7 @@ from expunge.conformance import checks, methods, tasks
 from expunge.conformance._case import Case, NotApplicable, Suite, Violation
 from expunge.core import registry
 from expunge.core.errors import ExpungeError, UnknownName, UsageError
+from expunge.core.serial import plain
 
 SUITES: dict[str, Suite] = {"methods": methods.SUITE, "checks": checks.SUITE, "tasks": tasks.SUITE}
 
@@ -109,6 +110,14 @@ def _imported(target: str) -> tuple[str, type]:
         expected="a subclass of Method, Check or Task",
         fix="name the class itself",
     )
+
+
+def settings(room: str, cls: type) -> dict[str, object]:
+    """Return the settings that the cases of a class run with; phases that these do not enter are not tried."""
+    if room != "methods":
+        return {}
+    values: dict[str, object] = plain(methods.made(cls).config)
+    return values
 
 
 def conform(room: str, cls: type, *, said: Callable[[Tried], None] = lambda one: None) -> Conformance:

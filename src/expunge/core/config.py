@@ -22,7 +22,10 @@ def setting(
     above: float | None = None,
     choices: Sequence[str] | None = None,
 ) -> Any:
-    """Declare a field of a :class:`Config`: ``low <= value <= high``, ``value > above``, or one of ``choices``."""
+    """Declare a field of a :class:`Config`: ``low <= value <= high``, ``value > above``, or one of ``choices``.
+
+    With ``dataclasses.MISSING`` for a default the field must be given.
+    """
     meta = {"doc": doc, "low": low, "high": high, "above": above, "choices": choices}
     return dataclasses.field(default=default, metadata=meta)
 

@@ -130,7 +130,8 @@ def _convert_union(kind: Any, data: Any, where: str) -> Any:
 
 
 def _convert_tuple(kind: Any, data: Any, where: str) -> Any:
-    items, args = _expect(data, list, where), typing.get_args(kind)
+    # JSON has lists only; who writes settings in Python writes a tuple where a tuple is declared.
+    items, args = list(data) if isinstance(data, tuple) else _expect(data, list, where), typing.get_args(kind)
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_convert(args[0], part, f"{where}[{i}]") for i, part in enumerate(items))
     if len(args) != len(items):

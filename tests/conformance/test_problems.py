@@ -1,0 +1,43 @@
+"""The problems that methods are tried on: new each time, and what they say they are."""
+
+import pytest
+import torch
+
+from expunge.conformance import problems as own
+from expunge.engine.references import check_trainer
+
+
+def test_renamed_networks_are_the_same_network():
+    one, other = own.Noisy(), own.Renamed()
+    for mine, theirs in zip(other.state_dict().values(), one.state_dict().values(), strict=True):
+        mine.copy_(theirs)
+    inputs = own.records(8).x
+    assert torch.equal(one.eval()(inputs), other.eval()(inputs))
+
+
+def test_problems_are_new_each_time():
+    first, other = own.problem(), own.problem()
+    first.records.y[0] += 1
+    assert not torch.equal(first.records.y, other.records.y)
+    assert own.same(first.model, other.model)
+
+
+@pytest.mark.parametrize("build", [own.Noisy, own.Renamed, own.Mlp, own.Convolution, own.Headless])
+def test_problems_are_valid_and_their_trainer_keeps_its_contract(build):
+    problem = own.problem(build=build)
+    assert not [obstacle for obstacle in problem.validate() if obstacle.fatal]
+    assert check_trainer(problem).passes == 3
+
+
+def test_no_batch_of_the_trial_divides_the_records():
+    problem = own.problem()
+    assert len(problem.retain_view) % 16 != 0
+    assert len(problem.forget_view) % 16 != 0
+    assert len(problem.records) == own.TRAIN
+
+
+def test_a_witness_remembers_what_was_read():
+    records = own.records(5)
+    records.read([1, 3])
+    records[3]
+    assert records.seen == {"r1": 1, "r3": 2}
