@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test docs check format clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -25,6 +25,9 @@ demo: $(READY) ## train, forget, audit and certify on real data, into runs/demo 
 
 test: $(READY) ## run the fast tests on two workers (ARGS="tests/core -k digest")
 	$(TEST_ENV) $(BIN)/pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
+
+docs: $(READY) ## build the documentation into build/site, warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: $(READY) ## run the gate: format, lint, import contracts, types, changelog fragments
 	$(BIN)/ruff format --check .

@@ -1,0 +1,54 @@
+"""The job file: every key, and the request in it."""
+
+from __future__ import annotations
+
+from _reference.text import default, doc, fields, table
+from _reference.text import page as text_page
+from expunge.cli._job import Job
+from expunge.core.request import Request
+
+_INTRO = """
+A job file names a problem and how to work on it. `expunge plan`, `erase` and `audit` read it. It is read strictly: an
+unknown key or a wrong type is an error, and nothing is started.
+
+Paths in it are relative to the job file. A flag on the command line replaces what the file says.
+"""
+_EXAMPLE = """
+```toml
+problem = "our_project.deletion:problem" # module:function, importable from the folder of this file
+out = "runs/dsr-881"
+budget = "30%"                           # what attempts may cost, as a share of one retraining
+references = 20
+seed = 0
+
+[request]
+subjects = ["patient-1017"]
+reference = "DSR-881"
+ground = "GDPR Art. 17(1)(b)"
+received = "2026-11-02"
+due = "2026-12-02"
+
+[methods.finetune]
+epochs = 3
+lr = 0.0005
+```
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    rows = [(f"`{f.name}`", f"`{f.type}`", default(f)) for f in fields(Job)]
+    asked = [(f"`{f.name}`", f"`{f.type}`", default(f)) for f in fields(Request)]
+    return text_page(
+        "Job file",
+        _INTRO.strip(),
+        _EXAMPLE.strip(),
+        "## Keys",
+        doc(Job).split("\n\n", 1)[1],
+        table(("key", "type", "default"), rows),
+        "`methods` holds one table per method; its keys are the settings of [that method](methods.md).",
+        "## The request",
+        "The table `[request]`, or the argument `request=` of a problem. It is given in one of the two places only.",
+        doc(Request).split("\n\n", 1)[1],
+        table(("key", "type", "default"), asked),
+    )

@@ -1,0 +1,69 @@
+"""The policy: what it holds, and the standard one with its margins and reasons."""
+
+from __future__ import annotations
+
+from _reference.text import default, fields, limits, plain, settings, table
+from _reference.text import page as text_page
+from expunge.audit.policy import Margin, Policy, load
+from expunge.engine.relearning import RelearningConfig
+
+_INTRO = """
+A policy says which checks are required, and how far from retrained models each may be. It is fixed before any method is
+run: its digest is part of the run's identity, so a run directory refuses to go on under another policy.
+
+Use one of your own with `policy = "ours.toml"` in the [job file](job.md), or `policy=` in Python.
+[How the verdict works](../concepts/verdict.md) says what a margin does.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    standard = load("standard")
+    facts = [(f"`{name}`", f"`{getattr(standard, name)}`") for name in ("alpha", "references", "choosing_references")]
+    margins = [
+        (f"[`{name}`](checks.md#{name})", f"{m.margin:g}", "yes" if m.required else "no", m.when, m.reason)
+        for name, m in standard.checks.items()
+    ]
+    relearning = [(f"`{f.name}`", f"`{getattr(standard.relearning, f.name)!r}`") for f in fields(RelearningConfig)]
+    return text_page(
+        "Policy",
+        _INTRO.strip(),
+        "## The standard policy",
+        table(("key", "value"), facts),
+        table(("check", "margin", "required", "when", "why so much"), margins),
+        "Settings of the relearning check:",
+        table(("key", "value"), relearning),
+        "## Keys of a policy file",
+        table(
+            ("key", "default", "allowed", "meaning"),
+            [
+                (f"`{f.name}: {f.type}`", _shown(f.name, default(f)), limits(f), plain(_meaning(f)))
+                for f in fields(Policy)
+            ],
+        ),
+        "### `[checks.NAME]`",
+        table(
+            ("key", "default", "allowed", "meaning"),
+            [(f"`{f.name}: {f.type}`", default(f), limits(f), plain(_meaning(f))) for f in fields(Margin)],
+        ),
+        "A margin without a reason is refused, and so is a policy that requires nothing.",
+        "### `[relearning]`",
+        settings(RelearningConfig),
+    )
+
+
+_MEANINGS = {
+    "name": "shown on report and certificate",
+    "checks": "one table per check",
+    "relearning": "how the relearning check trains",
+    "reason": "why so much; it stands on the report",
+    "required": "whether `erased` needs it",
+}
+
+
+def _meaning(field: object) -> str:
+    return str(field.metadata.get("doc") or _MEANINGS[field.name])  # type: ignore[attr-defined]
+
+
+def _shown(name: str, text: str) -> str:
+    return text if name != "checks" else "none"
