@@ -11,6 +11,7 @@ from expunge.core.errors import BrokenTrainer, RunFailed, Tampered
 from expunge.core.method import Cost
 from expunge.core.serial import build as rebuild
 from expunge.core.serial import plain
+from expunge.data.arrays import ArrayRecords
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained, TrainerFacts, build, check_trainer, seed_of, stage_of, train_one
 from expunge.engine.runs import Artefact, RunDirectory
@@ -116,7 +117,7 @@ def test_our_own_trainer_passes():
 
 def test_declared_passes_count_where_reads_do_not_show_them():
     def caches(records, *, seed):
-        return fit(toys.ArrayRecords(*records.read(range(len(records)))), seed=seed)
+        return fit(ArrayRecords(*records.read(range(len(records)))), seed=seed)
 
     caches.passes = 2
     assert check_trainer(toys.problem(count=90, trainer=caches)).passes == 2.0

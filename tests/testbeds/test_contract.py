@@ -93,7 +93,8 @@ def test_problems_are_valid_and_their_trainers_keep_the_contract(name):
     bed = load("testbeds", name)()
     gone = [bed.ids[4], bed.ids[2], bed.ids[4]]
     problem = bed.problem(gone)
-    assert problem.check() == []
+    # Beds hold exact copies of some records on purpose; that they would stay is told, and nothing else.
+    assert {told.what for told in problem.check()} <= {"retained records are exact copies of forgotten ones"}
     assert problem.records.ids == bed.ids
     assert set(problem.forget_ids) == set(gone)
     assert check_trainer(problem).passes == problem.trainer.passes
