@@ -34,9 +34,12 @@ class LoopConfig(Config):
     def optimise(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimiser over the parameters of ``model`` that may move."""
         parameters = [p for p in model.parameters() if p.requires_grad]
+        # Fused reads and writes each number once, not once per term; it knows no sparse gradients.
+        fused = not any(getattr(layer, "sparse", False) for layer in model.modules())
+        more = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.optimiser == "sgd":
-            return torch.optim.SGD(parameters, self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        return torch.optim.AdamW(parameters, self.lr, weight_decay=self.weight_decay)
+            return torch.optim.SGD(parameters, momentum=self.momentum, **more)
+        return torch.optim.AdamW(parameters, **more)
 
     def rate(self, step: int, steps: int, *, epoch: int = 1) -> float:
         """Return the learning rate of step ``step`` of ``steps`` over all epochs; it lies in ``epoch`` (1, 2, ...).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import pickle
@@ -28,12 +29,27 @@ def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators; ``seed`` in [0, 2**32)."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # torch.manual_seed would note for every absent kind of device where it was called from: 0.3 ms
+        torch.default_generator.manual_seed(seed)
 
 
 def single_thread() -> None:
     """Pin torch to one thread: another number of threads gives other bits, and workers share the cores."""
     torch.set_num_threads(1)
+
+
+def hold_memory() -> None:
+    """Let the C library keep freed memory of up to half a gigabyte instead of handing it back to the system.
+
+    Training frees and asks for the same megabytes at every step; each time the system would hand out pages anew and
+    clear them, a quarter of the time of a stacked step. Only glibc has the setting (``mallopt(3)``); others do nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, at its highest
+        mallopt(-1, 2**29)  # M_TRIM_THRESHOLD
 
 
 def environment() -> dict[str, str]:
@@ -169,6 +185,7 @@ def _begin(payload: bytes, parent: int) -> None:
     os.dup2(2, 1)  # what a user's code prints must not end up among our results on stdout
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     single_thread()
+    hold_memory()
     _payload = payload
 
 

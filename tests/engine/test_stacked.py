@@ -1,0 +1,270 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from expunge.data.arrays import ArrayRecords
+from expunge.engine import stacked
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.loop import LoopConfig
+from expunge.engine.stacked import Mapped, Stack, balanced, form_of, groups, train
+from expunge.engine.training import Trainer
+from expunge.testbeds.digits import DigitsNet
+
+SGD = LoopConfig(epochs=2, batch_size=8, lr=0.1, optimiser="sgd")
+ADAM = LoopConfig(epochs=2, batch_size=8, lr=0.01, weight_decay=0.1, schedule="one_cycle")
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+def images():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 9, (3, 2), stride=(2, 1), bias=False),
+        nn.GroupNorm(3, 9),
+        nn.MaxPool2d(2),
+        nn.Conv2d(9, 4, 1),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    )
+
+
+class Residual(nn.Module):
+    """Normalisation, a branch that is added, and a forward of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.batch, self.last = (
+            nn.Linear(6, 6),
+            nn.LayerNorm(6),
+            nn.BatchNorm1d(6),
+            nn.Linear(6, 3, bias=False),
+        )
+
+    def forward(self, x):
+        return self.last(self.batch(x + F.gelu(self.norm(self.first(x)))))
+
+
+class Words(nn.Module):
+    """Embedding and attention: a layer without a rule, mapped by vmap."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(11, 8)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        rows = self.table(x)
+        return self.head(self.attend(rows, rows, rows, need_weights=False)[0].mean(dim=1))
+
+
+class Bag(nn.Module):
+    """An embedding with rules alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(11, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.table(x).mean(dim=1))
+
+
+class Scale(nn.Module):
+    """A parameter of the user's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.inner = nn.Parameter(torch.randn(6)), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.inner(x * self.scale)
+
+
+class Mixing(nn.Module):
+    """Records of a batch see each other: stacked, they would see other models' records."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.inner(x - x.mean(dim=0))
+
+
+class Tied(nn.Module):
+    """One weight used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x)))
+
+
+def dropping():
+    return nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5), nn.Linear(5, 3))
+
+
+def data(shape=(6,), *, words=False, n=21):
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 11, (n, *shape), generator=draw) if words else torch.randn(n, *shape, generator=draw)
+    return ArrayRecords(x, torch.randint(0, 3, (n,), generator=draw))
+
+
+CASES = {
+    "mlp, sgd": (mlp, SGD, data(), Stack),
+    "mlp, adamw": (mlp, ADAM, data(), Stack),
+    "convolutions": (images, SGD, data((1, 8, 8)), Stack),
+    "digits": (DigitsNet, ADAM, data((1, 8, 8)), Stack),
+    "residual": (Residual, SGD, data(), Stack),
+    "embedding": (Bag, SGD, data((4,), words=True), Stack),
+    "one layer": (lambda: nn.Linear(6, 3), SGD, data(), Stack),
+    "attention": (Words, SGD, data((4,), words=True), Mapped),
+    "own parameter": (Scale, SGD, data(), Mapped),
+    "mixing": (Mixing, SGD, data(), Mapped),
+    "tied": (Tied, SGD, data(), None),
+}
+
+
+def state(model):
+    return {name: value.detach().double() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_model_is_what_its_seed_alone_would_give(case):
+    build, config, records, form = CASES[case]
+    trainer = Trainer(build=build, config=config)
+    assert form_of(trainer, records)[0] is form
+    parts = [list(range(0, 18)), list(range(3, 21)), [20 - i for i in range(18)]]
+    together = train(trainer, records, parts, seeds=[5, 6, 7])
+    for part, seed, model in zip(parts, (5, 6, 7), together, strict=True):
+        alone = trainer(records.select([records.ids[i] for i in part]), seed=seed)
+        assert type(model) is type(alone)
+        assert not model.training
+        for name, value in state(alone).items():
+            assert torch.allclose(state(model)[name], value, rtol=1e-3, atol=1e-5), name
+
+
+def test_the_stack_does_not_touch_what_it_is_made_of():
+    models = [mlp() for _ in range(3)]
+    before = copy.deepcopy([model.state_dict() for model in models])
+    stack = Stack(models)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.add_(1.0)
+    for model, kept in zip(models, before, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("form", [Stack, Mapped])
+def test_unstacking_gives_the_models_back(form):
+    torch.manual_seed(0)
+    models = [images() for _ in range(3)]
+    shells = [images() for _ in range(3)]
+    form(models).unstack(shells)
+    for model, shell in zip(models, shells, strict=True):
+        assert all(torch.equal(value, shell.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_no_model_sees_anothers_records():
+    # Model 1 gets other records in the second call; model 0 must not notice, beyond rounding.
+    trainer, records = Trainer(build=images, config=SGD), data((1, 8, 8))
+    first = train(trainer, records, [range(0, 12), range(9, 21)], seeds=[1, 2])
+    second = train(trainer, records, [range(0, 12), range(5, 17)], seeds=[1, 2])
+    assert all(torch.allclose(state(second[0])[k], v, rtol=1e-4, atol=1e-6) for k, v in state(first[0]).items())
+    assert not all(torch.allclose(state(second[1])[k], v, rtol=1e-2) for k, v in state(first[1]).items())
+
+
+def test_dropout_draws_for_every_model_and_bits_repeat():
+    trainer, records = Trainer(build=dropping, config=SGD), data()
+    assert form_of(trainer, records)[0] is Stack
+    first, second, third = (train(trainer, records, seeds=[1, 2, seed]) for seed in (3, 3, 4))
+    assert all(
+        torch.equal(a, b)
+        for one, two in zip(first, second, strict=True)
+        for a, b in zip(one.parameters(), two.parameters(), strict=True)
+    )
+    assert not torch.equal(first[2][0].weight, third[2][0].weight)
+    stack = Stack([mlp_like(dropping) for _ in range(2)]).train()
+    rows = torch.ones(12, 6)
+    halves = stack(rows).detach().split(6)
+    assert not torch.equal(*halves)
+
+
+def mlp_like(build):
+    torch.manual_seed(0)
+    return build()
+
+
+def test_groups_bound_the_memory_and_change_nothing(monkeypatch):
+    trainer, records = Trainer(build=mlp, config=SGD), data()
+    size = form_of(trainer, records)[1]
+    whole = train(trainer, records, seeds=range(9))
+    monkeypatch.setattr(stacked, "GROUP_BYTES", stacked.GROUP_BYTES / size * 4.5)
+    assert form_of(trainer, records)[1] == 4
+    parted = train(trainer, records, seeds=range(9))
+    for one, other in zip(whole, parted, strict=True):
+        assert all(torch.allclose(state(one)[k], v, rtol=1e-4, atol=1e-6) for k, v in state(other).items())
+    monkeypatch.setattr(stacked, "GROUP_BYTES", stacked.GROUP_BYTES / 3)
+    assert form_of(trainer, records) == (None, 1)
+
+
+def test_groups_are_as_equal_as_can_be():
+    assert [part.stop - part.start for part in groups(20, 8)] == [7, 6, 7]
+    assert groups(3, 8) == [slice(0, 3)]
+
+
+def test_what_is_not_tensors_is_trained_alone():
+    class Named(ArrayRecords):
+        def read(self, indices):
+            return super().read(indices)[0], [str(i) for i in indices]
+
+    records = data()
+    assert form_of(Trainer(build=mlp), Named(records.x, records.y)) == (None, 1)
+
+
+def test_parts_must_fit_the_seeds():
+    trainer, records = Trainer(build=mlp), data()
+    with pytest.raises(ValueError, match="for 2 seeds"):
+        train(trainer, records, [range(4)], seeds=[1, 2])
+    with pytest.raises(ValueError, match=r"2 parts of \[4, 5\] records"):
+        train(trainer, records, [range(4), range(5)], seeds=[1, 2])
+
+
+def test_a_stack_resumes_where_it_was_killed(tmp_path, monkeypatch):
+    trainer, records = Trainer(build=mlp, config=ADAM), data()
+    whole = train(trainer, records, seeds=[1, 2])
+    kept = Checkpoints(tmp_path, every_s=0)
+    half = Trainer(build=mlp, config=LoopConfig(**{**vars(ADAM), "epochs": 2}))
+    offered = kept.offer
+
+    def killed(model, optimiser, place):
+        offered(model, optimiser, place)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kept, "offer", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(half, records, seeds=[1, 2], checkpoints=kept)
+    again = train(trainer, records, seeds=[1, 2], checkpoints=Checkpoints(tmp_path))
+    for one, other in zip(whole, again, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_balanced_designs_put_every_record_in_half_of_the_models():
+    keep = balanced(30, 8, seed=1)
+    assert (keep.sum(axis=0) == 4).all()
+    assert (keep.sum(axis=1) == 15).all()
+    assert not np.array_equal(keep, balanced(30, 8, seed=2))
+    with pytest.raises(ValueError, match="even"):
+        balanced(31, 8, seed=1)
