@@ -8,13 +8,17 @@ from scipy import stats
 
 from expunge.numerics.equivalence import (
     MIN_REFERENCES,
+    clustered_error,
     difference,
+    half_width,
+    largest_record_error,
     leave_one_out,
     paired_error,
     pass_chance,
     sample_error,
     seed_error,
     smallest_shown,
+    unseen_error,
 )
 
 VALUES = st.lists(st.floats(-10, 10), min_size=3, max_size=20)
@@ -148,7 +152,97 @@ def test_a_true_retrain_is_hardly_ever_called_a_failure():
 
 
 def test_records_that_never_differ_still_leave_an_error():
-    assert sample_error(np.zeros(1)) == 1.0
-    assert sample_error(np.zeros(50)) == 0.02
+    assert sample_error(np.zeros(1)) == pytest.approx(math.sqrt(3))
+    assert sample_error(np.zeros(50)) == pytest.approx(math.sqrt(3) / 50)
+    assert sample_error(np.zeros(50), unseen=1) == pytest.approx(1 / 50)
     spread = np.array([0.0, 1.0] * 50)
-    assert sample_error(spread) == paired_error(spread) > 0.01
+    assert sample_error(spread) == pytest.approx(math.hypot(stats.sem(spread), math.sqrt(3) / 100))
+
+
+@pytest.mark.parametrize("count", [50, 200, 1000])
+@pytest.mark.parametrize("events", [2, 4, 8, 16])
+def test_few_events_in_one_direction_are_not_missed_much_more_often_than_stated(count, events):
+    """Damage of events/count: how often the upper end of the interval misses it (binomial law, no seeds)."""
+    seen, quantile = np.arange(2 * events), stats.norm.ppf(0.975)
+
+    def missed(error):
+        ends = [n / count + quantile * error((np.arange(count) < n).astype(float)) for n in seen]
+        return sum(
+            stats.binom.pmf(n, count, events / count) for n, end in zip(seen, ends, strict=True) if end < events / count
+        )
+
+    assert missed(sample_error) < 0.045
+    if events <= 8:
+        assert missed(lambda rows: max(paired_error(rows), 1 / count)) > 1.9 * missed(sample_error)
+
+
+# --- subjects and few records -----------------------------------------------------------------------------------
+
+
+def test_the_half_width_of_arrays_is_that_of_each():
+    spread, errors = np.array([0.0, 0.3, 2.0]), np.array([0.1, 0.0, 1.0])
+    each = [float(half_width(s, 7, record_error=e, alpha=0.02)) for s, e in zip(spread, errors, strict=True)]
+    np.testing.assert_allclose(half_width(spread, 7, record_error=errors, alpha=0.02), each, rtol=1e-15)
+    references = [0.1, 0.4, 0.2, 0.9, 0.3]
+    interval = difference(0.3, references, record_error=0.2, alpha=0.02)
+    half = half_width(np.std(references, ddof=1), 5, record_error=0.2, alpha=0.02)
+    assert (interval.high - interval.low) / 2 == pytest.approx(float(half))
+
+
+@given(st.floats(0, 1), st.integers(3, 50), st.floats(0.001, 5))
+def test_the_largest_record_error_has_the_half_width_asked_for(spread, count, half):
+    error = largest_record_error(spread, count, half=half, alpha=0.025)
+    alone = float(half_width(spread, count, record_error=0.0, alpha=0.025))
+    if alone < half:
+        assert float(half_width(spread, count, record_error=error, alpha=0.025)) == pytest.approx(half)
+    else:
+        assert error == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 10])
+def test_with_clusters_of_one_size_the_error_is_that_of_the_mean_of_their_means(size):
+    draw = np.random.default_rng(0)
+    rows, clusters = draw.normal(size=12 * size), draw.permutation(np.repeat(np.arange(12), size))
+    means = [rows[clusters == cluster].mean() for cluster in range(12)]
+    assert clustered_error(rows, clusters) == pytest.approx(stats.sem(means))
+    if size == 1:
+        assert clustered_error(rows, clusters) == pytest.approx(paired_error(rows))
+    assert clustered_error(rows) == paired_error(rows)
+
+
+def test_clusters_of_unequal_size_by_hand():
+    rows, clusters = np.array([1.0, 2.0, 3.0, 6.0, 8.0]), np.array([0, 0, 0, 1, 2])
+    sums = [1 + 2 + 3 - 3 * 4, 6 - 4, 8 - 4]
+    assert clustered_error(rows, clusters) == pytest.approx(math.sqrt(3 / 2 * sum(s * s for s in sums)) / 5)
+
+
+def test_the_clustered_error_is_that_over_draws_of_subjects():
+    draw = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(40), 10)
+    own, plain, means = [], [], []
+    for _ in range(1000):
+        rows = math.sqrt(0.3) * draw.normal(size=40)[clusters] + math.sqrt(0.7) * draw.normal(size=400)
+        own.append(clustered_error(rows, clusters) ** 2)
+        plain.append(paired_error(rows) ** 2)
+        means.append(rows.mean())
+    assert np.mean(own) == pytest.approx(np.var(means), rel=0.15)
+    assert np.mean(plain) < 0.35 * np.var(means), "records of a subject say the same thing ten times"
+
+
+def test_one_subject_vouches_for_nobody_else():
+    rows = np.random.default_rng(0).normal(0, 0.01, 500)
+    assert clustered_error(rows, np.zeros(500, int)) == 0.0
+    assert sample_error(rows, np.zeros(500, int)) == pytest.approx(math.sqrt(3))
+    assert sample_error(rows, np.arange(500) // 25) == pytest.approx(math.sqrt(3) / 20, rel=1e-3)
+    assert sample_error(rows) == pytest.approx(math.sqrt(3) / 500, rel=0.02)
+
+
+@pytest.mark.parametrize("count", [3, 5, 20, 50])
+@pytest.mark.parametrize("n", [1, 5])
+def test_references_that_agree_leave_what_they_could_not_see(count, n):
+    """A rate q per record at which K answers agree with probability alpha is inside the interval (Clopper-Pearson)."""
+    alpha = 0.025
+    hidden = (1 - alpha ** (1 / count)) / n
+    half = float(half_width(0.0, count, record_error=unseen_error(n, count), alpha=alpha))
+    assert hidden == pytest.approx(stats.binomtest(0, count).proportion_ci(1 - 2 * alpha).high / n)
+    assert 1.05 * hidden < half < 4.2 * hidden
