@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from expunge.certify.recheck import contradictions
+from expunge.core.check import Direction, Question
 from expunge.core.level import Level
 from expunge.core.verdict import Decision, Verdict
 from tests.support.reports import GONE, LEAKS, STILL_THERE, UNCLEAR, attempt, finding, report
@@ -132,3 +133,11 @@ BROKEN = {
 def test_a_broken_rule_is_named(name):
     made, expected = BROKEN[name]
     assert any(expected in sentence for sentence in contradictions(made)), contradictions(made)
+
+
+def test_only_what_is_intact_may_leave_a_side_open():
+    """A check of what is gone that fails above its margin is not saved by calling that side harmless."""
+    lie = replace(finding(decision=Decision.FAIL), decision=Decision.PASS, harmless=Direction.HIGHER)
+    assert any("forget_loss" in line for line in contradictions(with_audit(ERASED, findings=(lie,))))
+    honest = replace(lie, question=Question.INTACT)
+    assert not any("forget_loss" in line for line in contradictions(with_audit(ERASED, findings=(honest,))))

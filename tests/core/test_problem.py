@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,8 @@ from expunge.core.problem import Origin, Problem
 from expunge.core.records import Records
 from expunge.core.request import Request
 from expunge.core.task import Task
+from expunge.data.canaries import plant
+from tests.support import toys
 
 
 class Words(Records):
@@ -293,3 +296,34 @@ def test_without_an_origin_the_handles_cross():
 def test_an_unknown_task_lists_the_known():
     with pytest.raises(UnknownName, match="classification"):
         assert make(task="nothing").meaning
+
+
+def planted():
+    return plant(toys.records(300), count=100, secret=bytes(range(32)))
+
+
+def test_canaries_that_were_trained_on_are_forgotten_with_the_request():
+    record, given = planted()
+    problem = toys.problem(train=given.train, forget=5, canaries=given)
+    assert problem.planted_ids == set(given.included)
+    assert set(problem.forget_ids) == {*given.train.ids[:5], *given.included}
+    assert problem.validate() == []
+    assert problem.spec.canaries == record.commitment
+    assert problem.spec.digest != replace(problem, canaries=None).spec.digest
+
+
+def test_training_records_that_are_not_those_of_the_coin_are_refused():
+    _, given = planted()
+    every = toys.records(300)
+    found = [str(o.what) for o in toys.problem(train=every, canaries=given).validate()]
+    assert "canaries that were to be trained on are not among the training records" in found
+    both = given.aside  # canaries that were kept out, trained on all the same
+    found = [o.what for o in toys.problem(train=both, canaries=given).validate() if o.fatal]
+    assert "canaries that were kept out are among the training records" in found
+
+
+def test_canaries_cross_a_process_boundary():
+    _, given = planted()
+    there = pickle.loads(pickle.dumps(toys.problem(train=given.train, canaries=given)))
+    assert there.forget_ids == toys.problem(train=given.train, canaries=given).forget_ids
+    assert there.canaries.aside.manifest == given.aside.manifest

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.core.check import Interval
+from expunge.core.check import Direction, Interval
 from expunge.core.level import Level
 from expunge.core.verdict import (
     Decision,
@@ -236,3 +236,16 @@ def test_suppressed_stays_suppressed(found):
 @pytest.mark.parametrize("first", Verdict)
 def test_a_second_look_is_for_contradicted_guarantees(guarantee, first):
     assert needs_second_look(guarantee, first) == (guarantee.stands_alone and first is Verdict.NOT_ERASED)
+
+
+@pytest.mark.parametrize(("better", "sign"), [(Direction.HIGHER, 1), (Direction.LOWER, -1)])
+def test_where_only_damage_is_judged_the_other_side_is_open(better, sign):
+    def said(low, high):
+        edges = sorted((sign * low, sign * high))
+        interval = Interval(*edges, 0.95)
+        return decide(interval, interval, 1.0, harmless=better)
+
+    assert said(5.0, 9.0) is Decision.PASS
+    assert said(-0.9, 9.0) is Decision.PASS
+    assert said(-1.1, 9.0) is Decision.INCONCLUSIVE
+    assert said(-9.0, -1.1) is Decision.FAIL

@@ -12,18 +12,18 @@ CASES = list(itertools.product([None, *Level], Verdict))
 
 @pytest.mark.parametrize(("claim", "verdict"), CASES)
 def test_every_claim_has_its_words(claim, verdict):
-    text = wording.statement(claim, verdict)
+    text = wording.statement(claim, verdict, references=20)
     assert text.endswith(".")
     assert (claim is None) == text.endswith("Nothing is claimed.")
 
 
 def test_words_do_not_promise_more_than_the_level():
-    audited = wording.statement(Level.AUDITED, Verdict.ERASED)
+    audited = wording.statement(Level.AUDITED, Verdict.ERASED, references=20)
     assert "not a proof" in audited
     assert "distribution" not in audited
-    suppressed = wording.statement(Level.SUPPRESSED, Verdict.ERASED)
+    suppressed = wording.statement(Level.SUPPRESSED, Verdict.ERASED, references=20)
     assert "Nothing was erased" in suppressed
-    assert "as any model that never saw them" not in wording.statement(Level.CERTIFIED, Verdict.ERASED)
+    assert "as any model that never saw them" not in wording.statement(Level.CERTIFIED, Verdict.ERASED, references=20)
 
 
 @pytest.mark.parametrize(("claim", "verdict"), CASES)
@@ -54,3 +54,16 @@ def test_what_no_run_can_reach_is_named():
     together = " ".join(wording.NOT_COVERED)
     for word in ("original", "backup", "derived", "training data", "same person"):
         assert word in together
+
+
+def test_without_references_the_claim_rests_on_what_was_planted():
+    text = wording.statement(Level.AUDITED, Verdict.ERASED, references=0)
+    assert "planted" in text
+    assert "not compared with retrained models" in text
+    assert "not a proof" in text
+    lines = " ".join(wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, references=0))
+    assert "Nothing was compared with models retrained" in lines
+    assert "The verdict rests on planted records" in lines
+    assert "Whoever knew which records were planted" in lines
+    exact = wording.statement(Level.EXACT, Verdict.ERASED, references=0)
+    assert exact == wording.statement(Level.EXACT, Verdict.ERASED, references=20)

@@ -132,7 +132,8 @@ def test_the_whole_course_counts_references_and_audits():
 def test_where_one_retraining_is_cheaper_that_is_said():
     dear = plan_of(budget=0.3)
     assert any(f"{dear.whole:.1f} retrainings" in line and "--method retrain" in line for line in dear.advice)
-    cheap = plan_of(budget=0.3, references=0, choosing_references=0)
+    lacking = {"forget_accuracy": "retrained references"}
+    cheap = plan_of(budget=0.3, references=0, choosing_references=0, missing=lacking)
     assert cheap.whole < 1
     assert not any("retrainings" in line for line in cheap.advice)
     assert any("Without references" in line for line in cheap.advice)

@@ -7,17 +7,21 @@ from functools import cache
 
 import pytest
 
+from expunge.audit.judge import judge_one
+from expunge.audit.policy import Margin
+from expunge.core import wording
 from expunge.core.chart import Chart, Role, Series
-from expunge.core.check import Direction, Measurement, NotMeasured, Power, Question
+from expunge.core.check import Direction, Measurement, NotMeasured, Power, Question, Yardstick
 from expunge.core.digest import sha256
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.outcome import Outcome
 from expunge.core.plan import Option, Plan
 from expunge.core.problem import ProblemSpec
+from expunge.core.registry import load as load_check
 from expunge.core.report import Attempt, Audit, CostLine, Finding, Report
 from expunge.core.verdict import Decision, Verdict, alpha_of_attempt, claim, decide, judge, verdict
-from expunge.numerics import equivalence
+from expunge.numerics import equivalence, known
 
 SEEDS = tuple(range(101, 121))
 RETRAINING = Cost(trained=38_640)
@@ -476,6 +480,59 @@ def inconclusive():
     )
 
 
+def by_design(name, value, yardstick, *, alpha, error, n):
+    """Return a finding that needs no reference, judged as the audit does."""
+    check = load_check("checks", name)
+    result = Measurement(
+        check=name,
+        value=value,
+        references=(),
+        original=0.985 if name == "canaries" else yardstick.value,
+        interval=known.difference(value, yardstick.value, error=error, alpha=alpha),
+        n=n,
+        record_error=error,
+        null_errors=(),
+        better=check.better,
+        unit=check.unit,
+        details={"epsilon": "0.00 or more at 95% confidence"} if name == "canaries" else {},
+        cannot_see=check.cannot_see,
+        yardstick=yardstick,
+    )
+    margin = Margin(margin={"canaries": 0.15, "holdout_kept": 0.04}[name], reason="what an attacker gains")
+    return judge_one(check, result, margin, alpha=alpha, required=2)
+
+
+def without_references(subject, auc, accuracy, *, alpha=0.025, control=None):
+    """Return an audit by the quick policy."""
+    chance = Yardstick(value=0.5, error=0.0258, what="chance", retrained=True)
+    before = Yardstick(value=0.913, error=0.008, what="the original", retrained=False)
+    findings = (
+        by_design("canaries", auc, chance, alpha=alpha, error=0.0258, n=500),
+        by_design("holdout_kept", accuracy, before, alpha=alpha, error=0.008, n=240),
+    )
+    required = [finding.decision for finding in findings]
+    leaks = [findings[0].decision] if control is None else [control.findings[0].decision]
+    said = judge(required) if control is None else verdict(required, control_leaks=leaks)
+    return replace(audit(subject, 0.0, alpha=alpha), references=(), findings=findings, verdict=said)
+
+
+def canaries():
+    """The verdict rests on canaries: no model was retrained to compare with."""
+    control = without_references("original", 0.985, 0.913)
+    return closed(
+        attempt(
+            1, "finetune", without_references("attempt 1", 0.942, 0.951, control=control), stopped="after 5 epochs"
+        ),
+        attempt(
+            *(2, "scrub", without_references("attempt 2", 0.508, 0.944, alpha=0.0125, control=control)),
+            stopped="after 8 epochs",
+        ),
+        ships=True,
+        control=control,
+        statement=wording.statement(Level.AUDITED, Verdict.ERASED, references=0),
+    )
+
+
 def nothing():
     """A request that covers no record."""
     return report(
@@ -491,7 +548,8 @@ def nothing():
     )
 
 
-SAMPLES = {make.__name__: make for make in (erased, noop, exact, contradicted, powerless, inconclusive, nothing)}
+MAKERS = (erased, noop, exact, contradicted, powerless, inconclusive, canaries, nothing)
+SAMPLES = {make.__name__: make for make in MAKERS}
 
 
 @cache

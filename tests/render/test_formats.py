@@ -4,10 +4,12 @@ import random
 
 import pytest
 
+from expunge.certify.recheck import contradictions
 from expunge.core.errors import UnknownName
 from expunge.render.formats import ALWAYS, FORMATS, named
 from expunge.render.html import page
 from expunge.render.record import dump, load
+from expunge.render.text import summary
 from tests.render.conftest import SAMPLES
 
 
@@ -36,3 +38,27 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UnknownName, match="pdf") as caught:
         named("pdf", where="--as")
     assert caught.value.obstacles[0].expected == f"one of {', '.join(FORMATS)}"
+
+
+WORDS = {
+    "text": ("+0.01 AUC from chance", "+3.1 points from the original", "models that never saw the canaries"),
+    "markdown": ("0.50 AUC (expected by design: chance)", "91.3 % (not of retrained models: the original)"),
+    "junit": ("expected by design: chance 0.50 AUC", "difference +0.01 AUC", "not of retrained models: the original"),
+    "sarif": ("+0.01 AUC from chance", "+3.1 points from the original", "against chance."),
+    "html": ("expected by design: chance", "being better is no failure", "Difference from chance"),
+    "json": ('"yardstick":{"error":0.0258,"retrained":true,"value":0.5,"what":"chance"}', '"harmless":"higher"'),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_form_says_what_was_expected_without_references(samples, name):
+    text = FORMATS[name].render(samples["canaries"]).decode() if name != "text" else summary(samples["canaries"])
+    text = " ".join(text.replace("\u00a0", " ").split())
+    missing = [words for words in WORDS[name] if words.replace(" ", "") not in text.replace(" ", "")]
+    assert missing == []
+    assert "from retrained models: they show nothing" not in text
+
+
+def test_decisions_and_verdicts_without_references_follow_from_their_figures(samples):
+    wrong = [line for line in contradictions(samples["canaries"]) if "is not the one it made" not in line]
+    assert wrong == []

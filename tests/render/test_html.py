@@ -485,6 +485,7 @@ def test_headlines_of_the_samples(samples):
         "contradicted": "Exact: retrained without the records",
         "powerless": "Not shown to be erased: the audit was inconclusive",
         "inconclusive": "Not shown to be erased: the audit was inconclusive",
+        "canaries": "Erased by the tests listed: canaries are gone; not compared with retraining",
         "nothing": "Nothing to erase: the request covers no records of the training data",
     }
 

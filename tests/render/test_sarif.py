@@ -97,7 +97,7 @@ def test_original_and_attempts_that_do_not_ship_inform(samples):
 def test_nothing_claimed_is_an_error(samples):
     kinds = {name: results(samples[name], "claim")["claim"]["level"] for name in samples}
     assert kinds == {
-        **dict.fromkeys(("erased", "exact", "contradicted", "nothing"), "none"),
+        **dict.fromkeys(("erased", "exact", "contradicted", "canaries", "nothing"), "none"),
         **dict.fromkeys(("noop", "powerless", "inconclusive"), "error"),
     }
     filtered = replace(samples["erased"], claim=Level.SUPPRESSED)

@@ -31,11 +31,17 @@ def _row(finding: Finding) -> Mapping[str, str]:
         **row,
         "value": _number(result.value),
         "unit": result.unit,
-        "reference mean": _number(sum(result.references) / len(result.references)),
-        "references": str(len(result.references)),
+        **_compared(result),
         "interval": f"{_number(interval.low)} to {_number(interval.high)}",
         "confidence": _number(interval.level),
     }
+
+
+def _compared(result: Measurement) -> Mapping[str, str]:
+    if result.yardstick is not None:
+        name = "expected by design" if result.yardstick.retrained else result.yardstick.what
+        return {name: _number(result.expected), "references": "0"}
+    return {"reference mean": _number(result.expected), "references": str(len(result.references))}
 
 
 def _number(value: float) -> str:

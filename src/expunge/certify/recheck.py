@@ -48,7 +48,9 @@ def _decision(finding: Finding) -> Decision:
         return Decision.NOT_MEASURED
     if finding.narrow is None or finding.wide is None:
         return Decision.INCONCLUSIVE
-    return decide(finding.narrow, finding.wide, finding.margin)
+    # Over-forgetting is a trace: only what asks whether the rest is intact may leave a side open.
+    harmless = finding.harmless if finding.question is Question.INTACT else None
+    return decide(finding.narrow, finding.wide, finding.margin, harmless=harmless)
 
 
 def _verdict(report: Report, audit: Audit) -> Verdict:

@@ -6,6 +6,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, ClassVar
 
 from expunge.core.chart import Chart
@@ -28,6 +29,10 @@ class EvidenceKind(enum.Enum):
     HOLDOUT = "holdout records"
     REFERENCES = "retrained references"
     CORRECTIONS = "true labels of wrongly labelled records"
+    CANARIES = "planted canaries"
+    AROUND = "inputs that can be moved a little"
+    FEATURES = "features of the model"
+    CLASSES = "holdout records enough of every class"
 
 
 class Direction(enum.Enum):
@@ -47,17 +52,37 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What a quantity is compared with where no reference is needed: a value that is known, not estimated.
+
+    Attributes:
+        value: the value, in the unit of the check.
+        error: standard error of the quantity on a model that has this value: the chance of the coin, or of the records.
+        what: what has this value, in words: ``chance``, ``the original``.
+        retrained: whether retrained models have it by design; else it is another model's.
+    """
+
+    value: float
+    error: float
+    what: str
+    retrained: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measurement:
     """One quantity on the model under audit, and the same quantity on the references and the original.
+
+    It is compared with the references, or with a ``yardstick``: a check has the one or the other.
 
     Attributes:
         check: name of the check.
         value: the quantity on the model under audit.
         references: the same on every reference, one per seed.
         original: the same on the original.
-        interval: of ``value - mean(references)``, seeds and records both counted.
+        interval: of :attr:`difference`; with references, seeds and records both counted.
         n: number of records measured.
-        record_error: standard error over records of ``value - mean(references)``, paired by record.
+        record_error: standard error over records of ``value - mean(references)``, paired by record; without
+            references, of the difference from the yardstick.
         null_errors: the same for every reference against the others: what a true retrain has.
         seed_scale: factor that turns the spread of ``references`` into the seed error of a new model
             (1 for a plain per-model quantity; see ``numerics/equivalence``).
@@ -66,6 +91,7 @@ class Measurement:
         details: further figures, by name (e.g. the TPR at resolvable FPRs), with their words.
         cannot_see: what this check could not have seen.
         charts: what to draw beside the number; aggregates, and none over fewer than ``chart.FEWEST`` records.
+        yardstick: what is known without references; None where references are the yardstick.
     """
 
     check: str
@@ -82,6 +108,22 @@ class Measurement:
     details: Mapping[str, str] = field(default_factory=dict)
     cannot_see: str = ""
     charts: tuple[Chart, ...] = ()
+    yardstick: Yardstick | None = None
+
+    @property
+    def compared(self) -> bool:
+        """Return whether there is anything to compare the value with."""
+        return self.yardstick is not None or bool(self.references)
+
+    @property
+    def expected(self) -> float:
+        """Return what the value is compared with: the mean of the references, or the yardstick."""
+        return self.yardstick.value if self.yardstick is not None else fmean(self.references)
+
+    @property
+    def difference(self) -> float:
+        """Return how far the value lies from what is expected."""
+        return self.value - self.expected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +147,8 @@ class Check(ABC):
 
     Class attributes: ``title``, ``question``, ``needs``, ``better``, ``unit``, ``source`` and
     ``cannot_see`` (what the check is blind to). ``exempt`` names contract cases that do not apply, each
-    with the reason (see ``expunge conformance``).
+    with the reason (see ``expunge conformance``). ``damage_only`` says that only the worse side is a failure:
+    a check of what is intact may say so, one of what is gone never, since over-forgetting is a trace as well.
     """
 
     name = ""
@@ -117,6 +160,7 @@ class Check(ABC):
     unit: ClassVar[str]
     cannot_see: ClassVar[str] = ""
     exempt: ClassVar[Mapping[str, str]] = {}
+    damage_only: ClassVar[bool] = False
 
     def cost(self, n: int, references: int) -> Cost:
         """Return the work of measuring ``n`` records on one model and ``references`` references.

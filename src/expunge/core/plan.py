@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from expunge.core.level import Level
@@ -31,11 +32,36 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Foresight:
+    """What one policy costs and can show on one problem, before anything is run.
+
+    Attributes:
+        policy: its name.
+        chosen: whether the plan is made for it.
+        references / choosing_references: retrained models for judging and for choosing.
+        checks: number of required checks.
+        share: cost of references and audits for one attempt, as a share of one retraining; None where unknown.
+        missing: by required check that cannot run here, which evidence is missing; empty: the policy can be used.
+        shows: what it can show here, one sentence each.
+    """
+
+    policy: str
+    chosen: bool
+    references: int
+    choosing_references: int
+    checks: int
+    share: float | None
+    missing: Mapping[str, str]
+    shows: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Options in the order they would be tried; those that are not planned come last.
 
     ``whole`` is the cost of the dearest course: all planned attempts, references and audits, as a share
     of one retraining. ``advice`` are sentences for the reader, e.g. that one retraining would be cheaper.
+    ``policies`` are the one that judges and others that could, cheapest first.
     """
 
     options: tuple[Option, ...]
@@ -46,6 +72,7 @@ class Plan:
     audit_share: float | None
     whole: float | None
     advice: tuple[str, ...]
+    policies: tuple[Foresight, ...] = ()
 
     @property
     def order(self) -> tuple[str, ...]:

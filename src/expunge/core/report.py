@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from expunge.core.check import Interval, Measurement, NotMeasured, Power, Question
+from expunge.core.check import Direction, Interval, Measurement, NotMeasured, Power, Question
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.outcome import Outcome
@@ -30,6 +30,7 @@ class Finding:
             nothing is wrong.
         null_passes: how many references pass against the others, and of how many.
         source: where the check comes from, so that a reader can look it up.
+        harmless: the side on which no difference is a failure; None where both sides are bounded.
     """
 
     check: str
@@ -47,6 +48,7 @@ class Finding:
     null_passes: tuple[int, int] | None = None
     power: Power | None = None
     source: str = ""
+    harmless: Direction | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class Audit:
         subject: ``original``, or ``attempt 2``: the audit does not know the method.
         model: model digest of the artefact that was reopened.
         alpha: error rate it was judged at.
-        references: seeds of the references it was judged against.
+        references: seeds of the references it was judged against; below 0 for one that was made elsewhere.
         process: ``fresh process``, or why not.
         verdict: for the original what its checks say alone; for an attempt with the control counted.
         cost: work of this audit.

@@ -1,7 +1,8 @@
 """The verdict rule and the claim rule: pure functions, nothing else decides.
 
 A check passes when the whole interval of (unlearned - reference) lies inside its margin; it fails when the
-interval, corrected for the number of checks, lies wholly outside; otherwise it is inconclusive. Passing
+interval, corrected for the number of checks, lies wholly outside; otherwise it is inconclusive. A check that
+judges damage only has one bound: no loss beyond the margin. Passing
 needs no correction (intersection-union test, Berger 1982); failing does (Bonferroni).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
-from expunge.core.check import Interval
+from expunge.core.check import Direction, Interval
 from expunge.core.level import Level
 
 
@@ -41,11 +42,17 @@ def alpha_of_attempt(attempt: int, alpha: float) -> float:
     return alpha * 2.0**-attempt
 
 
-def decide(narrow: Interval, wide: Interval, margin: float) -> Decision:
-    """Return what a check says: ``narrow`` is the interval for passing, ``wide`` the corrected one for failing."""
-    if -margin <= narrow.low and narrow.high <= margin:
+def decide(narrow: Interval, wide: Interval, margin: float, *, harmless: Direction | None = None) -> Decision:
+    """Return what a check says: ``narrow`` is the interval for passing, ``wide`` the corrected one for failing.
+
+    ``harmless`` is the side on which no difference is a failure, for a check that judges damage only; then the margin
+    bounds the other side alone. None: both sides are bounded.
+    """
+    above = harmless is not Direction.HIGHER
+    below = harmless is not Direction.LOWER
+    if (not below or -margin <= narrow.low) and (not above or narrow.high <= margin):
         return Decision.PASS
-    if wide.low > margin or wide.high < -margin:
+    if (above and wide.low > margin) or (below and wide.high < -margin):
         return Decision.FAIL
     return Decision.INCONCLUSIVE
 

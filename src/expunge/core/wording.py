@@ -24,6 +24,11 @@ _CLAIMS = {
     ),
     Level.SUPPRESSED: "The model is unchanged; its output is filtered. Nothing was erased from it.",
 }
+_UNCOMPARED = (
+    "By the tests listed, records that were planted to be deleted with the requested ones are gone, and the model is "
+    "as good as before. It was not compared with retrained models; this is not a proof."
+)
+"""What an audited claim says where there were no references."""
 _NO_CLAIM = {
     Verdict.NOT_ERASED: "The model can be told from models that never saw the requested records. Nothing is claimed.",
     Verdict.INCONCLUSIVE: "The audit could not settle whether the requested records are gone. Nothing is claimed.",
@@ -31,8 +36,10 @@ _NO_CLAIM = {
 }
 
 
-def statement(claim: Level | None, verdict: Verdict) -> str:
+def statement(claim: Level | None, verdict: Verdict, *, references: int) -> str:
     """Return what is claimed, in one or two sentences."""
+    if claim is Level.AUDITED and not references:
+        return _UNCOMPARED
     return _NO_CLAIM[verdict] if claim is None else _CLAIMS[claim]
 
 
@@ -48,6 +55,13 @@ def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: 
             f"Closeness is measured against {references} retrained models, within margins that were fixed before; "
             "a difference inside a margin counts as none."
         )
+    elif claim is Level.AUDITED:
+        lines += [
+            "Nothing was compared with models retrained without the requested records.",
+            "The verdict rests on planted records (canaries): on the requested ones it bears only as far as these were "
+            "treated like the canaries.",
+            "Whoever knew which records were planted could have treated them otherwise.",
+        ]
     if attempts > 1:
         lines.append(
             f"{attempts} attempts were made in this run; each was judged at half the error rate of the one before."
@@ -55,11 +69,26 @@ def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: 
     return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
 
 
+def given(count: int, references: int) -> str:
+    """Return what stands beside any verdict for which ``count`` of the ``references`` were made elsewhere."""
+    many = "All" if count == references else f"{count} of the"
+    return (
+        f"{many} {references} retrained models were made elsewhere. That they were trained as their manifests say, "
+        "without the requested records and each by itself, is the word of whoever gave them: it cannot be seen from "
+        "here."
+    )
+
+
 BLIND = (
     "The audit could not tell the original itself from the retrained models: either the records left no trace that "
     "these checks see, or the trainer brings the original's memory along (by starting from its weights, say)."
 )
 """What must stand beside any claim where the control failed."""
+BLIND_TO_CANARIES = (
+    "The audit found no trace of the canaries in the original itself: too few were planted, or training did not "
+    "memorise them, so that their absence from another model shows nothing."
+)
+"""The same, where there were no references."""
 NOT_COVERED = (
     "the original model in its owner's hands, and every copy, backup or export of it",
     "models derived from the original earlier (fine-tuned, distilled, quantised, merged)",

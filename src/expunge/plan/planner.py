@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from expunge.core import registry
+from expunge.core.check import EvidenceKind
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
-from expunge.core.plan import FORCED, OVER_BUDGET, Option, Plan
+from expunge.core.plan import FORCED, OVER_BUDGET, Foresight, Option, Plan
 from expunge.core.problem import Problem
+from expunge.numerics.equivalence import MIN_REFERENCES
 
 
 def make_plan(
@@ -17,11 +19,13 @@ def make_plan(
     budget: float,
     references: int,
     choosing_references: int,
+    given: int = 0,
     audit: Cost,
     passes: float | None,
     only: Sequence[str] = (),
     configs: Mapping[str, Mapping[str, object]] | None = None,
     missing: Mapping[str, str] | None = None,
+    policies: Sequence[Foresight] = (),
 ) -> Plan:
     """Return the plan.
 
@@ -34,13 +38,15 @@ def make_plan(
         budget: 1.0 is the work of one retraining.
         references: number of references for judging.
         choosing_references: number of references for choosing.
+        given: how many of those for judging were made elsewhere and cost nothing here.
         audit: work of judging one model, references apart.
         passes: how often a retraining reads each record; None where unknown.
         only: names of methods; these alone are planned, in this order, controls too.
         configs: settings by method.
         missing: required evidence that the audit will lack, by check.
+        policies: what each policy costs and can show here, cheapest first.
     """
-    whole = Cost(trained=passes * len(problem.retain_view)) if passes else None
+    whole = retraining_cost(problem, passes)
     names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
     methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
     if not only:
@@ -51,7 +57,7 @@ def make_plan(
         spent += (option.share or 0.0) if option.planned and not method.guarantee.stands_alone else 0.0
         options.append(option)
     options.sort(key=lambda option: not option.planned)
-    total = _whole_course(options, whole, audit, references + choosing_references)
+    total = _whole_course(options, whole, audit, references + choosing_references, given)
     return Plan(
         options=tuple(options),
         budget=budget,
@@ -60,8 +66,14 @@ def make_plan(
         retraining=whole,
         audit_share=audit.share_of(whole) if whole else None,
         whole=total,
-        advice=_advice(problem, options, references, total, missing or {}),
+        advice=_advice(problem, options, references, given, total, missing or {}, policies),
+        policies=tuple(policies),
     )
+
+
+def retraining_cost(problem: Problem, passes: float | None) -> Cost | None:
+    """Return the work of one retraining that reads each record so often; None where that is unknown."""
+    return Cost(trained=passes * len(problem.retain_view)) if passes else None
 
 
 _WHY = {
@@ -105,36 +117,64 @@ def _option(
     )
 
 
-def _whole_course(options: Sequence[Option], whole: Cost | None, audit: Cost, references: int) -> float | None:
+def _whole_course(
+    options: Sequence[Option], whole: Cost | None, audit: Cost, references: int, given: int
+) -> float | None:
     planned = [option for option in options if option.planned]
     if whole is None or any(option.share is None for option in planned):
         return None
-    return sum(o.share or 0.0 for o in planned) + references + audit.share_of(whole) * (len(planned) + 1 + references)
+    audits = audit.share_of(whole) * (len(planned) + 1 + references)
+    return sum(o.share or 0.0 for o in planned) + references - given + audits
+
+
+_MORE = {
+    True: f"Give the audit {MIN_REFERENCES} or more that were retrained elsewhere (given_references).",
+    False: "Ask for more with --references, or leave their number to the policy.",
+}
+"""How to come by references; True: without a trainer."""
 
 
 def _advice(
     problem: Problem,
     options: Sequence[Option],
     references: int,
+    given: int,
     total: float | None,
     missing: Mapping[str, str],
+    policies: Sequence[Foresight],
 ) -> tuple[str, ...]:
     advice = []
-    if problem.trainer is None:
+    uncompared = [name for name, kinds in missing.items() if EvidenceKind.REFERENCES.value in kinds]
+    others = {name: kinds for name, kinds in missing.items() if name not in uncompared}
+    if problem.trainer is None and not uncompared:
+        advice.append(
+            "Without a trainer there is no exact retraining to fall back on: where no method passes the audit, nothing "
+            "is claimed."
+        )
+    elif references and uncompared:
+        kind = "were given" if given == references else "are planned"
+        advice.append(
+            f"Only {references} references {kind}: {MIN_REFERENCES} or more are needed to see how far retrained models "
+            f"differ, so the verdict will be inconclusive. {_MORE[problem.trainer is None]}"
+        )
+    elif problem.trainer is None:
         advice.append(
             "Without a trainer there are no references and no exact retraining: nothing can be called erased, "
-            "and an audited claim cannot be reached."
+            f"and an audited claim cannot be reached. {_MORE[True]}"
         )
-    elif not references:
+    elif uncompared:
         advice.append("Without references the audit cannot reach a verdict.")
-    if references and missing:
-        kinds = ", ".join(sorted(set(missing.values())))
-        advice.append(f"Without {kinds}, {', '.join(missing)} cannot run, so the verdict will be inconclusive.")
+    if others:
+        kinds = ", ".join(sorted(set(others.values())))
+        advice.append(f"Without {kinds}, {', '.join(others)} cannot run, so the verdict will be inconclusive.")
+    usable = [seen.policy for seen in policies if not seen.missing and not seen.chosen]
+    if missing and usable:
+        advice.append(f"All that {' or '.join(usable)} needs is there: --policy {usable[0]}.")
     retrain = next((o for o in options if o.guarantee is Level.EXACT and not o.why.startswith("retrain needs")), None)
-    if total is not None and total > 1 and retrain is not None:
+    if references > given and total is not None and total > 1 and retrain is not None:
         advice.append(
-            f"The whole course costs up to {total:.1f} retrainings, most of it for the {references} references of the "
-            f"audit. One retraining (--method {retrain.method} --references 0) is cheaper and stronger: do that unless "
-            "you want the audit itself, or will reuse its references."
+            f"The whole course costs up to {total:.1f} retrainings, most of it for the {references - given} references "
+            f"of the audit. One retraining (--method {retrain.method} --references 0) is cheaper and stronger: do that "
+            "unless you want the audit itself, or will reuse its references."
         )
     return tuple(advice)

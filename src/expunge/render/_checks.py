@@ -14,7 +14,7 @@ from expunge.render._markup import Child, Markup, join, pairs, tag
 from expunge.render._numbers import Scale, chance, confidence, count, many
 from expunge.render._strip import strip
 from expunge.render._table import badge, cell, frame, more, row, table, tone_class, two
-from expunge.render._words import answer, because, judged, powerless, prose, sentence, shown_audit
+from expunge.render._words import answer, because, designed, judged, powerless, prose, sentence, shown_audit
 
 ANCHORS = {Question.GONE: "gone", Question.INTACT: "intact", Question.RECOVERABLE: "recoverable"}
 _HEADS = (
@@ -95,7 +95,12 @@ def _table(question: Question, findings: list[Finding], audit: Audit, subject: s
 
 def _yardstick(audit: Audit) -> str:
     if not audit.references:
-        return "nothing: there are no retrained models to compare with"
+        known = any(getattr(finding.result, "yardstick", None) for finding in audit.findings)
+        return (
+            "what is known without retrained models; there are none"
+            if known
+            else "nothing: there are no retrained models to compare with"
+        )
     return f"{many(len(audit.references), 'model')} retrained without the records"
 
 
@@ -140,6 +145,8 @@ def _margin(scale: Scale, finding: Finding) -> Markup:
 
 
 def _references(scale: Scale, result: Measurement) -> Markup:
+    if result.yardstick is not None:
+        return two(scale.value(result.expected), designed(result))
     if not result.references:
         return join("none")
     values = result.references
@@ -147,10 +154,9 @@ def _references(scale: Scale, result: Measurement) -> Markup:
 
 
 def _difference(scale: Scale, finding: Finding, result: Measurement) -> Markup:
-    if not result.references or finding.narrow is None:
+    if not result.compared or finding.narrow is None:
         return join("not known")
-    centre = result.value - fmean(result.references)
-    return two(scale.step(centre), scale.steps(finding.narrow.low, finding.narrow.high))
+    return two(scale.step(result.difference), scale.steps(finding.narrow.low, finding.narrow.high))
 
 
 def _remarks(finding: Finding) -> Markup:
@@ -272,6 +278,6 @@ def _said(audits: list[Audit], check: str) -> list[Child]:
 
 def _short(finding: Finding, scale: Scale) -> Markup:
     result = finding.result
-    if isinstance(result, NotMeasured) or not result.references:
+    if isinstance(result, NotMeasured) or not result.compared:
         return badge(finding.decision)
-    return two(badge(finding.decision), scale.step(result.value - fmean(result.references)))
+    return two(badge(finding.decision), scale.step(result.difference))

@@ -18,12 +18,14 @@ from expunge.render._words import (
     LEVELS,
     guarantee_line,
     judged,
+    others,
     powerless,
     prose,
     sentence,
     sentences,
     shown_audit,
     unmeasured,
+    uses_references,
     verdict_line,
     verdict_tone,
 )
@@ -74,14 +76,14 @@ def _power(control_: Audit) -> tuple[Decision, str, str]:
             "No power shown",
             (
                 "No. The checks do not tell the original, which was trained on the records, from "
-                "retrained models. Agreement with retraining therefore shows nothing, and the verdict is "
-                "inconclusive."
+                f"{others(control_)}. Agreement with {'retraining' if uses_references(control_) else 'these'} "
+                "therefore shows nothing, and the verdict is inconclusive."
             ),
         )
     return (
         Decision.PASS,
         "Power shown",
-        ("Yes. The same checks tell the original, which was trained on the records, from retrained models."),
+        (f"Yes. The same checks tell the original, which was trained on the records, from {others(control_)}."),
     )
 
 

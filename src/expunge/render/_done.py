@@ -101,7 +101,7 @@ def _seeds(report: Report) -> Markup | None:
     used = dict.fromkeys(audit.references for audit in audits if audit is not None and audit.references)
     for look, seeds in enumerate(used):
         name = "Retrained models, second look" if look else "Retrained models"
-        rows.append([name, code(", ".join(str(seed) for seed in seeds))])
+        rows.append([name, code(", ".join(str(seed) if seed >= 0 else "made elsewhere" for seed in seeds))])
     return table("Seeds", ("Of what", "Seed"), rows, class_="names") if rows else None
 
 

@@ -6,8 +6,6 @@ strokes keep their size.
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from expunge.core.check import Measurement
 from expunge.core.report import Finding
 from expunge.render._markup import Markup, join, tag
@@ -22,7 +20,7 @@ _LABELS_APART = 0.24  # share of the half width below which three labels would t
 def strip(finding: Finding, *, subject: str) -> Markup | None:
     """Return the drawing of a measured finding with its lane names, or None."""
     result, narrow = finding.result, finding.narrow
-    if not isinstance(result, Measurement) or narrow is None or not result.references:
+    if not isinstance(result, Measurement) or narrow is None or not result.compared:
         return None
     drawing = _Drawing(finding, result)
     lanes = [subject, "Retrained models", "Original model"]
@@ -37,9 +35,13 @@ def strip(finding: Finding, *, subject: str) -> Markup | None:
         "figure",
         names,
         drawing.draw(subject),
-        tag("figcaption", f"Difference from retrained models{unit}; shaded: the margin"),
+        tag("figcaption", f"Difference from {_from(result)}{unit}; shaded: the margin"),
         class_="strip",
     )
+
+
+def _from(result: Measurement) -> str:
+    return "retrained models" if result.yardstick is None else result.yardstick.what
 
 
 class _Drawing:
@@ -47,7 +49,7 @@ class _Drawing:
         self.finding, self.result, self.scale = finding, result, Scale.of(finding)
         assert finding.narrow is not None
         self.narrow, self.margin = finding.narrow, finding.margin
-        self.mean = fmean(result.references)
+        self.mean = result.expected
         marks = [self.narrow.low, self.narrow.high, *(finding.null or ())]
         self.half = max(_LEAST * self.margin, _REACH * max(abs(mark) for mark in marks)) or 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expunge.core.check import Direction, Question
+from expunge.core.check import Direction, Measurement, Question
 from expunge.core.level import Level
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict, control_has_power
@@ -41,6 +41,8 @@ def headline(report: Report) -> str:
     if report.claim is None:
         return _WITHOUT_CLAIM[report.verdict]
     shipped = report.shipped
+    if report.claim is Level.AUDITED and not uses_references(shown_audit(judged(report))):
+        return "Erased by the tests listed: canaries are gone; not compared with retraining"
     if report.claim is Level.EXACT and shipped is not None and shipped.method == "retrain":
         return "Exact: retrained without the records"
     return _HEADLINES[report.claim]
@@ -72,6 +74,11 @@ def caution(report: Report) -> str | None:
         return None
     shown = judged(report)
     looks = [audit.verdict for audit in shown.audits] if shown is not None else []
+    if looks == [Verdict.NOT_ERASED]:
+        return (
+            "The claim rests on the evidence of the method. The audit said “not erased”, without retrained models: "
+            "there was nothing fresh to look again with."
+        )
     if Verdict.NOT_ERASED in looks:
         return (
             "The claim rests on the evidence of the method. One audit said “not erased”; the model was "
@@ -123,6 +130,41 @@ def unmeasured(control: Audit) -> bool:
     return all(decision is Decision.NOT_MEASURED for decision in _asked_of_control(control))
 
 
+def uses_references(audit: Audit | None) -> bool:
+    """Return whether any check of an audit compared with retrained models; true where nothing was measured."""
+    results = [f.result for f in audit.findings if isinstance(f.result, Measurement)] if audit is not None else []
+    return not results or any(result.references for result in results)
+
+
+def others(audit: Audit) -> str:
+    """Return in words what models an audit tells the one it judges from."""
+    return "retrained models" if uses_references(audit) else "models that never saw the canaries"
+
+
+def control_line(control: Audit | None) -> str:
+    """Return what the audit of the original shows, in one line."""
+    if control is None:
+        return "the original was not audited"
+    if unmeasured(control):
+        return "nothing could be measured on the original: the checks show nothing here"
+    if powerless(control):
+        return f"the checks do not tell the original from {others(control)}: they show nothing here"
+    return f"the checks tell the original from {others(control)}"
+
+
+def yardstick(result: Measurement) -> str:
+    """Return in words what a difference is a difference from."""
+    return "retraining" if result.yardstick is None else result.yardstick.what
+
+
+def designed(result: Measurement) -> str:
+    """Return in words why a value is expected that no reference gave; empty where references gave it."""
+    if result.yardstick is None:
+        return ""
+    said = "expected by design" if result.yardstick.retrained else "not of retrained models"
+    return f"{said}: {result.yardstick.what}"
+
+
 def _asked_of_control(control: Audit) -> list[Decision]:
     return [f.decision for f in control.findings if f.required and f.question is not Question.INTACT]
 
@@ -140,15 +182,21 @@ def answer(question: Question, findings: Sequence[Finding], *, blind: bool) -> t
     worst = next(decision for decision in _ORDER if any(f.decision is decision for f in required))
     number = sum(finding.decision is worst for finding in required)
     share = f"{count(number)} of {many(len(required), 'required check')}"
+    compared = any(_references(f) for f in required)
     if worst is Decision.PASS and blind and question is not Question.INTACT:
+        if not compared:
+            return Decision.INCONCLUSIVE, (
+                "Not known: these checks find no trace in the original model either, so that none here shows nothing."
+            )
         return Decision.INCONCLUSIVE, (
             "Not known: these checks could not even tell the original model from retrained ones, "
             "so agreement with retraining shows nothing."
         )
     if worst is Decision.PASS:
-        return worst, _YES[question]
+        return worst, (_YES if compared else _YES_ALONE)[question]
     if worst is Decision.FAIL:
-        return worst, f"{_NO[question]} {share} {'differs' if number == 1 else 'differ'} from retraining."
+        differs = "differs" if number == 1 else "differ"
+        return worst, f"{_NO[question]} {share} {differs} from {'retraining' if compared else 'what is expected'}."
     if worst is Decision.NOT_MEASURED:
         return worst, f"Not known: {share} could not be measured."
     return worst, f"Not known: {share} could neither pass nor fail."
@@ -159,6 +207,12 @@ _YES = {
     Question.INTACT: "Yes, as far as these checks see: all agree with models retrained without the records.",
     Question.RECOVERABLE: "No more than from a retrained model, as far as these checks see.",
 }
+_YES_ALONE = {
+    Question.GONE: "Yes, as far as planted records show: they are as if they had never been trained on.",
+    Question.INTACT: "Yes, as far as these checks see: the model is as good as the original.",
+    Question.RECOVERABLE: "No, as far as these checks see.",
+}
+"""The same, where no required check compared with retrained models."""
 _NO = {
     Question.GONE: "No:",
     Question.INTACT: "No:",
@@ -169,6 +223,9 @@ _NO = {
 def because(finding: Finding) -> str | None:
     """Return in words why a measured check passed, failed or did neither."""
     narrow, wide, scale = finding.narrow, finding.wide, Scale.of(finding)
+    if finding.decision is Decision.PASS and finding.harmless is not None:
+        loss = scale.margin(finding.margin)[1:]
+        return f"The whole interval lies above a loss of {loss}; being better is no failure."
     if finding.decision is Decision.PASS:
         return f"The whole interval lies inside the margin of {scale.margin(finding.margin)}."
     if finding.decision is Decision.FAIL and wide is not None:
@@ -178,18 +235,23 @@ def because(finding: Finding) -> str | None:
         )
     if finding.decision is Decision.INCONCLUSIVE and narrow is not None:
         return (
-            "The interval is neither wholly inside the margin nor wholly outside it: this many records and "
-            "retrained models do not settle it."
+            "The interval is neither wholly inside the margin nor wholly outside it: this many records "
+            f"{'and retrained models do' if _references(finding) else 'do'} not settle it."
         )
     return None
+
+
+def _references(finding: Finding) -> bool:
+    return bool(getattr(finding.result, "references", ()))
 
 
 def _side(finding: Finding) -> str:
     centre = (finding.wide.low + finding.wide.high) / 2 if finding.wide is not None else 0.0
     better = getattr(finding.result, "better", Direction.HIGHER)
     beyond = (centre > 0) == (better is Direction.HIGHER)
+    than = yardstick(finding.result) if isinstance(finding.result, Measurement) else "retraining"
     if finding.question is Question.INTACT:
-        return "better than retraining" if beyond else "worse than retraining"
+        return f"better than {than}" if beyond else f"worse than {than}"
     if beyond:
         return "forgotten more than retraining would forget, which can itself give the records away"
     return "traces of the records remain"

@@ -123,6 +123,9 @@ def _guide() -> Markup:
         "whole interval lies outside. Otherwise it is inconclusive. Forgetting too much fails like "
         "forgetting too little. Below each margin stands the chance that a true retrain passes: where it is low, "
         "the margin is too narrow for this problem, and a failure says little.",
+        "Some checks need no reference: what they are compared with is known by design (a coin decided which canaries "
+        "were trained on, so a model that saw none of them can only guess which), or is the original’s own value. "
+        "Where only damage is judged, being better is no failure.",
         "Values of retrained models are given as mean, with the lowest and the highest below. “Points” are "
         "percentage points. In the drawings the dot is the measured difference, the thick line its "
         "interval, and the thin line the wider interval that is used for failing; the grey bar shows how "

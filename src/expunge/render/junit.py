@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from xml.etree import ElementTree
 
 from expunge.core.check import Measurement, NotMeasured, Question
@@ -26,7 +25,7 @@ from expunge.core.level import Level
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict
 from expunge.render._numbers import SPACE, Scale, many
-from expunge.render._words import because, claim_line, ending, headline, judged, powerless, prose
+from expunge.render._words import because, claim_line, designed, ending, headline, judged, others, powerless, prose
 
 # What XML 1.0 allows (production 2, Char), less what XML 1.1 discourages: C1 controls steer terminals.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -124,17 +123,17 @@ def _claim(report: Report) -> _Case:
 
 
 def _control(report: Report, control: Audit) -> list[_Case]:
-    whole = _Case("the checks tell the original from retrained models")
+    whole = _Case(f"the checks tell the original from {others(control)}")
     if powerless(report.control):
-        why = "no required check tells the original from retrained models, so no verdict means anything"
+        why = f"no required check tells the original from {others(control)}, so no verdict means anything"
         whole = _Case(whole.name, "error", "no power", why)
-    return [whole, *(_of_original(finding) for finding in control.findings)]
+    return [whole, *(_of_original(finding, others(control)) for finding in control.findings)]
 
 
-def _of_original(finding: Finding) -> _Case:
+def _of_original(finding: Finding, others: str) -> _Case:
     said = _said(finding)
     if finding.question is not Question.INTACT and finding.decision is Decision.FAIL:
-        return _Case(finding.title, said=f"As it should, this check tells the original from retrained models. {said}")
+        return _Case(finding.title, said=f"As it should, this check tells the original from {others}. {said}")
     kind = finding.decision.value
     return _Case(finding.title, "skipped", kind, f"on the original, which is no pass and no failure: {kind}", said)
 
@@ -161,11 +160,11 @@ def _said(finding: Finding) -> str:
         lines.append(f"not measured: {result.because}")
     if isinstance(result, Measurement):
         lines.append(f"value {scale.value(result.value)} on {many(result.n, 'record')}")
-        if result.references and finding.narrow is not None:
-            mean = fmean(result.references)
+        if result.compared and finding.narrow is not None:
+            of = many(len(result.references), "retrained model")
             lines += [
-                f"{many(len(result.references), 'retrained model')}: mean {scale.value(mean)}",
-                f"difference {scale.step(result.value - mean)}, "
+                f"{designed(result) or f'{of}: mean'} {scale.value(result.expected)}",
+                f"difference {scale.step(result.difference)}, "
                 f"interval {scale.steps(finding.narrow.low, finding.narrow.high)}",
             ]
         if result.cannot_see:

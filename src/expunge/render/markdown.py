@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 
 from expunge.core.check import NotMeasured
 from expunge.core.digest import sha256
@@ -22,14 +21,14 @@ from expunge.render._times import moment
 from expunge.render._words import (
     caution,
     claim_line,
+    control_line,
+    designed,
     ending,
     headline,
     judged,
-    powerless,
     prose,
     sentences,
     shown_audit,
-    unmeasured,
     verdict_line,
 )
 from expunge.render.record import dump
@@ -84,7 +83,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Request", request or "no reference given"),
         ("Claim", claim_line(report)),
         ("Verdict of the audit", verdict_line(report.verdict) if report.attempts else "no model was judged"),
-        ("Control", _control(report.control)),
+        ("Control", control_line(report.control)),
         ("Records to forget", f"{count(report.forget_count)} of {count(report.forget_count + report.retain_count)}"),
         ("Model before", report.model_before),
         ("Model that ships", report.model_after or "none"),
@@ -92,16 +91,6 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Run", report.run),
         ("Finished", moment(report.finished)),
     ]
-
-
-def _control(control: Audit | None) -> str:
-    if control is None:
-        return "the original was not audited"
-    if unmeasured(control):
-        return "nothing could be measured on the original: the checks show nothing here"
-    if powerless(control):
-        return "the checks do not tell the original from retrained models: they show nothing here"
-    return "the checks tell the original from retrained models"
 
 
 def _audits(report: Report) -> list[str]:
@@ -114,21 +103,21 @@ def _audits(report: Report) -> list[str]:
     if report.control is not None:
         blocks += [
             "### The original (control)",
-            "The same checks on the model that was handed in. They must tell it from retrained models, or they show "
-            "nothing.",
+            "The same checks on the model that was handed in. They must find the records in it, or they show nothing.",
             *_audit(report.control),
         ]
     return blocks
 
 
 def _audit(audit: Audit) -> list[str]:
-    heads = ("Question", "Check", "Decision", "Value", "Retrained", "Difference", "Interval", "Margin", "Records")
+    heads = ("Question", "Check", "Decision", "Value", "Expected", "Difference", "Interval", "Margin", "Records")
     blind = {f.title: getattr(f.result, "cannot_see", "") for f in audit.findings}
     yardstick = (
         f"Against {many(len(audit.references), 'retrained model')}, at an error rate of {error_rate(audit.alpha)}; "
         f"judged in: {escape(audit.process)}."
         if audit.references
-        else "There were no retrained models to compare with."
+        else f"There were no retrained models to compare with; error rate {error_rate(audit.alpha)}; "
+        f"judged in: {escape(audit.process)}."
     )
     cannot = [f"{title} cannot see: {prose(said)}" for title, said in blind.items() if said]
     return [yardstick, _table(heads, [_row(finding) for finding in audit.findings]), _bullets(cannot) if cannot else ""]
@@ -142,11 +131,11 @@ def _row(finding: Finding) -> tuple[str, ...]:
     if isinstance(result, NotMeasured):
         return (*head, f"not measured: {result.because}", "", "", "", margin, "")
     value, records = scale.value(result.value), count(result.n)
-    if not result.references or finding.narrow is None:
+    if not result.compared or finding.narrow is None:
         return (*head, value, "none", "not known", "", margin, records)
-    mean = fmean(result.references)
+    expected = scale.value(result.expected) + (f" ({by})" if (by := designed(result)) else "")
     interval = f"{scale.steps(finding.narrow.low, finding.narrow.high)} ({confidence(finding.narrow.level)})"
-    return (*head, value, scale.value(mean), scale.step(result.value - mean), interval, margin, records)
+    return (*head, value, expected, scale.step(result.difference), interval, margin, records)
 
 
 def _attempts(report: Report) -> str:

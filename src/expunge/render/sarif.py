@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from statistics import fmean
 from typing import Any
 
 from expunge.core.check import NotMeasured
@@ -24,7 +23,7 @@ from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many
-from expunge.render._words import because, headline, judged, prose
+from expunge.render._words import because, headline, judged, prose, yardstick
 from expunge.render.record import dump
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -102,7 +101,7 @@ def _rule(findings: list[Finding]) -> dict[str, Any]:
         "id": first.check,
         "name": "".join(part.capitalize() for part in first.check.split("_")),
         "shortDescription": {"text": _message(first.title)},
-        "fullDescription": {"text": _message(f"{first.question.value} {first.title}, against retrained models.")},
+        "fullDescription": {"text": _message(f"{first.question.value} {first.title}, against {_against(first)}.")},
         "help": {"text": _message(" ".join(lines))},
         "defaultConfiguration": {"level": "error" if first.required else "note"},
         "properties": {"required": first.required, "question": first.question.value},
@@ -164,15 +163,20 @@ def _notification(said: str, rule: str) -> dict[str, Any]:
     return {"level": "error", "message": {"text": _message(said)}, "associatedRule": {"id": rule}}
 
 
+def _against(finding: Finding) -> str:
+    known = getattr(finding.result, "yardstick", None)
+    return known.what if known is not None else "retrained models"
+
+
 def _said(finding: Finding) -> str:
     result, scale = finding.result, Scale.of(finding)
     if isinstance(result, NotMeasured):
         return f"not measured: {result.because}"
     said = f"{finding.decision.value}, {scale.value(result.value)} on {many(result.n, 'record')}"
-    if result.references and finding.narrow is not None:
-        away = scale.step(result.value - fmean(result.references))
+    if result.compared and finding.narrow is not None:
+        away = scale.step(result.difference)
         interval = scale.steps(finding.narrow.low, finding.narrow.high)
-        said += f", {away} from retraining ({interval}; margin {scale.margin(finding.margin)})"
+        said += f", {away} from {yardstick(result)} ({interval}; margin {scale.margin(finding.margin)})"
     why = because(finding)
     return f"{said}. {why}" if why else f"{said}."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from statistics import fmean
 
 from expunge.core.check import NotMeasured, Question
 from expunge.core.report import Attempt, Finding, Report
@@ -11,7 +10,7 @@ from expunge.render._checks import findings_of
 from expunge.render._energy import used
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many, retrainings
-from expunge.render._words import caution, claim_line, headline, judged, powerless, shown_audit, unmeasured
+from expunge.render._words import caution, claim_line, control_line, headline, judged, shown_audit, yardstick
 
 _WIDTH = 100
 _NARROWEST = 40
@@ -41,7 +40,7 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Claim", claim_line(report)),
         ("", report.statement),
         ("Verdict", report.verdict.value if report.attempts else "no model was judged"),
-        ("Control", _control(report)),
+        ("Control", control_line(report.control)),
         (
             "Records",
             f"{many(report.forget_count, 'record')} to forget, {many(report.retain_count, 'record')} stay",
@@ -51,16 +50,6 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Note", caution(report) or ""),
     ]
     return [line for name, text in facts if text for line in _entry(name, text, width)]
-
-
-def _control(report: Report) -> str:
-    if report.control is None:
-        return "the original was not audited"
-    if unmeasured(report.control):
-        return "nothing could be measured on the original: the checks show nothing here"
-    if powerless(report.control):
-        return "the checks do not tell the original from retrained models: they show nothing here"
-    return "the checks tell the original from retrained models"
 
 
 def _entry(name: str, text: str, width: int) -> list[str]:
@@ -90,11 +79,11 @@ def _said(finding: Finding) -> str:
     result, scale, narrow = finding.result, Scale.of(finding), finding.narrow
     if isinstance(result, NotMeasured):
         return result.because
-    if not result.references or narrow is None:
+    if not result.compared or narrow is None:
         return scale.value(result.value)
-    away = scale.step(result.value - fmean(result.references))
+    away = scale.step(result.difference)
     interval = f"{scale.bare_step(narrow.low)} to {scale.bare_step(narrow.high)}"
-    return f"{away} from retraining ({interval}; margin {scale.bare_margin(finding.margin)})"
+    return f"{away} from {yardstick(result)} ({interval}; margin {scale.bare_margin(finding.margin)})"
 
 
 def _attempt(attempt: Attempt, report: Report, width: int) -> list[str]:
