@@ -41,6 +41,7 @@ CONTRACTS = {
         "expunge.core.check:Direction",
         "expunge.core.check:Interval",
         "expunge.core.check:Measurement",
+        "expunge.core.check:Yardstick",
         "expunge.core.check:NotMeasured",
         "expunge.core.chart:Chart",
         "expunge.core.chart:Series",
@@ -49,6 +50,7 @@ CONTRACTS = {
     "What passes along": (
         "expunge.core.plan:Plan",
         "expunge.core.plan:Option",
+        "expunge.core.plan:Foresight",
         "expunge.core.report:Report",
         "expunge.core.report:Audit",
         "expunge.core.report:Attempt",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _reference.text import default, fields, limits, plain, settings, table
 from _reference.text import page as text_page
-from expunge.audit.policy import Margin, Policy, load
+from expunge.audit.policy import Margin, Policy, load, names
 from expunge.engine.relearning import RelearningConfig
 
 _INTRO = """
@@ -19,19 +19,12 @@ Use one of your own with `policy = "ours.toml"` in the [job file](job.md), or `p
 def page() -> str:
     """Return the page."""
     standard = load("standard")
-    facts = [(f"`{name}`", f"`{getattr(standard, name)}`") for name in ("alpha", "references", "choosing_references")]
-    margins = [
-        (f"[`{name}`](checks.md#{name})", f"{m.margin:g}", "yes" if m.required else "no", m.when, m.reason)
-        for name, m in standard.checks.items()
-    ]
     relearning = [(f"`{f.name}`", f"`{getattr(standard.relearning, f.name)!r}`") for f in fields(RelearningConfig)]
     return text_page(
         "Policy",
         _INTRO.strip(),
-        "## The standard policy",
-        table(("key", "value"), facts),
-        table(("check", "margin", "required", "when", "why so much"), margins),
-        "Settings of the relearning check:",
+        *(part for name in sorted(names(), key=lambda name: name != "standard") for part in _policy(name)),
+        "Settings of the relearning check in all of them:",
         table(("key", "value"), relearning),
         "## Keys of a policy file",
         table(
@@ -49,6 +42,21 @@ def page() -> str:
         "A margin without a reason is refused, and so is a policy that requires nothing.",
         "### `[relearning]`",
         settings(RelearningConfig),
+    )
+
+
+def _policy(name: str) -> tuple[str, str, str]:
+    """Return one of our policies: its name, its keys, and its checks with margins and reasons."""
+    policy = load(name)
+    facts = [(f"`{key}`", f"`{getattr(policy, key)}`") for key in ("alpha", "references", "choosing_references")]
+    margins = [
+        (f"[`{check}`](checks.md#{check})", f"{m.margin:g}", "yes" if m.required else "no", m.when, m.reason)
+        for check, m in policy.checks.items()
+    ]
+    return (
+        f"## The {name} policy",
+        table(("key", "value"), facts),
+        table(("check", "margin", "required", "when", "why so much"), margins),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from _reference.text import doc, first_line, page, plain, settings, table
-from expunge.audit.policy import load as load_policy
+from expunge.audit import policy as policies
 from expunge.core import registry
 from expunge.core.check import Question
 from expunge.core.method import Method
@@ -65,7 +65,8 @@ def _as_noun(sentence: str) -> str:
 
 def checks() -> str:
     """Return the page of checks."""
-    policy, known = load_policy("standard"), _all("checks")
+    policy, known = policies.load("standard"), _all("checks")
+    margins = {name: policies.load(name).checks for name in policies.names()}
     measured = json.loads(MEASURED.read_text())
     parts = [
         "A check is one metric or attack. It asks one of three questions, and gives a measurement or says why it has "
@@ -79,7 +80,12 @@ def checks() -> str:
     for question in Question:
         parts.append(f"## {question.value}")
         parts += [
-            _check(name, check, policy.checks.get(name), measured["margins"].get(name))
+            _check(
+                name,
+                check,
+                {of: suite[name] for of, suite in margins.items() if name in suite},
+                measured["margins"].get(name),
+            )
             for name, check in known.items()
             if check.question is question
         ]
@@ -90,7 +96,16 @@ def _since(measured: Any, policy: Any) -> str:
     return "" if measured["policy"] == policy.digest else "; the standard policy has changed since"
 
 
-def _check(name: str, check: Any, margin: Any, measured: Any) -> str:
+_WHEN = {
+    "always": "",
+    "corrections": " (only where the request gives true labels)",
+    "around": " (only where inputs can be moved a little)",
+    "features": " (only where the task gives features)",
+    "classes": " (only where every class has 45 holdout records)",
+}
+
+
+def _check(name: str, check: Any, margins: dict[str, Any], measured: Any) -> str:
     side = "is better" if check.question is Question.INTACT else "is more forgotten"
     facts = [
         f"- **Measured:** {_as_noun(first_line(check.measure))}",
@@ -99,11 +114,12 @@ def _check(name: str, check: Any, margin: Any, measured: Any) -> str:
         f"- **Source:** {check.source}",
         f"- **Cannot see:** {check.cannot_see}",
     ]
-    if margin is None:
-        facts.append("- **Margin:** none: the standard policy does not use it")
-    else:
-        when = " (only where the request gives true labels)" if margin.when == "corrections" else ""
-        facts.append(f"- **Margin in the standard policy:** {margin.margin:g}{when}: {margin.reason}")
+    if not margins:
+        facts.append("- **Margin:** none: no policy of ours uses it")
+    facts += [
+        f"- **Margin in the {policy} policy:** {margin.margin:g}{_WHEN[margin.when]}: {margin.reason}"
+        for policy, margin in margins.items()
+    ]
     if measured:
         facts.append(
             f"- **When nothing is wrong, on the demo:** {measured['mean']:.3f} with a seed standard deviation of "

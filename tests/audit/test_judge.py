@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from expunge.audit.judge import judge_all, judge_one, lacking, leak_decisions, required_decisions
+from expunge.audit.judge import judge_all, judge_one, lacking, leak_decisions, required_decisions, wanted
 from expunge.audit.policy import Margin
-from expunge.core.check import Direction, EvidenceKind, Measurement, NotMeasured, Question
+from expunge.core.check import Direction, EvidenceKind, Measurement, NotMeasured, Question, Yardstick
 from expunge.core.registry import load
 from expunge.core.verdict import Decision, Verdict, verdict
-from expunge.numerics import equivalence
+from expunge.numerics import equivalence, known
 
 REFERENCES = (0.48, 0.5, 0.51, 0.49, 0.52, 0.5, 0.47, 0.53)
 CHECK = load("checks", "forget_accuracy")
@@ -144,3 +145,44 @@ def test_what_a_suite_will_lack_is_known_before():
     }
     assert lacking(suite, frozenset(EvidenceKind)) == {}
     assert np.isfinite(MARGIN.margin)
+
+
+def by_coin(value, error=0.04):
+    yardstick = Yardstick(value=0.5, error=error, what="chance", retrained=True)
+    return Measurement(
+        check="canaries",
+        value=value,
+        references=(),
+        original=0.98,
+        interval=known.difference(value, 0.5, error=error, alpha=ALPHA),
+        n=200,
+        record_error=error,
+        null_errors=(),
+        better=Direction.LOWER,
+        unit="AUC",
+        yardstick=yardstick,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "decision"),
+    [
+        (0.52, Decision.PASS),
+        (0.58, Decision.INCONCLUSIVE),
+        (0.95, Decision.FAIL),
+        (0.10, Decision.FAIL),  # forgotten too much
+    ],
+)
+def test_what_is_known_by_design_needs_no_reference(value, decision):
+    found = judge_one(load("checks", "canaries"), by_coin(value), MARGIN, alpha=ALPHA, required=2)
+    assert found.decision is decision
+    assert (found.null, found.null_passes, found.harmless) == (None, None, None)
+    assert found.wide.level == pytest.approx(1 - ALPHA)
+    assert found.narrow.high - found.narrow.low == pytest.approx(2 * 1.959964 * 0.04, abs=1e-6)
+    assert found.chance == pytest.approx(2 * stats.norm.cdf(0.15 / 0.04 - 1.959964) - 1, abs=1e-6)
+    assert found.power.smallest == pytest.approx(0.15 + 0.04 * (stats.norm.ppf(0.9875) + stats.norm.ppf(0.8)))
+
+
+def test_wanted_are_the_required_ones():
+    suite = {"a": MARGIN, "b": replace(MARGIN, required=False)}
+    assert list(wanted(suite)) == ["a"]

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from expunge.audit.policy import Margin, Policy, load
+from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName, UsageError
 from expunge.core.serial import build, plain
 from expunge.engine.relearning import RelearningConfig
@@ -64,8 +65,8 @@ def test_equal_policies_have_equal_digests_and_others_do_not(saved):
 
 def test_the_problem_alone_decides_which_checks_apply(saved):
     policy = load(saved(OWN))
-    assert list(policy.suite(corrections=True)) == ["forget_accuracy", "restored_labels"]
-    assert list(policy.suite(corrections=False)) == ["forget_accuracy"]
+    assert list(policy.suite({EvidenceKind.CORRECTIONS})) == ["forget_accuracy", "restored_labels"]
+    assert list(policy.suite({EvidenceKind.FORGET, EvidenceKind.AROUND})) == ["forget_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from expunge.audit import annex
-from expunge.audit.policy import Margin, Policy
+from expunge.audit.policy import Margin, Policy, load
 from expunge.audit.run import AuditRequest, corrections, reopen, run_audit
 from expunge.core.check import NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
 from expunge.core.request import Request
 from expunge.core.verdict import Decision
-from expunge.engine.evidence import Parts
+from expunge.data.canaries import plant
+from expunge.engine.evidence import Parts, available
 from expunge.engine.relearning import RelearningConfig
 from expunge.engine.runs import RunDirectory
 from expunge.engine.split import split
+from expunge.numerics import membership
 from tests.support import toys
 
 NAMES = ("forget_accuracy", "loss_membership", "retain_accuracy", "relearning", "restored_labels")
@@ -61,6 +64,7 @@ def given(tmp_path):
         original=save("original", toys.TRAINER(problem.records, seed=9)),
         references=tuple(retrained[:4]),
         policy=POLICY,
+        have=available(problem),
         alpha=0.05,
         seed=1,
         subject="attempt 1",
@@ -100,6 +104,16 @@ def test_numbers_are_those_of_the_models(given):
     assert findings["forget_accuracy"].n == 12
 
 
+def test_holdout_records_of_one_subject_count_together(given):
+    problem, request = given
+    alone = {found.check: found.result.record_error for found in run_audit(problem, request)[0]}
+    problem.held_out.subjects = tuple(f"subject {i // 10}" for i in range(len(problem.held_out)))
+    together = {found.check: found.result.record_error for found in run_audit(problem, request)[0]}
+    assert together["loss_membership"] > 2 * alone["loss_membership"]
+    del alone["loss_membership"], together["loss_membership"]
+    assert together == alone, "no other check of this policy looks at the holdout"
+
+
 def test_corrections_follow_the_judged_records(given):
     problem, _ = given
     parts = Parts.of(problem, split(problem, 1)[1], 1)
@@ -113,7 +127,8 @@ def test_corrections_follow_the_judged_records(given):
 def test_without_corrections_the_check_for_them_is_not_in_the_suite(given):
     problem, request = given
     problem.request = Request()
-    assert [found.check for found in run_audit(problem, request)[0]] == list(NAMES[:-1])
+    without = replace(request, have=available(problem))
+    assert [found.check for found in run_audit(problem, without)[0]] == list(NAMES[:-1])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -254,3 +269,73 @@ except ImportError as error:
     decisions, wall = done.stdout.splitlines()
     assert decisions.split() == [found.decision.name for found in here]
     assert wall == "the audit looked at a method"
+
+
+@pytest.fixture
+def canaries(tmp_path):
+    """A problem with canaries, and a function that audits a model of it by the quick policy without references."""
+    _, planted = plant(toys.records(240), count=120, secret=bytes(range(32)))
+    problem = toys.problem(train=planted.train, forget=3, holdout=90, canaries=planted)
+    run = RunDirectory(tmp_path / "run", {"job": 2})
+    source = problem.source
+
+    def save(name, model):
+        return run.save(name, source.digest(model), lambda folder: source.save(model, folder))
+
+    before = toys.network(seed=3)
+    original = save("original", before)
+    run.close()
+
+    def audit(name, model):
+        asked = AuditRequest(
+            folder=str(run.folder),
+            candidate=save(name, model),
+            original=original,
+            references=(),
+            policy=load("quick"),
+            have=available(problem),
+            alpha=0.025,
+            seed=1,
+            subject="attempt 1",
+        )
+        return run_audit(problem, asked)
+
+    return problem, audit
+
+
+def test_without_references_what_needs_none_is_measured(canaries):
+    problem, audit = canaries
+    model = toys.network(seed=4)
+    (gone, kept), cost = audit("theirs", model)
+    (inside, labels), (outside, others) = (
+        view.read(range(len(view)))
+        for view in (problem.records.select(problem.canaries.included), problem.canaries.aside)
+    )
+    with torch.no_grad():
+        scores = [
+            membership.confidence(model(x).double().numpy(), y.numpy())
+            for x, y in ((inside, labels), (outside, others))
+        ]
+    assert gone.result.value == pytest.approx(
+        roc_auc_score([1] * len(labels) + [0] * len(others), np.concatenate(scores))
+    )
+    assert gone.result.n == 120
+    assert kept.result.n == 60
+    assert (gone.result.references, gone.result.yardstick.value) == ((), 0.5)
+    assert cost.trained == 0, "nothing is relearned where nothing is compared"
+
+
+def test_an_audit_without_references_writes_no_rows_and_needs_no_secret(canaries, tmp_path):
+    _, audit = canaries
+    audit("theirs", toys.network(seed=4))
+    assert not (tmp_path / "run" / annex.PATH).exists()
+
+
+def test_checks_that_need_references_say_so_beside_those_that_do_not(given):
+    problem, request = given
+    mixed = replace(POLICY, checks={**POLICY.checks, "holdout_kept": Margin(margin=0.1, reason="because")})
+    findings, cost = run_audit(problem, replace(request, references=(), policy=mixed))
+    said = {found.check: found for found in findings}
+    assert said["forget_accuracy"].result.because == "needs 3 retrained references or more, there are 0"
+    assert said["holdout_kept"].decision is not Decision.NOT_MEASURED
+    assert cost.read > 0

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from expunge.checks.label_confidence import FLOOR, LabelConfidence, spread
+from expunge.checks.label_confidence import LabelConfidence
 from expunge.core.check import Direction, Measurement, Question
 from expunge.engine.evidence import Evidence
+from expunge.numerics.membership import FLOOR
 
 
 def evidence(shift, *, records=400, references=200, sigma=2.0, seed=0):
@@ -48,10 +49,3 @@ def test_what_probabilities_hide_is_seen():
     found = LabelConfidence().measure(given)
     assert isinstance(found, Measurement)
     assert found.interval.low > 3.5
-
-
-def test_records_whose_spread_was_drawn_small_do_not_rule():
-    confidences = np.array([[0.0, -3.0, 5.0], [0.0, 3.0, -5.0], [0.0, 0.0, 0.0]])
-    scale = spread(confidences)
-    assert scale[0] > 0.5 * scale.max(), "shrunk half-way towards the spread of all"
-    assert spread(np.zeros((4, 2))) == pytest.approx(FLOOR)

@@ -11,7 +11,7 @@ from expunge.conformance.law import Law
 from expunge.core.chart import FEWEST, Role
 from expunge.core.check import Direction, Question
 from expunge.engine.evidence import Evidence
-from expunge.numerics.membership import tpr_at, tpr_null
+from expunge.numerics.membership import ranking, tpr_at, tpr_null
 
 
 def evidence(members, strangers, *, references=3, seed=0, reference=0.0):
@@ -54,6 +54,35 @@ def test_the_record_error_is_that_of_paired_differences_over_draws_of_records():
         values.append(found.value - np.mean(found.references))
         errors.append(found.record_error)
     assert np.mean(np.square(errors)) == pytest.approx(np.var(values, ddof=1), rel=0.25)
+
+
+def test_strangers_of_one_subject_go_together():
+    models, _ = evidence(50, 60)
+    names = tuple(name for name in models if name.startswith("r"))
+    labels = {"forget": np.zeros(50, int), "holdout": np.zeros(60, int)}
+    whose = [f"subject {i // 5}" for i in range(60)]
+
+    def measured(**subjects):
+        given = Evidence(
+            models,
+            labels,
+            candidate="c",
+            original="o",
+            references=names,
+            alpha=0.05,
+            corrections=None,
+            subjects=subjects,
+        )
+        return LossMembership().measure(given).record_error
+
+    ranks = {name: ranking(*(m[part][:, 0] for part in ("forget", "holdout"))) for name, m in models.items()}
+    member = ranks["c"].member - np.mean([ranks[name].member for name in names], axis=0)
+    stranger = ranks["c"].stranger - np.mean([ranks[name].stranger for name in names], axis=0)
+    by_subject = math.hypot(stats.sem(stranger.reshape(12, 5).mean(axis=1)), math.sqrt(3) / 12)
+    assert measured(holdout=whose) == pytest.approx(math.hypot(stats.sem(member), by_subject))
+    by_record = math.hypot(stats.sem(stranger), math.sqrt(3) / 60)
+    assert measured() == pytest.approx(math.hypot(stats.sem(member), by_record))
+    assert measured(forget=["one person"] * 50) == measured()
 
 
 def at(rate, details):

@@ -41,6 +41,10 @@ class AgainstZero(Right):
     needs: ClassVar = frozenset({EvidenceKind.FORGET})
 
 
+class OneSided(Right):
+    damage_only = True
+
+
 class Foreign(Right):
     def measure(self, evidence):
         found = super().measure(evidence)
@@ -124,6 +128,7 @@ class NanIsFine(Right):
 PLANTED = {
     Silent: "says_what_it_is",
     AgainstZero: "says_what_it_is",
+    OneSided: "says_what_it_is",
     Foreign: "measurement_is_whole",
     Free: "work_is_known_before",
     TooSure: "true_retrain_is_not_detected",

@@ -263,6 +263,45 @@ def leaves_gradients(model, batch):
         model(batch[0]).sum().backward()
 
 
+class MovesInPlace(Classification):
+    def moved(self, batch, by):
+        batch[0].add_(by)
+        return batch
+
+
+class MovesTooFar(Classification):
+    def moved(self, batch, by):
+        return super().moved(batch, 2 * by)
+
+
+class MovesLabels(Classification):
+    def moved(self, batch, by):
+        inputs, labels = super().moved(batch, by)
+        return inputs, labels.flip(0)
+
+
+def features_changed(change):
+    class Changed(Classification):
+        def features(self, model, batch):
+            return change(super().features(model, batch))
+
+    return Changed
+
+
+class LeavesAHook(Classification):
+    def features(self, model, batch):
+        seen = []
+        list(model.modules())[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+        model(batch[0])
+        return seen[-1]
+
+
+class Learns(Classification):
+    def features(self, model, batch):
+        nudges(model, batch)
+        return super().features(model, batch)
+
+
 @dataclass(frozen=True)
 class Fault:
     what: str
@@ -272,6 +311,7 @@ class Fault:
 
 
 BATCH, WHOLE, MODEL = "batch_does_not_matter", "units_are_whole", "model_is_untouched"
+MOVED, FEATURES = "moved_inputs_are_beside", "features_are_rows"
 FAULTS = [
     Fault("no title", Untitled, "says_what_it_is"),
     Fault("a trial without its seed", UnseededTrial, "trial_is_sound", "two seeds"),
@@ -327,6 +367,15 @@ FAULTS = [
     Fault("inputs with noise", inputs_changed(lambda rows: rows + torch.rand(1)), "inputs_are_rows", "again"),
     Fault("inputs that are all alike", inputs_changed(lambda rows: rows * 0), "inputs_are_rows", "same"),
     Fault("inputs that are NaN", inputs_changed(lambda rows: rows / 0 * 0), "inputs_are_rows", "NaN"),
+    Fault("the batch is moved", MovesInPlace, MOVED, "itself"),
+    Fault("a step twice as far", MovesTooFar, MOVED, "away from"),
+    Fault("labels of other records", MovesLabels, MOVED, "labels"),
+    Fault("features in one row", features_changed(lambda rows: rows.reshape(1, -1)), FEATURES, "shape"),
+    Fault("features with a gradient", features_changed(lambda rows: rows.requires_grad_()), FEATURES, "gradient"),
+    Fault("features that are NaN", features_changed(lambda rows: rows / 0 * 0), FEATURES, "NaN"),
+    Fault("features by batch", features_changed(lambda rows: rows - rows.mean(0)), FEATURES, "its batch"),
+    Fault("a hook that stays", LeavesAHook, FEATURES, "hooks"),
+    Fault("a model that learns", Learns, FEATURES, "changed"),
     Fault("some records are not examined", LooksAtTheFirstOnly, "every_record_is_examined", "8 of 13"),
     Fault("nothing is examined without a model", NeedsTheModel, "every_record_is_examined", "without a model"),
     Fault("a NaN is not seen", Blind, "broken_records_are_found", "nan"),
@@ -350,7 +399,8 @@ def test_a_task_without_a_fault_passes(cls):
     results = tried(cls)
     assert {name: one.because for name, one in results.items() if one.result is Result.FAILED} == {}
     idle = {name for name, one in results.items() if one.result is Result.NOT_APPLICABLE}
-    assert idle == ({"padding_does_not_matter"} if cls is Classification else {"broken_records_are_found"})
+    bare = {"broken_records_are_found", "moved_inputs_are_beside", "features_are_rows"}
+    assert idle == ({"padding_does_not_matter"} if cls is Classification else bare)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)

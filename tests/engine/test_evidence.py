@@ -7,6 +7,7 @@ from scipy import stats
 from torch import nn
 
 from expunge.checks.forget_accuracy import ForgetAccuracy
+from expunge.checks.holdout_accuracy import HoldoutAccuracy
 from expunge.core.chart import Role
 from expunge.core.check import NotMeasured
 from expunge.core.errors import Tampered
@@ -15,6 +16,7 @@ from expunge.engine import evidence as module
 from expunge.engine.evidence import NEIGHBOURS, Evidence, Outputs, Parts, collect, neighbours
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import split
+from expunge.numerics import equivalence
 from tests.support import toys
 
 CONFIG = RelearningConfig(epochs=2, batch_size=8)
@@ -231,6 +233,70 @@ def test_what_is_missing_is_said():
     assert empty.because == "no record of the judging part qualifies"
 
 
+# --- whose records they are -----------------------------------------------------------------------------------
+
+WHOSE = ("anna", "ben", "anna", None, None, "ben")
+
+
+def evidence_with_subjects(part, subjects=WHOSE):
+    arrays = {m: {part: np.stack([np.asarray(row, float), np.full(6, 0.5)], 1)} for m, row in ROWS.items()}
+    return Evidence(
+        arrays,
+        {part: np.zeros(6, dtype=np.int64)},
+        candidate="c",
+        original="o",
+        references=("r1", "r2", "r3"),
+        alpha=0.05,
+        corrections=None,
+        subjects={part: subjects},
+    )
+
+
+def test_holdout_records_of_one_subject_go_together():
+    evidence = evidence_with_subjects("holdout")
+    clusters = evidence.clusters("holdout")
+    assert len(set(clusters.tolist())) == 4, "anna, ben, and two that nobody is known to own"
+    assert clusters[0] == clusters[2] != clusters[1] == clusters[5]
+    rows = {name: np.array(row, float) for name, row in ROWS.items()}
+    errors = evidence.record_errors("holdout", rows)
+    assert errors["c"] == equivalence.sample_error(evidence.differences(rows, "c"), clusters)
+    assert HoldoutAccuracy().measure(evidence).record_error == errors["c"]
+    assert errors["c"] >= 1 / 4
+    some = np.array([True, True, True, False, False, False])
+    assert sorted(evidence.clusters("holdout", some)) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("part", ["forget", "retain", "neighbours"])
+def test_records_that_are_no_sample_of_subjects_stand_for_themselves(part):
+    assert evidence_with_subjects(part).clusters(part) is None
+
+
+def test_a_holdout_of_nobody_known_has_no_clusters():
+    assert evidence_with_subjects("holdout", (None,) * 6).clusters("holdout") is None
+    assert evidence_of(ROWS).clusters("holdout") is None
+
+
+def test_a_statistic_over_some_holdout_records_says_which():
+    evidence = evidence_with_subjects("holdout")
+    some = np.array([True, True, True, True, False, False])
+
+    def right(model):
+        return evidence.outputs(model, "holdout").correct[some]
+
+    with pytest.raises(ValueError, match="where"):
+        evidence.compare_means(HoldoutAccuracy(), ("holdout",), right)
+    assert evidence.compare_means(HoldoutAccuracy(), ("holdout",), right, where=some).record_error >= 1 / 3
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_references_that_agree_on_few_records_do_not_make_them_sure(agree):
+    answers = {"c": [1], "o": [1], "r1": [1], "r2": [1], "r3": [1 if agree else 0]}
+    found = ForgetAccuracy().measure(evidence_of(answers))
+    assert found.record_error == (equivalence.unseen_error(1, 3) if agree else 0.0)
+    assert len(found.null_errors) == 3
+    assert found.interval.low < 0 < found.interval.high or not agree
+
+
 # --- charts ---------------------------------------------------------------------------------------------------
 
 
@@ -261,3 +327,23 @@ def test_charts_are_asked_for_only_where_there_is_a_measurement():
     evidence = evidence_of(ROWS)
     found = evidence.compare_means(ForgetAccuracy(), ("forget",), lambda model: np.full(6, np.nan), charts=never)
     assert isinstance(found, NotMeasured)
+
+
+# --- what cannot be compared ----------------------------------------------------------------------------------
+
+
+def test_a_reference_that_says_what_another_model_says_is_found():
+    assert evidence_of(ROWS).twins("forget") == ""
+    assert "they are one" in evidence_of({**ROWS, "c": ROWS["r2"]}).twins("forget")
+    assert "they are one" in evidence_of({**ROWS, "r1": ROWS["r2"]}).twins("forget")
+    assert "they are one" in evidence_of({**ROWS, "o": ROWS["r2"]}).twins("forget")
+    assert evidence_of({**ROWS, "c": ROWS["o"]}).twins("forget") == "", "a model may be the original in other words"
+    assert evidence_of({k: v for k, v in ROWS.items() if k != "c"}, candidate="r1").twins("forget") == ""
+
+
+def test_an_array_that_is_missing_or_broken_is_said():
+    given = evidence_of(ROWS)
+    assert given.lacks_array("forget", "none") == ""
+    assert given.lacks_array("around", "no noise here") == "no noise here"
+    broken = evidence_of({**ROWS, "r1": [np.nan] * 6})
+    assert broken.lacks_array("forget", "none") == "the outputs of 1 of 5 models are NaN or infinite"

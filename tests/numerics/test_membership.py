@@ -6,7 +6,16 @@ from hypothesis.extra.numpy import arrays
 from scipy import special, stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from expunge.numerics.membership import confidence, ranking, resolvable, tpr_at, tpr_null
+from expunge.numerics.membership import (
+    FLOOR,
+    confidence,
+    deviation,
+    ranking,
+    resolvable,
+    spread,
+    tpr_at,
+    tpr_null,
+)
 
 SCORES = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.5]) | st.floats(-5, 5), min_size=2, max_size=30)
 
@@ -149,3 +158,19 @@ def test_published_critical_rates(strangers, fpr, critical):
 )
 def test_a_rate_needs_ten_false_positives(fpr, strangers, answer):
     assert resolvable(fpr, strangers) == answer
+
+
+def test_records_whose_spread_was_drawn_small_do_not_rule():
+    confidences = np.array([[0.0, -3.0, 5.0], [0.0, 3.0, -5.0], [0.0, 0.0, 0.0]])
+    scale = spread(confidences)
+    assert scale[0] > 0.5 * scale.max(), "shrunk half-way towards the spread of all"
+    assert spread(np.zeros((4, 2))) == pytest.approx(FLOOR)
+
+
+@pytest.mark.parametrize("count", [3, 8, 40])
+def test_deviations_of_the_same_law_have_unit_variance_for_any_number_of_references(count):
+    draw = np.random.default_rng(count)
+    models = draw.normal(5.0, 3.0, (200, count + 1, 50))
+    z = np.array([deviation(rows[0], rows[1:]) for rows in models])
+    assert z.mean() == pytest.approx(0.0, abs=0.04)
+    assert z.std() == pytest.approx(1.0, abs=0.12)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from expunge.numerics.units import Scored, Units
+from expunge.numerics.units import Scored, Units, alike
 
 
 def scored(count=6, classes=3, seed=0):
@@ -48,3 +48,12 @@ def test_any_integer_is_a_label(dtype):
     units = scored()
     other = Scored.of(units.logits, units.target.to(dtype), units.record, 6)
     torch.testing.assert_close(other.loss, units.loss)
+
+
+def test_rows_that_say_the_same():
+    logits = torch.tensor([[1.0, 2.0, 3.0]]).repeat(4, 1)
+    assert alike(logits)
+    assert alike(logits + torch.arange(4.0)[:, None]), "the same probabilities"
+    logits[2, 0] += 1e-4
+    assert not alike(logits)
+    assert not alike(logits[:1]), "one answer shows nothing"

@@ -70,6 +70,58 @@ def test_images_become_rows():
     assert TASK.inputs((torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.zeros(5))).shape == (5, 64)
 
 
+# --- beside the records, and inside the model ----------------------------------------------------------------
+
+
+def test_inputs_with_names_are_moved_in_the_order_of_their_columns():
+    batch = ({"b": torch.zeros(2, 3), "a": torch.ones(2, 1, 2)}, torch.tensor([1, 0]))
+    by = torch.arange(10, dtype=torch.float64).reshape(2, 5)
+    inputs, labels = TASK.moved(batch, by)
+    assert inputs["a"].tolist() == [[[1.0, 2.0]], [[6.0, 7.0]]]
+    assert inputs["b"].tolist() == [[2.0, 3.0, 4.0], [7.0, 8.0, 9.0]]
+    assert labels.tolist() == [1, 0]
+    assert inputs["a"].dtype is torch.float32
+    torch.testing.assert_close(TASK.inputs((inputs, labels)), TASK.inputs(batch) + by)
+
+
+def test_tokens_and_whole_numbers_are_not_moved():
+    by = torch.zeros(2, 3, dtype=torch.float64)
+    assert TASK.moved((torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2)), by) is None
+    mixed = {"input_ids": torch.zeros(2, 2, dtype=torch.long), "weight": torch.zeros(2, 1)}
+    assert TASK.moved((mixed, torch.zeros(2)), by) is None
+
+
+def test_features_are_what_the_linear_layer_that_ran_last_was_given():
+    class Twisted(nn.Module):
+        """The head is made before the body, and one layer is never used."""
+
+        def __init__(self):
+            super().__init__()
+            self.head, self.body, self.idle = nn.Linear(5, 3), nn.Linear(4, 5), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return SimpleNamespace(logits=self.head(torch.relu(self.body(x))))
+
+    inputs, labels = toys.points(6)
+    model = Twisted().eval()
+    torch.testing.assert_close(TASK.features(model, (inputs, labels)), torch.relu(model.body(inputs)))
+
+
+def test_models_without_a_row_per_record_have_no_features():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.score = nn.Linear(1, 3)
+
+        def forward(self, x):
+            return self.score(x[..., None]).mean(1)
+
+    batch = toys.points(6)
+    assert TASK.features(Tokens(), batch) is None
+    assert TASK.features(nn.Sequential(nn.Softmax(dim=1)), batch) is None
+    assert TASK.features(lambda x: x[:, :3], batch) is None, "no module at all"
+
+
 # --- examination ----------------------------------------------------------------------------------------------
 
 
@@ -114,12 +166,60 @@ def test_labels_of_other_kinds_are_listed(label):
         def __getitem__(self, index):
             return torch.zeros(4), label
 
-    if label is None:
-        with pytest.raises(TypeError):  # torch cannot make a batch of it, and says so
-            examine(DatasetRecords(Labelled()))
-        return
     (obstacle,) = examine(DatasetRecords(Labelled()))
-    assert obstacle.what == "labels are not class numbers"
+    # torch cannot make a batch of None.
+    assert obstacle.what == (
+        "labels are not class numbers" if label is not None else "records cannot be read as a batch"
+    )
+
+
+def test_a_label_that_is_missing_deep_in_the_data_is_found():
+    class Holed(toys.Mixed):
+        def __len__(self):
+            return 700
+
+        def __getitem__(self, index):
+            return torch.zeros(4), None if index == 600 else index % 3
+
+    (obstacle,) = examine(DatasetRecords(Holed()))
+    assert (obstacle.fatal, obstacle.found) == (True, "RuntimeError")
+    assert "positions 512 to 699" in obstacle.where
+    assert "label" in obstacle.fix
+
+
+def test_constant_outputs_are_noted_and_stop_nothing():
+    model = toys.network()
+    with torch.no_grad():
+        model[2].weight.zero_()
+    (obstacle,) = examine(toys.records(300), model)
+    assert (obstacle.what, obstacle.fatal) == ("the outputs of the model are constant", False)
+    with torch.no_grad():
+        model[2].weight[0, 0] = 1e-2
+    assert examine(toys.records(300), model) == [], "hardly a model, but no constant one"
+
+
+def test_answers_that_are_not_finite_are_found_beyond_the_first_records():
+    class Overflows(nn.Module):
+        def forward(self, x):
+            return torch.where(x[:, :1] > 2.5, torch.nan, x[:, :3])
+
+    records = toys.records(200)
+    assert records.x[:2, 0].max() < 2.5
+    found = int((records.x[:, 0] > 2.5).sum())
+    (obstacle,) = examine(records, Overflows())
+    assert obstacle.fatal
+    assert obstacle.found == f"{found} of 200 records that were asked"
+
+
+# --- other labels ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [1, np.int64(1), torch.tensor(1), torch.tensor([1, 2, 0, 1], dtype=torch.int16)])
+def test_labels_are_replaced_in_batches_and_examples(label):
+    inputs, new = TASK.relabelled(("input", label), {1: 5, 2: 1})
+    assert inputs == "input"
+    assert torch.as_tensor(new).tolist() == ([5, 1, 0, 5] if torch.as_tensor(label).dim() else 5)
+    assert getattr(new, "dtype", None) == getattr(label, "dtype", None) or not isinstance(label, torch.Tensor)
 
 
 @pytest.mark.parametrize("example", [torch.zeros(4), (torch.zeros(4), 1, 1), {"x": torch.zeros(4), "y": 1}])

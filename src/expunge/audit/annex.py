@@ -75,8 +75,8 @@ def find(folder: Path, ids: Iterable[str]) -> dict[str, list[Row]]:
             where=folder.name,
             found=f"no {PATH}",
             expected="the run directory of a finished audit",
-            fix="give the --out of `expunge erase` or `expunge audit`; without references nothing is judged, "
-            "and none is written",
+            fix="give the --out of `expunge erase` or `expunge audit`; without references no record is judged by "
+            "itself, and none is written",
         )
     rows: dict[str, list[Row]] = {}
     for row in _read(path):

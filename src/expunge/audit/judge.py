@@ -8,10 +8,10 @@ import numpy as np
 
 from expunge.audit.policy import Margin
 from expunge.core import registry
-from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Power, Question
+from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Power, Question, Yardstick
 from expunge.core.report import Finding
 from expunge.core.verdict import Decision, decide
-from expunge.numerics import equivalence
+from expunge.numerics import equivalence, known
 
 
 def judge_all(
@@ -42,6 +42,8 @@ def judge_one(
             decision=Decision.NOT_MEASURED,
             source=check.source,
         )
+    if result.yardstick is not None:
+        return _by_yardstick(check, result, result.yardstick, margin, alpha=alpha, required=required)
     error, scale, references = result.record_error, result.seed_scale, result.references
     corrected = alpha / max(1, required)
     wide = equivalence.difference(result.value, references, record_error=error, alpha=corrected, scale=scale)
@@ -71,6 +73,33 @@ def judge_one(
     )
 
 
+def _by_yardstick(
+    check: type[Check], result: Measurement, yardstick: Yardstick, margin: Margin, *, alpha: float, required: int
+) -> Finding:
+    """Return the finding of a check that needs no reference: the normal law, and no null but the one that is known."""
+    corrected = alpha / max(1, required)
+    harmless = check.better if check.damage_only else None
+    wide = known.difference(result.value, yardstick.value, error=result.record_error, alpha=corrected)
+    chance = known.pass_chance(yardstick.error, alpha=alpha, margin=margin.margin, one_sided=harmless is not None)
+    return Finding(
+        check=check.name,
+        title=check.title,
+        question=check.question,
+        required=margin.required,
+        margin=margin.margin,
+        reason=margin.reason,
+        result=result,
+        decision=decide(result.interval, wide, margin.margin, harmless=harmless),
+        narrow=result.interval,
+        wide=wide,
+        # Of another model's value nobody knows how far retraining would lie from it.
+        chance=chance if yardstick.retrained else None,
+        power=Power(known.smallest_shown(yardstick.error, alpha=corrected, margin=margin.margin), 0.8),
+        source=check.source,
+        harmless=harmless,
+    )
+
+
 def _null_passes(result: Measurement, margin: float, alpha: float) -> tuple[int, int] | None:
     """Count the references that pass against the others, each a true retrain that was not looked at, of all.
 
@@ -97,6 +126,16 @@ def leak_decisions(findings: tuple[Finding, ...]) -> list[Decision]:
     """Return the decisions of the required checks that ask whether the records are gone or recoverable."""
     asks = (Question.GONE, Question.RECOVERABLE)
     return [f.decision for f in findings if f.required and f.question in asks]
+
+
+def asked(suite: Mapping[str, Margin]) -> frozenset[EvidenceKind]:
+    """Return all evidence that the checks of the suite ask for."""
+    return frozenset[EvidenceKind]().union(*(registry.load("checks", name).needs for name in suite))
+
+
+def wanted(suite: Mapping[str, Margin]) -> dict[str, Margin]:
+    """Return the required checks of a suite."""
+    return {name: margin for name, margin in suite.items() if margin.required}
 
 
 def lacking(suite: Mapping[str, Margin], have: frozenset[EvidenceKind]) -> dict[str, str]:

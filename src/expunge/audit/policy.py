@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from expunge.core import registry
+from expunge.core.check import EvidenceKind
 from expunge.core.config import Config, setting
 from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
@@ -24,7 +25,10 @@ class Margin(Config):
     reason: str = ""
     required: bool = True
     when: str = setting(
-        "always", "`corrections`: only where the request gives true labels", choices=("always", "corrections")
+        "always",
+        "`corrections`: only where the request gives true labels; `around`: only where inputs can be moved a little; "
+        "`features`: only where the task gives features; `classes`: only where every class has 45 holdout records",
+        choices=("always", "corrections", "around", "features", "classes"),
     )
 
 
@@ -44,9 +48,16 @@ class Policy(Config):
         """Return the identity of the policy."""
         return sha256(canonical(self))
 
-    def suite(self, *, corrections: bool) -> dict[str, Margin]:
-        """Return the checks that apply: decided by the problem alone, before any method runs."""
-        return {name: margin for name, margin in self.checks.items() if margin.when == "always" or corrections}
+    def suite(self, have: Collection[EvidenceKind]) -> dict[str, Margin]:
+        """Return the checks that apply: decided by what evidence there is on a problem, before any method runs."""
+        kinds = {kind.name.lower() for kind in have}
+        return {name: margin for name, margin in self.checks.items() if margin.when in {"always", *kinds}}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of our policies: every TOML file beside this one."""
+    files = resources.files("expunge.audit").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
 def load(source: str | Path = "standard") -> Policy:
@@ -56,8 +67,8 @@ def load(source: str | Path = "standard") -> Policy:
         UsageError: unreadable, an unknown key or check, a margin without a reason.
     """
     try:
-        if str(source) == "standard":
-            text = (resources.files("expunge.audit") / "standard.toml").read_text()
+        if str(source) in names():
+            text = (resources.files("expunge.audit") / f"{source}.toml").read_text()
         else:
             text = Path(source).read_text()
         policy = build(Policy, tomllib.loads(text), where=f"policy {Path(source).name}")
@@ -66,7 +77,7 @@ def load(source: str | Path = "standard") -> Policy:
             "cannot read the policy",
             where=Path(source).name,
             found=str(getattr(error, "strerror", None) or error),
-            expected="`standard`, or a TOML file like expunge/audit/standard.toml",
+            expected=f"one of {', '.join(names())}, or a TOML file like expunge/audit/standard.toml",
             fix="check the path and the line that is named",
         ) from error
     for name, margin in policy.checks.items():

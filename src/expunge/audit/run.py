@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from expunge.audit import annex
-from expunge.audit.judge import judge_all
-from expunge.audit.policy import Margin, Policy
+from expunge.audit.judge import asked, judge_all, required_decisions
+from expunge.audit.policy import Policy
 from expunge.core import registry
-from expunge.core.check import Measurement, NotMeasured
+from expunge.core.check import EvidenceKind, Measurement, NotMeasured
 from expunge.core.digest import tree_digests
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.report import Finding
+from expunge.core.verdict import Verdict, judge
 from expunge.engine.evidence import Evidence, Parts, collect
 from expunge.engine.runs import Artefact
 from expunge.engine.split import split
 from expunge.numerics.equivalence import MIN_REFERENCES
+from expunge.numerics.units import alike
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class AuditRequest:
         folder: the run directory, where artefacts and the cache of outputs lie.
         candidate / original / references: saved models; reopened and compared with their digests.
         policy: suite and margins.
+        have: which evidence there is: found out before, by a look at records that an audit must not see.
         alpha: error rate of this audit.
         seed: of the run; fixes the split into choosing and judging.
         subject: what the rows of the private annex call the candidate.
@@ -43,6 +46,7 @@ class AuditRequest:
     original: Artefact
     references: tuple[Artefact, ...]
     policy: Policy
+    have: frozenset[EvidenceKind]
     alpha: float
     seed: int
     subject: str
@@ -54,12 +58,39 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
     Raises:
         Tampered: a saved model is not what its record says.
     """
-    suite = request.policy.suite(corrections=bool(problem.request.corrections))
-    if len(request.references) < MIN_REFERENCES:
-        because = f"needs {MIN_REFERENCES} retrained references or more, there are {len(request.references)}"
-        return _unmeasured(suite, because, request.alpha), Cost()
+    suite = request.policy.suite(request.have)
+    checks = {name: registry.load("checks", name) for name in suite}
+    count, results = len(request.references), dict[str, Measurement | NotMeasured]()
+    if count < MIN_REFERENCES:
+        because = f"needs {MIN_REFERENCES} retrained references or more, there are {count}"
+        wanting = [name for name, check in checks.items() if EvidenceKind.REFERENCES in check.needs]
+        results = {name: NotMeasured(check=name, because=because) for name in wanting}
+        request = replace(request, references=())
+    cost, findings = Cost(), judge_all(suite, results, request.alpha)
+    if len(results) < len(suite):
+        evidence, cost = _evidence(problem, request, asked(suite))
+        results |= {name: check().measure(evidence) for name, check in checks.items() if name not in results}
+        findings = judge_all(suite, results, request.alpha)
+        if judge(required_decisions(findings)) is Verdict.ERASED and _constant(evidence):
+            findings = judge_all(suite, {n: NotMeasured(check=n, because=CONSTANT) for n in suite}, request.alpha)
+    return findings, cost
+
+
+CONSTANT = (
+    "the outputs of the model are constant: what answers everything alike shows nothing by what it says of a record"
+)
+"""Why a model that knows nothing any more is never called erased, however near the references it comes."""
+
+
+def _constant(evidence: Evidence) -> bool:
+    return alike(torch.from_numpy(evidence.outputs(evidence.candidate, "retain").logits))
+
+
+def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[EvidenceKind]) -> tuple[Evidence, Cost]:
+    """Return what all models say, and the work of asking; where there are references, annex rows are written, too."""
+    compared = bool(request.references)
     judging = split(problem, request.seed)[1]
-    parts = Parts.of(problem, judging, request.seed)
+    parts = Parts.of(problem, judging, request.seed, near=compared, asked=kinds if compared else ())
     arrays, cost = {}, Cost()
     for artefact in (request.candidate, request.original, *request.references):
         _intact(request.folder, artefact)  # also those that need not be opened: equal ones, and ones asked before
@@ -68,13 +99,12 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
                 problem,
                 lambda artefact=artefact: reopen(problem, request.folder, artefact),
                 parts,
-                request.policy.relearning,
+                request.policy.relearning if compared else None,
                 digest=artefact.model,
                 seed=request.seed,
                 cache=Path(request.folder) / "private" / "outputs",
             )
             cost += work
-    truth = corrections(problem, parts)
     evidence = Evidence(
         arrays,
         {name: _targets(view) for name, view in parts.items()},
@@ -82,17 +112,12 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
         original=request.original.model,
         references=tuple(r.model for r in request.references),
         alpha=request.alpha,
-        corrections=truth,
+        corrections=corrections(problem, parts),
+        subjects={name: view.subjects for name, view in parts.items()},
     )
-    results: dict[str, Measurement | NotMeasured] = {
-        name: registry.load("checks", name)().measure(evidence) for name in suite
-    }
-    annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)
-    return judge_all(suite, results, request.alpha), cost
-
-
-def _unmeasured(suite: Mapping[str, Margin], because: str, alpha: float) -> tuple[Finding, ...]:
-    return judge_all(suite, {name: NotMeasured(check=name, because=because) for name in suite}, alpha)
+    if compared:
+        annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)
+    return evidence, cost
 
 
 def reopen(problem: Problem, folder: str, artefact: Artefact) -> Any:

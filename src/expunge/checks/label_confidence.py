@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
-
-Array = NDArray[np.float64]
-FLOOR = 0.25
-"""Smallest spread in nats: a quarter nat changes odds by 28%, which tells nobody anything about one record."""
+from expunge.numerics.membership import spread
 
 
 class LabelConfidence(Check):
@@ -38,10 +34,3 @@ class LabelConfidence(Check):
         return evidence.compare_means(
             self, ("forget",), lambda model: evidence.outputs(model, "forget").confidence / scale
         )
-
-
-def spread(confidences: Array) -> Array:
-    """Return the scale of each record, [n], in nats, from confidences [K, n] of K >= 2 models."""
-    own = confidences.var(axis=0, ddof=1)
-    scale: Array = np.sqrt((own + own.mean()) / 2 + FLOOR**2)
-    return scale

@@ -39,11 +39,13 @@ class OutputDivergence(Check):
         count = len(evidence.references)
 
         @cache
+        def between(one: str, other: str) -> Array:
+            return jensen_shannon(*(evidence.outputs(model, "forget").log_probs for model in (one, other)))
+
+        @cache
         def from_references(model: str) -> Array:
-            own = evidence.outputs(model, "forget").log_probs
             others = [other for other in evidence.references if other != model]
-            rows = [jensen_shannon(own, evidence.outputs(other, "forget").log_probs) for other in others]
-            return np.asarray(np.mean(rows, axis=0))
+            return np.asarray(np.mean([between(*sorted((model, other))) for other in others], axis=0))
 
         return evidence.compare_means(
             self,

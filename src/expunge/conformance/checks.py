@@ -8,7 +8,6 @@ leak it lies on the side that the check calls worse.
 from __future__ import annotations
 
 import math
-from statistics import fmean
 
 import numpy as np
 
@@ -26,6 +25,7 @@ _PARTS = {
     EvidenceKind.FORGET: ("forget",),
     EvidenceKind.RETAIN: ("retain", "neighbours"),
     EvidenceKind.HOLDOUT: ("holdout",),
+    EvidenceKind.CANARIES: ("planted", "aside"),
 }
 
 
@@ -38,7 +38,7 @@ def measured(cls: type, law: Law, *, seed: int = 7, memory: float = 0.0, damage:
 
 
 def _difference(found: Measurement) -> float:
-    return found.value - fmean(found.references)
+    return found.difference
 
 
 def _detected(found: Measurement) -> bool:
@@ -50,12 +50,15 @@ def _detected(found: Measurement) -> bool:
 
 @SUITE.case()
 def says_what_it_is(cls: type[Check]) -> None:
-    """It has title, source, question, direction, unit, and says what it cannot see; it compares with references."""
+    """It has title, source, question, direction, unit, and says what it cannot see; it compares with a yardstick."""
     for name in ("title", "source", "unit", "cannot_see"):
         require(getattr(cls, name, "").strip(), f"no {name}")
     require(isinstance(getattr(cls, "question", None), Question), "no question of core.check.Question")
     require(isinstance(getattr(cls, "better", None), Direction), "no direction of core.check.Direction")
-    require(EvidenceKind.REFERENCES in cls.needs, "it does not need references: nothing is judged against zero")
+    compared = EvidenceKind.REFERENCES in cls.needs or measured(cls, Law()).yardstick is not None
+    require(compared, "it needs no references, and names no other yardstick: nothing is judged against zero")
+    one_sided = cls.damage_only and cls.question is not Question.INTACT
+    require(not one_sided, "only damage to the rest may be judged on one side: forgetting too much is a trace")
 
 
 @SUITE.case()
@@ -68,7 +71,8 @@ def measurement_is_whole(cls: type[Check]) -> None:
     numbers += [found.original] if found.original is not None else []
     require(all(type(number) is float for number in numbers), "numbers that are no plain float (NumPy's, perhaps)")
     require(all(map(math.isfinite, numbers)), "a number is NaN or infinite")
-    require(len(found.references) == len(found.null_errors) == 20, "not one value and one error per reference")
+    count = 20 if found.yardstick is None else 0
+    require(len(found.references) == len(found.null_errors) == count, "not one value and one error per reference")
     require(found.n > 0, "no records were counted")
     require(found.record_error > 0, "no error over records")
     require(found.interval.low < _difference(found) < found.interval.high, "the interval lies beside its difference")

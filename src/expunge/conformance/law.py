@@ -11,14 +11,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.engine.evidence import Evidence
+from expunge.engine.evidence import REPRESENTED, Evidence
+from expunge.numerics.membership import confidence
 
 Array = NDArray[np.float64]
-SIZES: dict[str, int] = {"forget": 200, "retain": 400, "neighbours": 200, "holdout": 400}
+SIZES: dict[str, int] = {"forget": 200, "retain": 400, "neighbours": 200, "holdout": 400, "planted": 150, "aside": 150}
 CLASSES = 4
 PASSES = 4
-_EASE = {"forget": (2.5, 1.0), "retain": (2.6, 0.6), "neighbours": (2.6, 0.6), "holdout": (3.0, 1.0)}
+_EASE = {
+    "forget": (2.5, 1.0),
+    "retain": (2.6, 0.6),
+    "neighbours": (2.6, 0.6),
+    "holdout": (3.0, 1.0),
+    # All alike, so that every model is dealt out to both sides anew.
+    "planted": (2.5, 0.0),
+    "aside": (2.5, 0.0),
+}
 """Mean and spread of how easy records are; what was trained on differs less than what was not."""
+DRAWS = 4
+_BY_FORGOTTEN = ("relearned", "around")
+"""Arrays with one column per forgotten record; the features of a part have its name at the end."""
+_CANARIES = ("planted", "aside")
+_WRONG = ("forget", *_CANARIES)
+_REMEMBERED = ("forget", "planted")
 
 
 class Law:
@@ -31,32 +46,47 @@ class Law:
     """
 
     def __init__(self, seed: int = 0, sizes: Mapping[str, int] = SIZES, *, wrong: bool = True) -> None:
-        draw = np.random.default_rng([seed, 0])
+        draw = _draws(seed, 0)
         self.sizes = dict(sizes)
-        self.truth = {part: draw.integers(0, CLASSES, n) for part, n in self.sizes.items()}
-        self.labels = {**self.truth, "forget": (self.truth["forget"] + wrong) % CLASSES}
-        self.ease = {part: draw.normal(*_EASE[part], n) for part, n in self.sizes.items()}
+        self.truth = {part: draw[part].integers(0, CLASSES, n) for part, n in self.sizes.items()}
+        # The label of a canary is wrong by design.
+        shift = {"forget": wrong, **dict.fromkeys(_CANARIES, 1)}
+        self.labels = {part: (truth + shift.get(part, 0)) % CLASSES for part, truth in self.truth.items()}
+        self.ease = {part: draw[part].normal(*_EASE[part], n) for part, n in self.sizes.items()}
 
     def model(self, seed: int, *, memory: float = 0.0, damage: float = 0.0) -> dict[str, Array]:
         """Return what one model says: logits [n, 4] per part, and which forgotten records it has right per pass.
 
         ``memory`` is added to the logits of the labels to forget (less than 0: pushed below what a retrained
-        model says), ``damage`` taken from those of all other records' true labels.
+        model says), also of the canaries planted; ``damage`` is taken from those of all other records' true labels.
         """
-        draw = np.random.default_rng([seed, 1])
+        draw = _draws(seed, 1)
         arrays: dict[str, Array] = {}
         for part, n in self.sizes.items():
             rows = np.arange(n)
-            logits = draw.normal(0, 0.4, (n, CLASSES))
-            logits[rows, self.truth[part]] += self.ease[part] - (damage if part != "forget" else 0.0)
-            if part == "forget":
+            logits = draw[part].normal(0, 0.4, (n, CLASSES))
+            logits[rows, self.truth[part]] += self.ease[part] - (damage if part not in _WRONG else 0.0)
+            if part in _REMEMBERED:
                 logits[rows, self.labels[part]] += memory
             arrays[part] = logits
         # The chance to be right rises from pass to pass, and with what is remembered.
         ease, n = self.ease["forget"], self.sizes["forget"]
         chance = np.linspace(0.2, 0.6, PASSES)[:, None] + 0.1 * np.sign(ease) + 0.08 * memory
-        arrays["relearned"] = (draw.random((PASSES, n)) < chance).astype(np.float64)
+        arrays["relearned"] = (draw["forget"].random((PASSES, n)) < chance).astype(np.float64)
+        said = confidence(arrays["forget"], self.labels["forget"])
+        arrays["around"] = said + _draws(seed, 2)["forget"].normal(0, 0.3, (DRAWS, n))
+        arrays |= self._features(arrays, seed)
         return arrays
+
+    def _features(self, arrays: Mapping[str, Array], seed: int) -> dict[str, Array]:
+        """Return what the last layer is given, [n, 6]: logits and noise, turned: each model has its own axes."""
+        draw, own = np.random.default_rng([seed, 3]), {}
+        turn = np.linalg.qr(draw.normal(size=(CLASSES + 2, CLASSES + 2)))[0]
+        for part in REPRESENTED:
+            noise = draw.normal(0, 0.4, (self.sizes[part], CLASSES + 2))
+            noise[:, :CLASSES] += arrays[part]
+            own[f"features {part}"] = noise @ turn
+        return own
 
     def evidence(
         self,
@@ -77,21 +107,27 @@ class Law:
         models = {"candidate": dict(candidate), "original": dict(original or self.model(1, memory=6.0)), **models}
         draw = np.random.default_rng(shuffle)
         order = {n: np.arange(n) if shuffle is None else draw.permutation(n) for n in set(self.sizes.values())}
-        place = {part: order[n] for part, n in {**self.sizes, "relearned": self.sizes["forget"]}.items()}
+        place = {part: order[n] for part, n in self.sizes.items()}
         arrays = {
             name: {
-                part: a[:, place[part]] if part == "relearned" else a[place[part]]
-                for part, a in said.items()
-                if part in parts or part == "relearned"
+                name: a[:, place["forget"]] if name in _BY_FORGOTTEN else a[place[name.split()[-1]]]
+                for name, a in said.items()
+                if name in _BY_FORGOTTEN or name.split()[-1] in parts
             }
             for name, said in models.items()
         }
         return Evidence(
             arrays,
-            {part: self.labels[part][place[part]] for part in parts},
+            {part: self.labels[part][place[part]] for part in parts if part in self.sizes},
             candidate="candidate",
             original="original",
             references=tuple(f"r{k}" for k in range(references)),
             alpha=alpha,
             corrections=self.truth["forget"][place["forget"]] if corrections else None,
         )
+
+
+def _draws(seed: int, of: int) -> dict[str, np.random.Generator]:
+    """Return what each part is drawn from; canaries have one of their own, so that the others do not depend on them."""
+    draw, own = np.random.default_rng([seed, of]), np.random.default_rng([seed, of, 1])
+    return {part: own if part in _CANARIES else draw for part in SIZES}

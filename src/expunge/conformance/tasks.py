@@ -353,6 +353,47 @@ def inputs_are_rows(cls: type[Task]) -> None:
     require(bool((rows != rows[0]).any()), "all records have the same inputs")
 
 
+@SUITE.case()
+def moved_inputs_are_beside(cls: type[Task]) -> None:
+    """Where inputs can be moved, they are where they were plus the step, and neither batch nor label changes."""
+    task, _, records = trial(cls)
+    batch = records.read(range(len(records)))
+    before, rows = [tensor.clone() for tensor in tensors(batch)], task.inputs(batch)
+    step = torch.randn(rows.shape, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64)
+    moved = task.moved(batch, step)
+    if moved is None:
+        raise NotApplicable("its inputs are no continuous numbers")
+    unchanged = all(map(torch.equal, before, tensors(batch)))
+    require(unchanged, "the batch itself was moved")
+    gap = apart(task.inputs(moved) - rows, step)
+    require(gap <= 10 * TOLERANCE, f"inputs are {gap:.1e} of the largest step away from where they were sent")
+    others = [tensor for tensor in before if not tensor.is_floating_point()]
+    left = [tensor for tensor in tensors(moved) if not tensor.is_floating_point()]
+    require(len(others) == len(left) and all(map(torch.equal, others, left)), "labels were changed")
+
+
+@SUITE.case()
+def features_are_rows(cls: type[Task]) -> None:
+    """Where there are features, they are finite float rows [B, D], the same in any batch; the model stays as it was."""
+    task, model, records = trial(cls)
+    count = len(records)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    rows = task.features(model, records.read(range(count)))
+    if rows is None:
+        raise NotApplicable("it knows no features of its model")
+    require(all(torch.equal(before[name], t) for name, t in model.state_dict().items()), "the model was changed")
+    require(isinstance(rows, Tensor), f"features are {type(rows).__name__}, no tensor")
+    shape = tuple(rows.shape)
+    require(len(shape) == 2 and shape[0] == count and shape[1] > 0, f"features have shape {shape} for {count} records")
+    require(rows.is_floating_point(), f"features are {rows.dtype}")
+    require(not rows.requires_grad, "features carry a gradient")
+    require(bool(torch.isfinite(rows).all()), "features are NaN or infinite")
+    parts = torch.cat([task.features(model, records.read(indices)) for indices in cuts(range(count), CUTS[0])])
+    require(apart(parts, rows) <= 10 * TOLERANCE, "a record's features depend on its batch")
+    left = sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules())
+    require(not left, f"{left} hooks were left on the model")
+
+
 # --- examination ----------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,27 @@ class Task(ABC):
     def inputs(self, batch: Any) -> Any:
         """Return the inputs of a batch as float rows ``[B, D]``, for distances between records."""
 
+    def relabelled(self, batch: Any, classes: Mapping[int, int]) -> Any:
+        """Return a batch, or a single example, with its class labels replaced by ``classes``; others stay.
+
+        None where the task has no class labels: then nothing that needs them is asked of it.
+        """
+        return None
+
+    def moved(self, batch: Any, by: Any) -> Any:
+        """Return a new batch with ``by`` [B, D], float64, added to its inputs, columns as those of ``inputs``.
+
+        None where inputs are no continuous numbers (tokens, categories): then nothing is measured beside the records.
+        """
+        return None
+
+    def features(self, model: Any, batch: Any) -> Any:
+        """Return what the last layer of the model is given, one row per record ``[B, D]``; None where that is unknown.
+
+        The model is in evaluation mode; nothing of it is changed.
+        """
+        return None
+
     @abstractmethod
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
         """Return where records and model do not fit the task or each other; reads every record once.

@@ -5,7 +5,7 @@ Keys name models by their digest. Shapes: n records of a part, C classes, K refe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from expunge.core.chart import Chart, Role, Series
-from expunge.core.check import Check, Measurement, NotMeasured
+from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Yardstick
 from expunge.core.digest import keyed, sha256
 from expunge.core.errors import Diverged, Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.core.serial import canonical
+from expunge.core.task import Task
+from expunge.engine import around
 from expunge.engine.batches import in_order
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import Part
 from expunge.engine.storage import write_file
-from expunge.numerics import curves, equivalence, membership
+from expunge.numerics import curves, equivalence, known, membership
 from expunge.numerics.divergences import log_softmax
 
 Array = NDArray[np.float64]
@@ -36,6 +38,12 @@ SAMPLE = 2000
 """Retained records that are measured; a paired mean over 2,000 has an error far below any margin in use."""
 NEIGHBOURS = 3
 """Nearest retained records per forgotten one."""
+REPRESENTED = ("forget", "retain")
+"""Parts whose features are kept, where a check asks for them."""
+_SAMPLED = ("retain", "holdout")
+"""Parts that are a sample; forgotten records and their neighbours are all there is."""
+ENOUGH = 45
+"""Holdout records of a class, two thirds of them judged: with 30 one record weighs 3 points of its accuracy."""
 _FORM = 2
 """Of what is cached: 2 keeps relearning per pass. A cache of another form is not read but made anew."""
 
@@ -76,28 +84,56 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Parts:
-    """The records that are judged, by name; None where the problem has none."""
+    """The records that are judged, by name; None where the problem has none.
+
+    ``forget`` is what was asked for, ``planted`` are the canaries that were trained on, ``aside`` those that never
+    were. ``reach`` is how far the inputs of forgotten records are moved (``engine/around``), None where nobody asks
+    or inputs cannot be moved; ``represented``, whether features are kept.
+    """
 
     forget: View
     retain: View
     neighbours: View
     holdout: View | None
+    planted: View | None = None
+    aside: Records | None = None
+    reach: torch.Tensor | None = None
+    represented: bool = False
 
     @classmethod
-    def of(cls, problem: Problem, judging: Part, seed: int) -> Parts:
-        """Return the judging records of a problem: forget and holdout as split, a sample of the retain set."""
+    def of(
+        cls, problem: Problem, judging: Part, seed: int, *, near: bool = True, asked: Collection[EvidenceKind] = ()
+    ) -> Parts:
+        """Return the judging records of a problem: forget and holdout as split, a sample of the retain set, canaries.
+
+        To find the neighbours all retained records are read; without ``near`` there are none. What costs more than
+        the outputs is gathered where it is among the ``asked`` evidence.
+        """
         key = keyed(b"expunge sample", seed)
         retain = problem.retain_view
         ranked = sorted(retain.ids, key=lambda name: keyed(key, name))[:SAMPLE]
-        return cls(judging.forget, retain.select(ranked), neighbours(problem, judging.forget), judging.holdout)
+        canaries, sample = problem.canaries, retain.select(ranked)
+        moves = EvidenceKind.AROUND in asked and len(sample) and around.movable(problem)
+        return cls(
+            judging.forget,
+            sample,
+            neighbours(problem, judging.forget) if near else retain.select([]),
+            judging.holdout,
+            None if canaries is None else problem.records.select(canaries.included),
+            None if canaries is None else canaries.aside,
+            around.reach(problem, sample) if moves else None,
+            EvidenceKind.FEATURES in asked,
+        )
 
-    def items(self) -> list[tuple[str, View]]:
+    def items(self) -> list[tuple[str, Records]]:
         """Return (name, records) of the parts that have records."""
         named = {
             "forget": self.forget,
             "retain": self.retain,
             "neighbours": self.neighbours,
             "holdout": self.holdout,
+            "planted": self.planted,
+            "aside": self.aside,
         }
         return [(name, view) for name, view in named.items() if view is not None and len(view)]
 
@@ -125,15 +161,19 @@ def collect(
     problem: Problem,
     open_model: Callable[[], Any],
     parts: Parts,
-    config: RelearningConfig,
+    config: RelearningConfig | None,
     *,
     digest: str,
     seed: int,
     cache: Path,
 ) -> tuple[dict[str, Array], Cost]:
-    """Return what one model says about the parts, and the work it took; read from ``cache`` if done before."""
+    """Return what one model says about the parts, and the work it took; read from ``cache`` if done before.
+
+    Without a ``config`` nothing is relearned.
+    """
     asked = [[name, list(view.ids)] for name, view in parts.items()]
-    key = sha256(canonical([_FORM, digest, config, seed, asked]))
+    beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
+    key = sha256(canonical([_FORM, digest, config, seed, asked, beside, parts.represented]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
         data = path.read_bytes()
@@ -149,9 +189,16 @@ def collect(
     model = open_model()
     arrays = {name: _logits(problem, model, view) for name, view in parts.items()}
     read = sum(len(view) for _, view in parts.items())
-    if len(parts.forget):
+    trained = 0
+    if parts.reach is not None and len(parts.forget):
+        arrays["around"] = around.confidences(problem, model, parts.forget, parts.reach, seed=seed)
+        read += around.DRAWS * len(parts.forget)
+    if parts.represented:
+        arrays |= _features(problem, model, parts)
+        read += sum(len(view) for name, view in parts.items() if name in REPRESENTED)
+    if config is not None and len(parts.forget):
         arrays["relearned"] = _relearned(problem, model, parts.forget, config, seed)
-    trained = config.epochs * len(parts.forget)
+        trained = config.epochs * len(parts.forget)
     data = save(arrays)
     write_file(cache / f"{key}-{sha256(data)}.safetensors", data, mode=0o600)
     return arrays, Cost(trained=trained, read=read + trained)
@@ -171,6 +218,53 @@ def _logits(problem: Problem, model: Any, records: Records) -> Array:
     return np.concatenate(rows)
 
 
+def _features(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:
+    """Return features [n, D] by ``features PART``; nothing where the task knows none of this model."""
+    model.eval()
+    found: dict[str, Array] = {}
+    for name, view in parts.items():
+        if name in REPRESENTED:
+            rows = [problem.meaning.features(model, batch) for batch in in_order(view)]
+            if any(row is None for row in rows):
+                return {}
+            found[f"features {name}"] = np.concatenate([row.double().numpy() for row in rows])
+    return found
+
+
+def available(problem: Problem) -> frozenset[EvidenceKind]:
+    """Return which evidence there is on a problem, apart from references: known before any work.
+
+    Reads one retained record and the labels of the holdout.
+    """
+    there = {
+        EvidenceKind.FORGET: True,
+        EvidenceKind.RETAIN: True,
+        EvidenceKind.HOLDOUT: problem.held_out is not None,
+        EvidenceKind.CORRECTIONS: bool(problem.request.corrections),
+        EvidenceKind.CANARIES: problem.canaries is not None,
+        EvidenceKind.AROUND: around.movable(problem),
+        EvidenceKind.FEATURES: _has_features(problem),
+        EvidenceKind.CLASSES: _smallest_class(problem.held_out) >= ENOUGH,
+    }
+    return frozenset(kind for kind, here in there.items() if here)
+
+
+def _has_features(problem: Problem) -> bool:
+    """Return whether the task finds features in the original."""
+    task, records = problem.meaning, problem.retain_view
+    if type(task).features is Task.features or not len(records):
+        return False
+    return task.features(problem.source.open().eval(), records.read([0])) is not None
+
+
+def _smallest_class(holdout: Records | None) -> int:
+    """Return how many records the rarest class of the holdout has; 0 where there are no class numbers."""
+    if holdout is None or not len(holdout):
+        return 0
+    labels = torch.as_tensor(holdout.read(range(len(holdout)))[1])
+    return 0 if labels.is_floating_point() else int(labels.unique(return_counts=True)[1].min())
+
+
 class Evidence:
     """What checks may ask for.
 
@@ -180,6 +274,7 @@ class Evidence:
         candidate / original / references: model digests.
         alpha: one-sided error of the interval for passing.
         corrections: true labels of the judged forget records, -1 where not given; None where none is.
+        subjects: whose the records of a part are, [n], None where unknown; a part that is not named has none.
     """
 
     def __init__(
@@ -192,8 +287,9 @@ class Evidence:
         references: tuple[str, ...],
         alpha: float,
         corrections: NDArray[np.int64] | None,
+        subjects: Mapping[str, Sequence[str | None]] | None = None,
     ) -> None:
-        self._arrays, self._targets = arrays, targets
+        self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
         self.alpha, self.corrections = alpha, corrections
         self._outputs: dict[tuple[str, str], Outputs] = {}
@@ -210,6 +306,32 @@ class Evidence:
             return f"there are no {missing[0]} records"
         broken = sum(not all(np.isfinite(self._arrays[model][part]).all() for part in parts) for model in self.models)
         return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""
+
+    def lacks_array(self, name: str, because: str) -> str:
+        """Return why an array of :func:`collect` cannot be used, ``because`` where it is missing; empty when it can."""
+        if not all(name in self._arrays[model] for model in self.models):
+            return because
+        broken = sum(not np.isfinite(self._arrays[model][name]).all() for model in self.models)
+        return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""
+
+    def twins(self, *parts: str) -> str:
+        """Return a reason where a reference says exactly what another model says of these records; else empty.
+
+        A model that is attacked with its own copy is told by its own noise.
+        """
+        said = {model: b"".join(self._arrays[model][part].tobytes() for part in parts) for model in self.models}
+        others = {said[model] for model in (self.candidate, self.original) if model not in self.references}
+        answers = {said[model] for model in self.references}
+        apart = len(answers) == len(self.references) and not answers & others
+        return "" if apart else "a reference says of every record exactly what another model says: they are one"
+
+    def around(self, model: str) -> Array:
+        """Return the confidence of the label on moved copies of the judged forget records, [draws, n]."""
+        return self._arrays[model]["around"]
+
+    def features(self, model: str, part: str) -> Array:
+        """Return what the last layer of a model was given, [n, D]; ``part`` is one of :data:`REPRESENTED`."""
+        return self._arrays[model][f"features {part}"]
 
     def outputs(self, model: str, part: str) -> Outputs:
         """Return what a model said about a part."""
@@ -236,10 +358,63 @@ class Evidence:
         lines.append(Series(role=Role.REFERENCES, x=places, y=mean, low=low, high=high))
         return tuple(lines)
 
+    def clusters(self, part: str, where: NDArray[np.bool_] | None = None) -> equivalence.Clusters | None:
+        """Return which records of a part go together when errors are reckoned, [n]; None: each stands for itself.
+
+        Records of one subject go together in the holdout alone: it stands for a distribution of subjects. Retained
+        records are drawn one by one from all there are, forgotten records and neighbours are all there is; what
+        those of one subject share moves no mean of theirs (Abadie, Athey, Imbens and Wooldridge 2023, QJE 138(1):
+        errors are clustered where the sampling is). ``where`` selects some of the records.
+        """
+        subjects = self._subjects.get(part, ())
+        if part != "holdout" or not any(subject is not None for subject in subjects):
+            return None
+        own = [f"subject {name}" if name is not None else f"record {i}" for i, name in enumerate(subjects)]
+        kept = own if where is None else [name for name, keep in zip(own, where, strict=True) if keep]
+        return np.unique(kept, return_inverse=True)[1].astype(np.int64)
+
+    def record_errors(
+        self,
+        part: str,
+        rows: Mapping[str, Array],
+        where: NDArray[np.bool_] | None = None,
+        *,
+        unseen: int = equivalence.UNSEEN,
+    ) -> dict[str, float]:
+        """Return per judged model the standard error over records of its mean less that of the other references.
+
+        ``rows`` are a per-record statistic by model, [n], of all records of the part or of those in ``where``; for
+        ``unseen`` see :func:`~expunge.numerics.equivalence.sample_error`.
+        """
+        if part in _SAMPLED:
+            clusters, n = self.clusters(part, where), len(rows[self.candidate])
+            if clusters is not None and len(clusters) != n:
+                raise ValueError(f"{n} values for {len(clusters)} {part} records: `where` says which they are of")
+            return {
+                model: equivalence.sample_error(self.differences(rows, model), clusters, unseen=unseen)
+                for model in self.judged
+            }
+        errors = {}
+        for model in self.judged:
+            others = {float(np.mean(rows[other])) for other in self.references if other != model}
+            agreed = len(others) == 1 and len(self.references) > 1
+            least = equivalence.unseen_error(len(rows[model]), len(self.references)) if agreed else 0.0
+            errors[model] = max(equivalence.paired_error(self.differences(rows, model)), least)
+        return errors
+
     def compare_means(
-        self, check: Check, parts: tuple[str, ...], statistic: Callable[[str], Array], **more: Any
+        self,
+        check: Check,
+        parts: tuple[str, ...],
+        statistic: Callable[[str], Array],
+        *,
+        where: NDArray[np.bool_] | None = None,
+        **more: Any,
     ) -> Measurement | NotMeasured:
-        """Measure the mean over records of a per-record statistic ``model -> [n]``, paired on the same records."""
+        """Measure the mean over records of a per-record statistic ``model -> [n]``, paired on the same records.
+
+        ``where`` says which records of the part it is of, where not of all.
+        """
         because = self.lacks(*parts)
         if because:
             return NotMeasured(check=check.name, because=because)
@@ -249,10 +424,8 @@ class Evidence:
         values = {model: float(row.mean()) for model, row in rows.items()}
         if not all(np.isfinite(value) for value in values.values()):
             return NotMeasured(check=check.name, because="a value is not a finite number")
-        # Retained and holdout records are a sample; forgotten records and their neighbours are all there is.
-        sampled = any(part in ("retain", "holdout") for part in parts)
-        error = equivalence.sample_error if sampled else equivalence.paired_error
-        errors = {model: error(self.differences(rows, model)) for model in self.judged}
+        part = next((part for part in parts if part in _SAMPLED), parts[0])
+        errors = self.record_errors(part, rows, where)
         return self.compare(check, values, n=len(rows[self.candidate]), errors=errors, **more)
 
     @property
@@ -300,4 +473,37 @@ class Evidence:
             details=details or {},
             cannot_see=check.cannot_see,
             charts=charts(),
+        )
+
+    def against(
+        self,
+        check: Check,
+        values: Mapping[str, float],
+        yardstick: Yardstick,
+        *,
+        n: int,
+        error: float,
+        details: Mapping[str, str] | None = None,
+        charts: Callable[[], tuple[Chart, ...]] = tuple,
+    ) -> Measurement:
+        """Return the measurement of a quantity that has a yardstick without references.
+
+        ``values`` on the candidate and the original; ``error`` is the standard error of the candidate's difference.
+        """
+        value = values[self.candidate]
+        return Measurement(
+            check=check.name,
+            value=value,
+            references=(),
+            original=values[self.original],
+            interval=known.difference(value, yardstick.value, error=error, alpha=self.alpha),
+            n=n,
+            record_error=error,
+            null_errors=(),
+            better=check.better,
+            unit=check.unit,
+            details=details or {},
+            cannot_see=check.cannot_see,
+            charts=charts(),
+            yardstick=yardstick,
         )

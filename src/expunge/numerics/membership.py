@@ -1,8 +1,9 @@
 """Membership signals and the curves of threshold attacks.
 
 Source: LOSS attack, Yeom et al. 2018, arXiv 1709.01604; logit-scaled confidence, Carlini et al. 2022,
-arXiv 2112.03570, section VI-B. AUC and its components: DeLong et al. 1988, Biometrics 44(3).
-Shapes: n1 members (forget), n0 non-members (holdout), C classes.
+arXiv 2112.03570, section VI-B. AUC and its components: DeLong et al. 1988, Biometrics 44(3). Deviation
+from models that never saw a record: the same paper, equation 4, with the error of the mean of few models.
+Shapes: n records, n1 members (forget), n0 non-members (holdout), C classes, K models.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+FLOOR = 0.25
+"""Smallest spread in nats: a quarter nat changes odds by 28%, which tells nobody anything about one record."""
 
 
 def confidence(logits: Array, target: NDArray[np.int64]) -> Array:
@@ -28,6 +31,26 @@ def confidence(logits: Array, target: NDArray[np.int64]) -> Array:
     others[rows, target] = -np.inf
     top = others.max(axis=-1)
     result: Array = chosen - (top + np.log(np.exp(others - top[:, None]).sum(axis=-1)))
+    return result
+
+
+def spread(confidences: Array) -> Array:
+    """Return the scale of each record over seeds, [n], in nats, from confidences [K, n] of K >= 2 models.
+
+    Shrunk half-way towards that of all records, since few models fix it badly, and at least :data:`FLOOR`.
+    """
+    own = confidences.var(axis=0, ddof=1)
+    scale: Array = np.sqrt((own + own.mean()) / 2 + FLOOR**2)
+    return scale
+
+
+def deviation(confidences: Array, references: Array) -> Array:
+    """Return how many of its own spreads each record lies from the mean of ``references`` [K, n], K >= 2, [n].
+
+    ``(phi - mean) / (spread * sqrt(1 + 1/K))``: a new model of the references' law has about unit variance for every K.
+    """
+    error = spread(references) * math.sqrt(1.0 + 1.0 / len(references))
+    result: Array = (confidences - references.mean(axis=0)) / error
     return result
 
 

@@ -5,7 +5,7 @@ Source: linear CKA: Kornblith et al. 2019, arXiv 1905.00414; debiased by the unb
 arXiv 1909.03368.
 CKA is easily manipulated (arXiv 2210.16156) and says little about forgetting: read it beside a probe, against the
 retrained model's value.
-Shapes: n records, d features of one model, e of the other, C classes.
+Shapes: n records, d features of one model, e of the other; m other records.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
 
 from expunge.numerics._arrays import Array, numbers
 
+RIDGE = 0.1
+"""Penalty of the probe, for features of unit variance: of .001 to .1 the one that tells the demo's memories best."""
 DEBIASED_RECORDS = 4
 """The unbiased HSIC divides by n (n - 3)."""
 
@@ -48,47 +51,68 @@ def debiased_cka(one: ArrayLike, *, other: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Probe:
-    """Held-out ``accuracy``, that of a probe trained on shuffled labels (``control``), and their difference."""
+    """What a linear layer reads: the held-out ``score`` [n] of each record's label, and of a shuffled one, ``control``.
 
-    accuracy: float
-    control: float
+    About 1 where the features tell the label, the share of the label among records where they tell nothing.
+    """
+
+    score: Array
+    control: Array
 
     @property
     def selectivity(self) -> float:
         """What is read from the representation beyond what a probe learns by itself."""
-        return self.accuracy - self.control
+        return float(self.score.mean() - self.control.mean())
 
 
-def linear_probe(features: ArrayLike, *, labels: ArrayLike, seed: int = 0) -> Probe:
-    """Train logistic regressions on half of ``features`` [n, d] and score them on the other half.
+def linear_probe(
+    features: ArrayLike, *, labels: ArrayLike, others: ArrayLike, other_labels: ArrayLike, seed: int = 0
+) -> Probe:
+    """Fit a linear layer to both sets of records, and score every record of the first by the fit without it.
 
-    ``labels`` [n], integers: forgotten classes, attributes, or members against non-members. Features are scaled by
-    the training half. The target is the retrained model's accuracy, never chance.
+    Ridge regression on one-hot labels, penalty :data:`RIDGE`; features are scaled by those of ``others``, and the two
+    sets weigh the same. Leaving a record out needs no second fit (Allen 1974, PRESS): with leverage h and fitted p,
+    its held-out prediction is (p - h y)/(1 - h). The control shuffles the labels of the first set alone. The target is
+    the retrained model's score, never chance.
+
+    Args:
+        features: [n, d] of the records that are read.
+        labels: theirs, [n], integers.
+        others: features [m, d] of records that the model may know.
+        other_labels: theirs, [m].
+        seed: of the shuffled labels.
 
     Raises:
-        ValueError: wrong shapes, NaN, or a class of fewer than 2 records, or only one class.
+        ValueError: wrong shapes, NaN, or only one class.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import train_test_split
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    read, known = numbers(features, "features", ndim=2), numbers(others, "others", ndim=2)
+    own, theirs = np.asarray(labels), np.asarray(other_labels)
+    if read.shape[1] != known.shape[1]:
+        raise ValueError(f"features have {read.shape[1]} columns, those of others {known.shape[1]}")
+    for target, values in ((own, read), (theirs, known)):
+        if target.shape != (len(values),):
+            raise ValueError(f"labels have shape {list(target.shape)}; it takes one of each of {len(values)} records")
+    classes = np.unique(np.concatenate([own, theirs]))
+    if len(classes) < 2:
+        raise ValueError("needs 2 classes or more, found 1")
+    spread = known.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    design = [np.column_stack([(x - known.mean(axis=0)) / scale, np.ones(len(x))]) for x in (read, known)]
+    weight = 0.5 / len(read), 0.5 / len(known)
+    penalty = np.full(design[0].shape[1], RIDGE)
+    penalty[-1] = 0.0  # the intercept is free
+    gram = sum(w * x.T @ x for w, x in zip(weight, design, strict=True)) + np.diag(penalty)
+    solved = linalg.solve(gram, design[0].T, assume_a="pos")  # [d + 1, n]
+    leverage = weight[0] * (design[0] * solved.T).sum(axis=1)
+    fixed = weight[1] * design[1].T @ (theirs[:, None] == classes)
 
-    values, target = numbers(features, "features", ndim=2), np.asarray(labels)
-    if target.shape != (len(values),):
-        raise ValueError(f"labels have shape {list(target.shape)}; it takes one of each of {len(values)} records")
-    classes, counts = np.unique(target, return_counts=True)
-    if len(classes) < 2 or counts.min() < 2:
-        raise ValueError(f"needs 2 classes or more of 2 records or more, found counts {counts.tolist()}")
-    train, test = train_test_split(np.arange(len(values)), test_size=0.5, stratify=target, random_state=seed)
-    shuffled: NDArray[np.int64] = np.random.default_rng(seed).permutation(target)
+    def score(target: NDArray[np.int64]) -> Array:
+        hot = (target[:, None] == classes).astype(np.float64)
+        fitted = solved.T @ (weight[0] * design[0].T @ hot + fixed)
+        result: Array = ((fitted * hot).sum(axis=1) - leverage) / (1.0 - leverage)
+        return result
 
-    def score(truth: NDArray[np.int64]) -> float:
-        if len(np.unique(truth[train])) < 2:
-            return float((truth[test] == truth[train][0]).mean())
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        return float(probe.fit(values[train], truth[train]).score(values[test], truth[test]))
-
-    return Probe(score(target), score(shuffled))
+    return Probe(score(own), score(np.random.default_rng(seed).permutation(own)))
 
 
 def _features(one: ArrayLike, other: ArrayLike, *, least: int) -> tuple[Array, Array]:

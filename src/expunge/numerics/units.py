@@ -53,3 +53,13 @@ class Scored(Units):
     def correct(self) -> Tensor:
         """Whether the target is the most likely class, [N], bool; the lowest class wins a tie."""
         return self.logits.argmax(dim=-1) == self.target
+
+
+def alike(logits: Tensor) -> bool:
+    """Return whether all rows of logits [n, C] say the same, within :data:`ALIKE` nats; False for fewer than two."""
+    rows = logits.double().log_softmax(dim=1)
+    return len(rows) > 1 and float((rows.max(dim=0).values - rows.min(dim=0).values).max()) < ALIKE
+
+
+ALIKE = 1e-5
+"""What float32 leaves between two equal answers."""

@@ -12,7 +12,7 @@ from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
 from expunge.data.arrays import ArrayRecords
-from expunge.numerics.units import Scored
+from expunge.numerics.units import Scored, alike
 
 _BATCH = 256
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -27,8 +27,7 @@ class Classification(Task):
     def units(self, model: Any, batch: Any) -> Scored:
         """Return one unit per record; its loss is the cross entropy."""
         inputs, target = batch
-        output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-        logits: Tensor = getattr(output, "logits", output)
+        logits = _logits(model, inputs)
         record = torch.arange(len(target), device=logits.device)
         return Scored.of(logits, target, record, len(target))
 
@@ -38,9 +37,48 @@ class Classification(Task):
         parts = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
         return torch.cat([part.reshape(len(target), -1).double() for part in parts], dim=1)
 
+    def relabelled(self, batch: Any, classes: Mapping[int, int]) -> tuple[Any, Any]:
+        """Return (input, label) with the label replaced; labels may be a tensor of any shape, or one number."""
+        inputs, target = batch
+        if not isinstance(target, Tensor):
+            return inputs, classes.get(int(target), target)
+        new = [classes.get(label, label) for label in target.flatten().tolist()]
+        return inputs, torch.tensor(new, dtype=target.dtype, device=target.device).reshape(target.shape)
+
+    def moved(self, batch: Any, by: Tensor) -> Any:
+        """Return the batch with ``by`` [B, D] added to its inputs; None unless all of them are floating point."""
+        inputs, target = batch
+        parts = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        if not all(part.is_floating_point() for part in parts.values()):
+            return None
+        moved, start = {}, 0
+        for key in sorted(parts):
+            part = parts[key]
+            stop = start + part[0].numel()
+            step = by[:, start:stop].reshape(part.shape).to(part.dtype)
+            moved[key], start = part + step, stop
+        return (moved if isinstance(inputs, Mapping) else moved[""]), target
+
+    def features(self, model: Any, batch: Any) -> Tensor | None:
+        """Return the input of the linear layer that ran last, [B, D]; None where there is none, or not one row each."""
+        seen: list[Tensor] = []
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
+        hooks = [layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for layer in layers]
+        try:
+            with torch.no_grad():
+                self.units(model, batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        fits = bool(seen) and seen[-1].dim() == 2 and len(seen[-1]) == len(batch[1])
+        return seen[-1].clone() if fits else None
+
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
-        """Return non-finite inputs, bad labels, unstable reading, and outputs that are not logits."""
+        """Return non-finite inputs, bad labels, unstable reading, and outputs that are no logits, or all alike."""
         found = [*_unstable(records, where)]
+        unread = _unreadable(records, where)
+        if unread:
+            return [*found, *unread]
         classes = _classes(self, model, records, where, found) if model is not None else None
         not_finite, strange = [], []
         for start in range(0, len(records), _BATCH):
@@ -92,6 +130,8 @@ class Classification(Task):
                     fix="encode the labels as the model was trained with",
                 )
             )
+        if classes is not None and not any(each.fatal for each in found):
+            found += _answers(self, model, records, where)
         return found
 
     def trial(self, seed: int) -> tuple[nn.Module, ArrayRecords]:
@@ -103,6 +143,63 @@ class Classification(Task):
                 p.copy_(torch.randn(p.shape, generator=draw))
         inputs, labels = torch.randn(13, 5, generator=draw), torch.randint(3, (13,), generator=draw)
         return model.eval(), ArrayRecords(inputs, labels, ids=[f"trial-{i}" for i in range(13)])
+
+
+def _logits(model: Any, inputs: Any) -> Any:
+    output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    return getattr(output, "logits", output)
+
+
+def _answers(task: Task, model: Any, records: Records, where: str) -> list[Obstacle]:
+    """Return what is wrong with the answers to records from all over the set: not finite, or all alike."""
+    indices = range(0, len(records), max(1, len(records) // _BATCH))[:_BATCH]
+    batch = records.read(indices)
+    with torch.no_grad():
+        logits = _logits(model, batch[0])
+    bad = int((~torch.isfinite(logits).all(dim=1)).sum())
+    if bad:
+        return [
+            Obstacle(
+                what="the model answers with NaN or infinite numbers",
+                where=f"classification of the {where}",
+                found=f"{bad} of {len(indices)} records that were asked",
+                expected="finite logits for every record",
+                fix="restore the model from an intact checkpoint, or mend what overflows in it",
+            )
+        ]
+    rows = task.inputs(batch)
+    if not alike(logits) or torch.equal(rows, rows[:1].expand_as(rows)):
+        return []
+    return [
+        Obstacle(
+            what="the outputs of the model are constant",
+            where=f"classification of the {where}",
+            found=f"one answer to all of {len(indices)} records that were asked",
+            expected="answers that depend on the input",
+            fix="see whether this is the model that was meant: it has learnt nothing, or lost it, and nothing that is "
+            "measured on it shows that records were forgotten",
+            fatal=False,
+        )
+    ]
+
+
+def _unreadable(records: Records, where: str) -> list[Obstacle]:
+    """Return that a record cannot be read into a batch, as where its label is missing (None)."""
+    for start in range(0, len(records), _BATCH):
+        try:
+            records.read(range(start, min(start + _BATCH, len(records))))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            # The type alone: the text of an error from user code could hold data.
+            return [
+                Obstacle(
+                    what="records cannot be read as a batch",
+                    where=f"{where}, positions {start} to {min(start + _BATCH, len(records)) - 1}",
+                    found=type(error).__name__,
+                    expected="(input, label) for every record, inputs of one shape, no label missing (None)",
+                    fix="drop records without a label, or give them one; read one by hand: dataset[position]",
+                )
+            ]
+    return []
 
 
 def _class_numbers(target: Any) -> bool:
@@ -125,9 +222,7 @@ def _classes(task: Task, model: Any, records: Records, where: str, found: list[O
         return None  # said below, of the records
     try:
         with torch.no_grad():
-            inputs = batch[0]
-            output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-            logits = getattr(output, "logits", output)
+            logits = _logits(model, batch[0])
             problem = _shape_problem(logits, len(indices))
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         # Shapes and types only: the text of an error from user code could hold data.

@@ -1,0 +1,42 @@
+"""How sure the model is of the labels that were to be forgotten on inputs beside the forgotten ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
+from expunge.core.method import Cost
+from expunge.engine import around
+from expunge.engine.evidence import Evidence
+from expunge.numerics.membership import spread
+
+
+class PerturbedConfidence(Check):
+    """Mean confidence of the label on slightly moved forgotten inputs, each record by its own spread over references.
+
+    What a network memorises it says of the inputs around a record too; what only filters its outputs knows the
+    record itself. All models are asked about the same moved copies.
+    """
+
+    title = "Confidence beside the forgotten records"
+    source = "membership over a range, Tao and Shokri 2024, arXiv 2408.05131, with references as the out-models"
+    question = Question.RECOVERABLE
+    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES, EvidenceKind.AROUND})
+    better = Direction.LOWER
+    unit = "sd"
+    cannot_see = "a filter that also knows inputs this near, and memory that shows on the exact input only"
+
+    def cost(self, n: int, references: int) -> Cost:
+        """Return one forward pass over every moved copy on each model."""
+        return Cost(read=around.DRAWS * n * (references + 1))
+
+    def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
+        """Return the mean scaled confidence over the moved copies, paired by record with the references."""
+        because = evidence.lacks("forget") or evidence.lacks_array(
+            "around", "the inputs cannot be moved a little: they are no continuous numbers"
+        )
+        if because:
+            return NotMeasured(check=self.name, because=because)
+        said = {model: evidence.around(model).mean(axis=0) for model in evidence.models}
+        scale = spread(np.stack([said[model] for model in evidence.references]))
+        return evidence.compare_means(self, ("forget",), lambda model: said[model] / scale)

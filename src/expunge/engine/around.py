@@ -1,0 +1,80 @@
+"""Around the forgotten records: what a model says of them when their inputs are moved a little.
+
+A filter that recognises the forgotten inputs themselves is silent about inputs beside them, and what was memorised
+is remembered there as well.
+
+Source: membership over a range, Tao and Shokri 2024, arXiv 2408.05131, with Gaussian noise for the range.
+Shapes: n records, D columns of inputs, R draws.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expunge.core.digest import keyed_int
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.batches import bounds, in_order
+from expunge.numerics.membership import confidence
+
+Array = NDArray[np.float64]
+SHARE = 0.2
+"""Of the deviation of each column of the inputs: enough to miss a table of what was forgotten, and so little that
+the original says of a moved digit nearly what it says of the digit."""
+DRAWS = 4
+"""Moved copies of each record; their mean varies half as much as one."""
+_SIZE = 512
+
+
+def movable(problem: Problem) -> bool:
+    """Return whether inputs of this problem are continuous numbers, so that noise can be added; reads one record."""
+    records = problem.retain_view
+    if not len(records):
+        return False
+    batch, task = records.read([0]), problem.meaning
+    return task.moved(batch, torch.zeros_like(task.inputs(batch))) is not None
+
+
+def reach(problem: Problem, records: Records) -> Tensor:
+    """Return how far to move each column: :data:`SHARE` of its standard deviation over ``records``, [D], float64.
+
+    A column that does not vary (the corner of an image, a mask of ones) is not moved.
+    """
+    count, mean, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for batch in in_order(records, _SIZE):
+        rows = problem.meaning.inputs(batch)
+        # Chan, Golub and LeVeque 1979: sums of squares of parts, joined without cancellation.
+        own, apart, joined = rows.mean(dim=0), rows.mean(dim=0) - mean, count + len(rows)
+        squares = squares + ((rows - own) ** 2).sum(dim=0) + apart**2 * count * len(rows) / joined
+        mean, count = mean + apart * len(rows) / joined, joined
+    return SHARE * torch.sqrt(squares / max(1, count - 1))
+
+
+def confidences(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed: int) -> Array:
+    """Return the logit-scaled confidence of the label on :data:`DRAWS` moved copies of each record, [R, n].
+
+    The noise is a function of seed, draw and record id: the same for every model, and however records are batched.
+    """
+    model.eval()
+    return np.stack([_draw(problem, model, records, reach, seed=seed, draw=draw) for draw in range(DRAWS)])
+
+
+def _draw(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed: int, draw: int) -> Array:
+    rows = []
+    for start, stop in bounds(len(records), _SIZE):
+        noise = torch.stack([_noise(len(reach), seed, draw, name) for name in records.ids[start:stop]])
+        batch = problem.meaning.moved(records.read(range(start, stop)), noise * reach)
+        with torch.no_grad():
+            units = problem.meaning.units(model, batch)
+        rows.append(confidence(units.logits.double().numpy(), units.target.numpy()))
+    return np.concatenate(rows)
+
+
+def _noise(columns: int, seed: int, draw: int, name: str) -> Tensor:
+    generator = torch.Generator().manual_seed(keyed_int(b"expunge around", seed, draw, name) % 2**63)
+    return torch.randn(columns, generator=generator, dtype=torch.float64)

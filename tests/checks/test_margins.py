@@ -1,0 +1,79 @@
+"""Every check with the margin that a policy gives it: what is said of true retrains, leaks and damage."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from expunge.audit import policy
+from expunge.audit.judge import judge_one
+from expunge.conformance.law import Law
+from expunge.core import registry
+from expunge.core.check import Direction, Question
+from expunge.core.verdict import Decision
+
+MARGINS = {(of, name): margin for of in ("standard", "deep") for name, margin in policy.load(of).checks.items()}
+NAMES = sorted(MARGINS)
+LEAKS = [(of, name) for of, name in NAMES if registry.load("checks", name).question is not Question.INTACT]
+DAMAGES = [
+    (of, name)
+    for of, name in NAMES
+    if registry.load("checks", name).question is Question.INTACT and name != "exposure"  # damage exposes nobody
+]
+TOO_MUCH = ["forget_accuracy", "loss_membership", "output_divergence", "record_distance"]
+
+
+@cache
+def measured(name, seed=7, memory=0.0, damage=0.0, wrong=True):
+    law = Law(wrong=wrong)
+    return registry.load("checks", name)().measure(law.evidence(law.model(seed, memory=memory, damage=damage)))
+
+
+def finding(of, name, **model):
+    check, found = registry.load("checks", name), measured(name, **model)
+    return judge_one(check, found, MARGINS[of, name], alpha=0.025, required=9)
+
+
+def test_the_policies_name_checks_that_exist():
+    assert {name for _, name in NAMES} <= set(registry.names("checks"))
+    standard, deep = (set(policy.load(of).checks) for of in ("standard", "deep"))
+    assert len(standard) >= 12
+    assert standard < deep
+
+
+@pytest.mark.parametrize(("of", "name"), NAMES)
+def test_a_true_retrain_passes(of, name):
+    found = [finding(of, name, seed=seed) for seed in range(7, 12)]
+    assert [f.decision for f in found].count(Decision.FAIL) == 0
+    assert [f.decision for f in found].count(Decision.PASS) >= 4
+
+
+@pytest.mark.parametrize(("of", "name"), NAMES)
+def test_references_pass_against_each_other(of, name):
+    found = finding(of, name)
+    passed, count = found.null_passes
+    assert count == 20
+    assert passed >= 17
+    assert found.chance > 0.8
+    assert found.null[0] <= 0 <= found.null[1]
+
+
+@pytest.mark.parametrize(("of", "name"), LEAKS)
+def test_a_planted_leak_fails(of, name):
+    found = finding(of, name, memory=6.0)
+    assert found.decision is Decision.FAIL
+    worse = found.result.value > np.mean(found.result.references)
+    assert worse == (found.result.better is Direction.LOWER)
+
+
+@pytest.mark.parametrize(("of", "name"), DAMAGES)
+def test_damage_fails(of, name):
+    assert finding(of, name, damage=4.0).decision is Decision.FAIL
+
+
+@pytest.mark.parametrize("of", ["standard", "deep"])
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_forgetting_too_much_fails(of, name):
+    # Labels pushed below what a model that never saw them would say: a trace of its own.
+    assert finding(of, name, memory=-6.0, wrong=False).decision is Decision.FAIL
+    assert finding(of, name, wrong=False).decision is Decision.PASS

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from expunge.core.check import EvidenceKind
+from expunge.data.arrays import ArrayRecords
+from expunge.engine import around
+from expunge.engine.evidence import Parts, available, collect
+from expunge.engine.split import split
+from expunge.numerics.membership import confidence
+from tests.support import toys
+
+
+@pytest.fixture
+def problem():
+    return toys.problem()
+
+
+def test_columns_move_by_a_share_of_their_deviation(problem, monkeypatch):
+    monkeypatch.setattr(around, "_SIZE", 7)
+    records = problem.retain_view
+    inputs = records.read(range(len(records)))[0].double()
+    expected = around.SHARE * inputs.std(dim=0)
+    torch.testing.assert_close(around.reach(problem, records), expected)
+    assert (expected > 0).all()
+
+
+def test_a_column_that_does_not_vary_is_not_moved():
+    train = toys.Witness(torch.full((20, 4), 0.1), torch.arange(20) % 3, ids=[f"r{i}" for i in range(20)])
+    problem = toys.problem(train=train)
+    torch.testing.assert_close(around.reach(problem, problem.retain_view), torch.zeros(4, dtype=torch.float64))
+    assert around.reach(problem, problem.records.select(["r0"])).tolist() == [0.0] * 4, "one record has no deviation"
+
+
+def test_what_is_said_of_moved_records(problem):
+    records, model = problem.forget_view, problem.source.open()
+    reach = torch.tensor([1.0, 0.0, 2.0, 0.0], dtype=torch.float64)
+    seen = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    found = around.confidences(problem, model, records, reach, seed=3)
+    inputs, labels = records.read(range(len(records)))
+    assert found.shape == (around.DRAWS, len(records)) == (len(seen), 12)
+    step = torch.stack(seen) - inputs
+    assert not step[..., 1].any()
+    assert not step[..., 3].any()
+    assert step[..., 2].std() / step[..., 0].std() == pytest.approx(2.0, rel=0.4)
+    assert step[..., 0].std(dim=1).min() > 0.4, "every record is moved otherwise"
+    assert step[..., 0].mean() == pytest.approx(0.0, abs=0.45)
+    with torch.no_grad():
+        rows = [confidence(model(moved).double().numpy(), labels.numpy()) for moved in list(seen)]
+    np.testing.assert_allclose(found, rows[:4], rtol=1e-6)
+    assert np.std(found, axis=0).min() > 0, "every draw moves a record otherwise"
+
+
+def test_noise_belongs_to_seed_and_record(problem, monkeypatch):
+    records, model = problem.forget_view, problem.source.open()
+    reach = around.reach(problem, problem.retain_view)
+    whole = around.confidences(problem, model, records, reach, seed=3)
+    monkeypatch.setattr(around, "_SIZE", 5)
+    again = around.confidences(problem, model.train(), records.select(records.ids[::-1]), reach, seed=3)
+    np.testing.assert_allclose(again[:, ::-1], whole, rtol=1e-6)
+    assert not np.allclose(around.confidences(problem, model, records, reach, seed=4), whole)
+
+
+def test_integers_are_not_moved():
+    train = ArrayRecords(torch.arange(20)[:, None].repeat(1, 4), torch.arange(20) % 3)
+    words = nn.Sequential(nn.Embedding(20, 3), nn.Flatten(), nn.Linear(12, 3))
+    problem = toys.problem(train=train, forget=4, holdout=0, model=words)
+    assert not around.movable(problem)
+    assert EvidenceKind.AROUND not in available(problem)
+    parts = Parts.of(problem, split(problem, 1)[1], 1, asked=[EvidenceKind.AROUND])
+    assert parts.reach is None
+
+
+# --- as evidence ----------------------------------------------------------------------------------------------
+
+
+def gathered(problem, cache, *asked):
+    parts = Parts.of(problem, split(problem, 1)[1], 1, asked=asked)
+    return parts, *collect(problem, problem.source.open, parts, None, digest="1", seed=1, cache=cache)
+
+
+def test_evidence_that_nobody_asks_for_is_not_gathered(problem, tmp_path):
+    _, bare, cost = gathered(problem, tmp_path)
+    assert not {"around", "features forget", "features retain"} & set(bare)
+    parts, moved, more = gathered(problem, tmp_path, EvidenceKind.AROUND)
+    assert more.read == cost.read + around.DRAWS * len(parts.forget)
+    expected = around.confidences(problem, problem.source.open(), parts.forget, parts.reach, seed=1)
+    np.testing.assert_array_equal(moved["around"], expected)
+    parts, deep, more = gathered(problem, tmp_path, EvidenceKind.FEATURES)
+    assert more.read == cost.read + len(parts.forget) + len(parts.retain)
+    assert deep["features forget"].shape == (len(parts.forget), 16)
+    assert "around" not in deep
+    assert gathered(problem, tmp_path, EvidenceKind.FEATURES)[2].read == 0, "asked before"
+
+
+def test_a_model_without_a_linear_layer_has_no_features(tmp_path):
+    class Sums(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 3))
+
+        def forward(self, x):
+            return x @ self.weight
+
+    problem = toys.problem(model=Sums())
+    assert not {"features forget", "features retain"} & set(gathered(problem, tmp_path, EvidenceKind.FEATURES)[1])
+    assert EvidenceKind.FEATURES not in available(problem)
+
+
+def test_what_a_problem_can_give(problem):
+    always = {EvidenceKind.FORGET, EvidenceKind.RETAIN, EvidenceKind.AROUND, EvidenceKind.FEATURES}
+    assert available(problem) == always | {EvidenceKind.HOLDOUT}
+    assert available(toys.problem(holdout=0)) == always
+    assert available(toys.problem(holdout=300)) == always | {EvidenceKind.HOLDOUT, EvidenceKind.CLASSES}
