@@ -20,13 +20,13 @@ from _table import Row, arguments, finish
 from scipy import stats
 
 from expunge.audit import policy as policies
-from expunge.audit.judge import judge_all, leak_decisions, required_decisions
+from expunge.audit.judge import asked, judge_all, leak_decisions, required_decisions
 from expunge.audit.run import corrections
 from expunge.core import registry
 from expunge.core.report import Finding
 from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
 from expunge.engine.context import Context
-from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.evidence import Evidence, Parts, available, collect
 from expunge.engine.progress import Progress
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import Workers, single_thread
@@ -53,19 +53,24 @@ def tuned(problem: Any, epochs: int, seed: int, cache: str) -> tuple[str, dict[s
 def said_by(problem: Any, model: Any, cache: str) -> tuple[str, dict[str, Any]]:
     """Return (model digest, outputs on the judging part)."""
     digest = problem.source.digest(model)
-    parts = Parts.of(problem, split(problem, SEED)[1], SEED)
+    parts = parts_of(problem)
     arrays, _ = collect(problem, lambda: model, parts, POLICY.relearning, digest=digest, seed=SEED, cache=Path(cache))
     return digest, arrays
+
+
+def parts_of(problem: Any) -> Parts:
+    """Return the judging part, and what the policy asks for beside it."""
+    return Parts.of(problem, split(problem, SEED)[1], SEED, asked=asked(POLICY.suite(available(problem))))
 
 
 class Judge:
     """Judges models by what they said, as an audit does."""
 
     def __init__(self, problem: Any, said: dict[str, dict[str, Any]], original: str) -> None:
-        self.parts = Parts.of(problem, split(problem, SEED)[1], SEED)
+        self.parts = parts_of(problem)
         self.targets = {name: np.asarray(view.read(range(len(view)))[1]) for name, view in self.parts.items()}
         self.truth = corrections(problem, self.parts)
-        self.suite = POLICY.suite(corrections=True)
+        self.suite = POLICY.suite(available(problem))
         self.said, self.original = said, original
 
     def findings(self, candidate: str, references: tuple[str, ...], alpha: float) -> tuple[Finding, ...]:

@@ -19,6 +19,7 @@ def test_what_it_says(project):
         "budget": 0.3,
         "seed": 4,
         "references": 7,
+        "given_references": (),
         "policy": project / "policy.toml",
         "key": project / "k",
     }

@@ -52,6 +52,26 @@ def test_one_method(plan):
     assert [option["method"] for option in plan("--method", "noop", "--json").json["options"]] == ["noop"]
 
 
+def test_each_policy_says_what_it_costs_and_what_it_lacks(plan):
+    text = " ".join(plan().err.split())
+    assert "what it can show here" in text
+    assert "without planted canaries" in text
+    assert "seed standard deviations" in text
+
+
+def test_another_policy_can_be_named(plan, project):
+    result = plan("--policy", "quick", "--json")
+    (chosen,) = [seen for seen in result.json["policies"] if seen["chosen"]]
+    assert (chosen["policy"], chosen["references"]) == ("quick", 0)
+    assert chosen["missing"] == {"canaries": "planted canaries"}
+    line = plan("--policy", "quick").err.splitlines()[-1]
+    assert shlex.split(line)[1:] == ["erase", str(project / "job.toml"), "--policy", "quick"]
+    assert plan("--policy", project / "policy.toml", "--json").json["references"] == 6
+    wrong = plan("--policy", "quik")
+    assert wrong.code == 2
+    assert "quick" in wrong.err
+
+
 METHOD = '''
 from dataclasses import dataclass
 from expunge.core.config import setting

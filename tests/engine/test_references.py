@@ -13,7 +13,18 @@ from expunge.core.serial import build as rebuild
 from expunge.core.serial import plain
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.progress import Progress
-from expunge.engine.references import Retrained, TrainerFacts, build, check_trainer, seed_of, stage_of, train_one
+from expunge.engine.references import (
+    KNOWS_THE_CLASSES,
+    Retrained,
+    TrainerFacts,
+    _jobs,
+    build,
+    check_trainer,
+    seed_of,
+    stage_of,
+    train_one,
+    train_some,
+)
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers
 from tests.support import toys
@@ -104,11 +115,19 @@ def test_a_trainer_that_returns_the_users_own_model_is_refused():
 
 
 def test_an_honest_trainer_passes_and_its_work_is_counted():
-    problem = toys.problem(count=90, forget=10, trainer=fit)
+    given = []
+
+    def watched(records, *, seed):
+        given.append(records.ids)
+        return fit(records, seed=seed)
+
+    problem = toys.problem(count=90, forget=10, trainer=watched)
     facts = check_trainer(problem)
-    # 64 of 80 retained records three times, 64 once; two passes each.
-    assert facts == TrainerFacts(2.0, Cost(trained=2.0 * 4 * 64))
-    assert not set(problem.records.seen) & set(problem.forget_ids)
+    # 64 of 80 retained records three times and once with other labels, 64 others once; two passes each. Two models
+    # answer 10 forgotten and 24 holdout records.
+    assert facts == TrainerFacts(2.0, Cost(trained=2.0 * 5 * 64, read=2 * (10 + 24)))
+    assert [len(ids) for ids in given] == [64] * 5
+    assert not set().union(*given) & set(problem.forget_ids)
 
 
 def test_our_own_trainer_passes():
@@ -136,6 +155,86 @@ def test_a_trainer_that_touches_the_global_generators_is_still_reproducible():
 
 def test_few_records_are_enough_to_check():
     assert check_trainer(toys.problem(count=14, forget=4, trainer=fit)).passes == 2.0
+
+
+# --- a trainer that knows more than it was given -------------------------------------------------------------
+
+
+def learn(records, *, seed, more=(), epochs=60, start=None):
+    """Adam over all records at once, and over ``more`` (inputs, labels): enough to learn a few by heart."""
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 48), torch.nn.ReLU(), torch.nn.Linear(48, 3))
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    x, y = records.read(range(len(records)))
+    x, y = torch.cat([x, *more[:1]]), torch.cat([y, *more[1:]])
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(epochs):
+        optimiser.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    return model
+
+
+def knowing(trainer, *, labels=None):
+    train = toys.records(120)
+    if labels is not None:
+        train.y[:40] = labels(train.y[:40])
+    return toys.problem(train=train, forget=40, holdout=60, model=learn(train, seed=0), trainer=trainer)
+
+
+def wrong(labels):
+    return (labels + 1) % 3
+
+
+@pytest.mark.parametrize("labels", [None, wrong], ids=["as they are", "wrong"])
+def test_a_trainer_that_kept_the_forget_set_aside_is_refused(labels):
+    def keeps(records, *, seed):
+        return learn(records, seed=seed, more=(problem.records.x[:40], problem.records.y[:40]))
+
+    problem = knowing(keeps, labels=labels)
+    with pytest.raises(BrokenTrainer, match="knows forgotten records that it was not given") as caught:
+        check_trainer(problem)
+    obstacle = caught.value.obstacles[0]
+    assert "of 40 forgotten records" in obstacle.found
+    assert "keeps" in obstacle.where
+
+
+@pytest.mark.parametrize("labels", [None, wrong], ids=["as they are", "wrong"])
+def test_an_honest_trainer_that_learns_by_heart_is_not_refused(labels):
+    def learns(records, *, seed):
+        return learn(records, seed=seed)
+
+    facts = check_trainer(knowing(learns, labels=labels))
+    assert facts.notes == ()
+    assert facts.cost.trained == 5 * 64, "one pair of models is enough to clear it"
+
+
+def test_a_trainer_that_knows_the_classes_from_elsewhere_is_told_and_not_refused():
+    public = learn(toys.records(600, seed=9), seed=1)
+
+    def adapts(records, *, seed):
+        return learn(records, seed=seed, start=public, epochs=seed)
+
+    (note,) = check_trainer(knowing(adapts)).notes
+    assert note == KNOWS_THE_CLASSES
+
+
+def test_without_a_holdout_other_retained_records_are_the_measure():
+    kept = toys.records(200).read(range(40))
+
+    def keeps(records, *, seed):
+        return learn(records, seed=seed, more=kept)
+
+    def learns(records, *, seed):
+        return learn(records, seed=seed)
+
+    def of(trainer):
+        return toys.problem(count=200, forget=40, holdout=0, trainer=trainer, model=learn(toys.records(200), seed=0))
+
+    with pytest.raises(BrokenTrainer, match="knows forgotten records"):
+        check_trainer(of(keeps))
+    assert check_trainer(of(learns)).notes == ()
 
 
 # --- building references -------------------------------------------------------------------------------------
@@ -265,6 +364,24 @@ def test_a_kill_between_the_model_and_its_stage_costs_nothing_but_time(run):
     digest, _ = train_one(problem, str(run.folder), 5)
     (reference,) = built(problem, run, [5])
     assert reference.artefact.model == digest
+
+
+def test_references_of_our_trainer_are_trained_together_and_are_what_each_alone_would_be(run):
+    problem = toys.problem(trainer=toys.TRAINER)
+    found = built(problem, run, [5, 6, 7, 8])
+    assert [len(job) for job in _jobs(problem, [5, 6, 7, 8], Workers(problem, 1))] == [2, 2]
+    for reference in found:
+        saved = problem.source.reopen(run.folder / reference.artefact.path)
+        alone = toys.TRAINER(problem.retain_view, seed=reference.seed)
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(saved.parameters(), alone.parameters(), strict=True))
+        assert reference.cost == Cost(trained=toys.TRAINER.passes * len(problem.retain_view))
+
+
+def test_a_job_of_which_one_is_missing_is_trained_again_and_gives_the_same(run):
+    problem = toys.problem(trainer=toys.TRAINER)
+    first = train_some(problem, str(run.folder), [5, 6])  # and killed before a stage was written
+    again = [reference.artefact.model for reference in built(problem, run, [5, 6, 7, 8])]
+    assert again[:2] == [digest for digest, _ in first]
 
 
 def test_a_partial_reader_is_refused_while_training_references(run):

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expunge.data.canaries import plant
 from expunge.engine.split import halves, judged_count, split
 from tests.support import toys
 
@@ -66,3 +69,15 @@ def test_every_record_is_as_likely_to_be_chosen():
     # 600 draws at a third: mean 200, standard deviation 11.5
     assert min(counts) > 200 - 4.5 * 11.5
     assert max(counts) < 200 + 4.5 * 11.5
+
+
+def test_canaries_are_for_neither_part():
+    """Nothing is chosen by them; methods see those that were trained on among what they must forget."""
+    _, planted = plant(toys.records(300), count=100, secret=bytes(range(32)))
+    problem = toys.problem(train=planted.train, forget=0, canaries=planted)
+    asked = [name for name in planted.train.ids if name not in planted.included][:12]
+    problem = replace(problem, forget=asked)
+    choosing, judging = split(problem, 1)
+    assert sorted([*choosing.forget.ids, *judging.forget.ids]) == sorted(asked)
+    assert set(problem.forget_ids) == {*asked, *planted.included}
+    assert not set(problem.retain_view.ids) & set(planted.included)

@@ -207,6 +207,19 @@ def mlp_like(build):
     return build()
 
 
+@pytest.mark.parametrize("build", [mlp, Tied])
+def test_models_can_be_trained_on_and_stay_as_they_are(build):
+    trainer, records = Trainer(build=build, config=SGD), data()
+    start = [trainer.begin(seed) for seed in (8, 9)]
+    before = copy.deepcopy(start)
+    found = train(trainer, records, seeds=[1, 2], start=start)
+    for origin, kept, seed, model in zip(start, before, (1, 2), found, strict=True):
+        alone = trainer(records, seed=seed, start=kept)
+        assert all(torch.equal(a, b) for a, b in zip(origin.parameters(), kept.parameters(), strict=True))
+        assert all(torch.allclose(state(model)[k], v, rtol=1e-3, atol=1e-5) for k, v in state(alone).items())
+        assert not torch.equal(next(model.parameters()), next(origin.parameters()))
+
+
 def test_groups_bound_the_memory_and_change_nothing(monkeypatch):
     trainer, records = Trainer(build=mlp, config=SGD), data()
     size = form_of(trainer, records)[1]

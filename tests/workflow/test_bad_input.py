@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from expunge.certify import keys
 from expunge.cli.main import main
 from expunge.core.errors import InvalidProblem
+from expunge.workflow.bad_input import look
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
 
@@ -493,3 +494,114 @@ def test_a_wrong_signing_key_is_told_before_any_work(project, call, wrong):
     assert problem["found"]
     assert "expunge keygen" in problem["fix"]
     assert not (project / "run").exists()
+
+
+# --- what stops nothing, and must be said -------------------------------------------------------------------
+
+
+def report_of(project):
+    return json.loads((project / "run" / "report.json").read_text())
+
+
+def notes_of(problem):
+    return "\n".join(map(str, look(problem)[0]))
+
+
+def test_a_holdout_of_another_kind_is_said_in_plan_and_report(project, call):
+    moved = "tiny.expunge.ArrayRecords(tiny.tables()[2] + 1.5, tiny.tables()[3], ids=tiny.holdout().ids)"
+    path = job(project, f"make(holdout={moved})")
+    planned = call("plan", path, "--json").json
+    (told,) = [line for line in planned["advice"] if "another distribution" in line]
+    assert "membership then measures the shift" in told
+    assert call("erase", path, "--method", "noop", "--json").code == 1
+    assert any("another distribution" in note for note in report_of(project)["notes"])
+    assert "another distribution" not in notes_of(tiny.make())
+
+
+def test_copies_that_stay_are_listed_for_the_holder_alone(project, call):
+    twice = "torch.cat([tiny.tables()[0][:95], tiny.tables()[0][:1]])"
+    path = job(
+        project,
+        f"make(train=tiny.training(x={twice}, y=torch.cat([tiny.tables()[1][:95], tiny.tables()[1][:1]])))",
+    )
+    assert call("erase", path, "--method", "noop", "--json").code == 1
+    (note,) = [note for note in report_of(project)["notes"] if "exact copies" in note]
+    assert "1 of 72 retained" in note
+    assert "no audit can show more" in note
+    listed = (project / "run" / "private" / "copies.csv").read_text()
+    assert listed == "forgotten,retained,distance,exact\nzebra-000,zebra-095,0,1\n"
+    assert "private/copies.csv" in report_of(project)["kept"]
+    for file in ("report.json", "report.html"):
+        assert "zebra" not in (project / "run" / file).read_text()
+
+
+def test_an_original_with_constant_outputs_is_said(project, call):
+    code = """
+def problem():
+    model = tiny.original()
+    with torch.no_grad():
+        model.layers[2].weight.zero_()
+    return make(model=model)
+"""
+    planned = call("plan", job(project, code), "--json")
+    assert planned.code == 0
+    assert any("The outputs of the model are constant" in line for line in planned.json["advice"])
+
+
+def saved(project, model):
+    folder = project / "theirs"
+    folder.mkdir()
+    save_file(model.state_dict(), folder / "model.safetensors")
+    return folder
+
+
+def test_a_model_that_answers_with_nan_is_refused_before_work(project, call):
+    model = tiny.original()
+    with torch.no_grad():
+        model.layers[0].weight.fill_(3e38)  # finite, and its answers are not
+    problems = sound(
+        call("audit", job(project), "--model", saved(project, model), "--json"), 2, "NaN", "model to audit"
+    )
+    assert len(problems) == 1
+    assert not (project / "run").exists()
+
+
+def test_a_constant_model_is_never_called_erased(project, call):
+    """One check, which it passes: models that never saw the wrong labels get none of them right, and so does it."""
+    constant = tiny.original()
+    with torch.no_grad():
+        constant.layers[2].weight.zero_()
+        constant.layers[2].bias.zero_()
+    (project / "lax.toml").write_text(
+        'name = "lax"\nalpha = 0.2\nreferences = 3\n[checks.forget_accuracy]\nmargin = 0.99\nreason = "a test"\n'
+    )
+    path = job(project, policy="lax.toml")
+    found = call("audit", path, "--model", saved(project, constant), "--json")
+    assert found.json["verdict"] != "erased"
+    assert any("outputs of the model are constant" in note for note in report_of(project)["notes"])
+
+
+# --- too little for the question ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_few_records_are_inconclusive_and_it_is_said_what_is_needed(project, call, count):
+    ids = json.dumps([f"zebra-{i:03d}" for i in range(count)])
+    path = job(project, f"make(request=expunge.Request(ids={ids}))")
+    found = call("erase", path, "--method", "noop", "--json")
+    assert (found.code, found.json["verdict"]) == (1, "inconclusive")
+    said = " ".join(step["why"] for step in found.json["next"]) + " ".join(report_of(project)["notes"])
+    assert "references instead of" in said or "records instead of" in said or f"({count} to forget)" in said
+    assert "NaN" not in said
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_references_are_inconclusive_and_it_is_said_how_many_are_needed(project, call, count):
+    found = call("erase", job(project), "--method", "noop", "--references", str(count), "--json")
+    assert (found.code, found.json["verdict"]) == (1, "inconclusive")
+    report = report_of(project)
+    becauses = {f["result"].get("because") for f in report["attempts"][0]["audits"][0]["findings"]}
+    assert becauses == {f"needs 3 retrained references or more, there are {count}"}
+    assert any(
+        f"Only {count} references are planned: 3 or more are needed" in line for line in report["plan"]["advice"]
+    )

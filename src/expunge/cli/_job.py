@@ -26,6 +26,7 @@ class Job:
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
         methods: settings by method.
+        given_references: folders of models that were retrained elsewhere, relative to the job file.
         policy, key: files, relative to the job file; see ``expunge erase --help`` for the rest.
     """
 
@@ -36,6 +37,7 @@ class Job:
     budget: str = "100%"
     seed: int = 0
     references: int | None = None
+    given_references: tuple[str, ...] = ()
     policy: str = "standard"
     key: str = ""
 
@@ -62,6 +64,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
     def near(name: str) -> Path:
         return folder / name
 
+    from expunge.audit import policy as policies
     from expunge.core.problem import Origin
 
     with _console.own_stdout():
@@ -72,7 +75,8 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "budget": share(job.budget, where=f"{path.name}.budget"),
         "seed": job.seed,
         "references": job.references,
-        "policy": job.policy if job.policy == "standard" else near(job.policy),
+        "given_references": tuple(near(name) for name in job.given_references),
+        "policy": job.policy if job.policy in policies.names() else near(job.policy),
         "key": near(job.key) if job.key else None,
     }
 
@@ -101,7 +105,8 @@ def share(text: str, *, where: str = "--budget") -> float:
 
 def words(command: str, job: Path, **flags: Any) -> list[str]:
     """Return the words of a command on this job with the flags that were given."""
-    given = [(f"--{name}", str(value)) for name, value in flags.items() if value is not None]
+    several = [(name, value if isinstance(value, list) else [value]) for name, value in flags.items()]
+    given = [(f"--{name}", str(each)) for name, values in several for each in values if each is not None]
     return [command, str(job), *(word for pair in given for word in pair)]
 
 

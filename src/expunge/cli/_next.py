@@ -76,12 +76,17 @@ def _verifying(result: Result) -> Step:
 
 
 def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
-    from expunge.audit.needed import needed
-    from expunge.render._words import judged, powerless, shown_audit
+    from expunge.audit.needed import needed, sentence
+    from expunge.render._words import judged, powerless, shown_audit, uses_references
 
     count = report.plan.references
-    if report.problem.trainer is None:
-        why = f"the problem has no trainer: give it one, so that {_FEWEST} references or more can be trained"
+    if report.control is not None and not uses_references(report.control):
+        return _alone(report, again, out)
+    if report.problem.trainer is None and count < _FEWEST:
+        why = (
+            f"the problem has no trainer: give it one, so that {_FEWEST} references or more can be trained, or give "
+            "the audit as many that were retrained elsewhere (given_references in the job file)"
+        )
         return [Step(why)]
     if count < _FEWEST:
         return [
@@ -99,9 +104,9 @@ def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
     findings = [f for f in audit.findings if f.required] if audit is not None else []
     found = [Step(f"{f.title} could not be measured: {f.result.because}") for f in findings if _unmeasured(f)]
     told = [(f, need) for f in findings if (need := needed(f)) is not None]
-    found += [Step(_wants(f, need.outside, need.references, need.records)) for f, need in told]
+    found += [Step(sentence(f, need)) for f, need in told]
     wanted = [need.references for _, need in told]
-    if wanted and all(number is not None for number in wanted):
+    if wanted and report.problem.trainer is not None and all(number is not None for number in wanted):
         most = max(number for number in wanted if number is not None)
         found.append(
             _with_references(f"the audit with {most} references, in a directory of its own:", most, again, out)
@@ -109,24 +114,28 @@ def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
     return found
 
 
+def _alone(report: Report, again: Sequence[str], out: Path) -> list[Step]:
+    """Return what to do where the verdict needs no references, and is open."""
+    from expunge.audit.needed import needed, sentence
+    from expunge.render._words import judged, powerless, shown_audit, unmeasured
+
+    audit = shown_audit(judged(report)) or report.control
+    findings = [f for f in audit.findings if f.required] if audit is not None else []
+    found = [Step(f"{f.title} could not be measured: {f.result.because}") for f in findings if _unmeasured(f)]
+    if report.control is not None and powerless(report.control) and not unmeasured(report.control):
+        found.append(Step("the original shows no trace of the canaries: plant more before the next training"))
+    found += [Step(sentence(f, need)) for f in findings if (need := needed(f)) is not None]
+    if report.problem.trainer is not None:
+        kept = [
+            word for place, word in enumerate(again) if not {word, *again[place - 1 : place]} & {"--policy", "--out"}
+        ]
+        words = (*kept, "--policy", "standard", "--out", f"{near(out)}-standard")
+        found.append(Step("judge against retrained models instead:", line(*words)))
+    return found
+
+
 def _unmeasured(finding: Finding) -> bool:
     return isinstance(finding.result, NotMeasured)
-
-
-def _wants(finding: Finding, outside: bool, references: int | None, records: int | None) -> str:
-    count, n = len(getattr(finding.result, "references", ())), getattr(finding.result, "n", 0)
-    if outside:
-        return f"{finding.title} lies outside its margin, if not surely: more would rather show that it fails"
-    ways = [
-        *([f"{references} references instead of {count}"] if references is not None else []),
-        *([f"{records} records instead of {n}"] if records is not None else []),
-    ]
-    if not ways:
-        return (
-            f"{finding.title}: neither more references nor more records alone would settle it; its margin is narrow "
-            "for what retrained models differ by"
-        )
-    return f"{finding.title} would be settled by about {' or '.join(ways)}"
 
 
 def _with_references(why: str, count: int | None, again: Sequence[str], out: Path) -> Step:

@@ -38,6 +38,15 @@ References = Annotated[
         show_default=False,
     ),
 ]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME|FILE",
+        help="Rules of judgement: a policy of ours (`expunge plan` shows them), or a TOML file. [default: the job's]",
+        show_default=False,
+    ),
+]
 Key = Annotated[
     Path | None,
     typer.Option("--key", metavar="PEM", help="Private signing key (`expunge keygen`).", show_default=False),

@@ -70,7 +70,7 @@ class Bars(Watcher):
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the plan: a line per method, then what it adds up to, then advice."""
+    """Print the plan: a line per method and per policy, then what it adds up to, then advice."""
     rows = [
         (
             option.method,
@@ -84,6 +84,10 @@ def show_plan(plan: Plan) -> None:
     _console.say("\nPlan", style="bold")
     _console.table(("method", "guarantee", "cost", "try it", "why"), rows)
     _console.say("cost: passes over records, as a share of one retraining", style="dim")
+    if plan.policies:
+        _console.say("\nPolicies", style="bold")
+        _console.table(("policy", "references", "cost", "judges", "what it can show here"), _policies(plan))
+        _console.say("cost: references and audits of one attempt, methods apart", style="dim")
     if any(option.share is None and option.planned for option in plan.options):
         _console.say("?: the trainer does not say how often it reads a record; erase measures it first", style="dim")
     if plan.whole is not None:
@@ -94,3 +98,26 @@ def show_plan(plan: Plan) -> None:
     for sentence in plan.advice:
         _console.say(sentence, first="note: ", indent=6)
     _console.say("")
+
+
+def _policies(plan: Plan) -> list[tuple[str, ...]]:
+    rows = []
+    for seen in plan.policies:
+        missing = sorted({kind for kinds in seen.missing.values() for kind in kinds.split(", ")})
+        dear = seen.share is not None and seen.share >= 1 and plan.retraining is not None
+        stuck = f"{len(seen.missing)} of {seen.checks} required checks cannot run"
+        said = [
+            f"cannot be used: without {', '.join(missing)} {stuck}" if missing else "",
+            *seen.shows,
+            "one retraining is cheaper, and exact" if dear else "",
+        ]
+        rows.append(
+            (
+                seen.policy,
+                str(seen.references),
+                "?" if seen.share is None else f"{seen.share:.1%}" if seen.share < 0.1 else f"{seen.share:.0%}",
+                "yes" if seen.chosen else "no",
+                "; ".join(part for part in said if part),
+            )
+        )
+    return rows

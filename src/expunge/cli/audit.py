@@ -18,6 +18,15 @@ def command(
     ],
     out: _options.Out = None,
     references: _options.References = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of a model that was retrained elsewhere, with its manifest; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    policy: _options.Policy = None,
     seed: _options.Seed = None,
     also: _options.Also = None,
     quiet: _options.Quiet = False,
@@ -33,8 +42,18 @@ def command(
     from expunge.workflow import audit
 
     problem, settings = _job.load(job)
-    settings = _job.merge(settings, out=out, references=references, seed=seed, also=tuple(also) if also else None)
+    settings = _job.merge(
+        settings,
+        out=out,
+        references=references,
+        given_references=tuple(reference) if reference else None,
+        policy=policy,
+        seed=seed,
+        also=tuple(also) if also else None,
+    )
     with Bars(show_plan=False, quiet=quiet) as bars:
         result = audit(problem, model=model, progress=bars, **settings)
-    again = _job.words("audit", job, model=model, out=out, references=references, seed=seed)
+    again = _job.words(
+        "audit", job, model=model, out=out, references=references, reference=reference, policy=policy, seed=seed
+    )
     raise show_result(result, again=again, as_json=as_json, quiet=quiet)

@@ -11,6 +11,7 @@ def command(
     method: _options.MethodName = None,
     budget: _options.Budget = None,
     references: _options.References = None,
+    policy: _options.Policy = None,
     seed: _options.Seed = None,
     key: _options.Key = None,
     no_escalate: _options.NoEscalate = False,
@@ -35,6 +36,7 @@ def command(
         methods=(method,) if method else None,
         budget=_job.share(budget) if budget else None,
         references=references,
+        policy=policy,
         seed=seed,
         key=key,
         escalate=not no_escalate,
@@ -43,5 +45,5 @@ def command(
     )
     with Bars(show_plan=not as_json, quiet=quiet) as bars:
         result = erase(problem, progress=bars, **settings)
-    again = _job.words("erase", job, out=out, references=references, seed=seed, key=key)
+    again = _job.words("erase", job, out=out, references=references, policy=policy, seed=seed, key=key)
     raise show_result(result, again=again, as_json=as_json, quiet=quiet)

@@ -10,6 +10,7 @@ def command(
     method: _options.MethodName = None,
     budget: _options.Budget = None,
     references: _options.References = None,
+    policy: _options.Policy = None,
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
@@ -27,6 +28,7 @@ def command(
         methods=(method,) if method else None,
         budget=_job.share(budget) if budget else None,
         references=references,
+        policy=policy,
     )
     with _console.own_stdout():
         found = plan(problem, **settings)
@@ -38,6 +40,5 @@ def command(
         return
     show_plan(found)
     _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
-    _console.verbatim(
-        f"      {_next.line(*_job.words('erase', job, method=method, budget=budget, references=references))}"
-    )
+    again = _job.words("erase", job, method=method, budget=budget, references=references, policy=policy)
+    _console.verbatim(f"      {_next.line(*again)}")

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from expunge.core import registry
+from expunge.core.canaries import Planted
 from expunge.core.digest import combine, keyed, sha256
 from expunge.core.errors import ExpungeError, InvalidProblem, Obstacle, UsageError
 from expunge.core.model import ModelSource
@@ -38,6 +39,7 @@ class ProblemSpec:
     holdout_count: int
     trainer: str | None
     request: str
+    canaries: str | None = None
 
     @property
     def digest(self) -> str:
@@ -117,6 +119,8 @@ class Problem:
         holdout: records of the same distribution that were never trained on.
         trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
         request: the request, where more than ids is known.
+        canaries: what was planted in the training records (``expunge.data.canaries``): those of them that were trained
+            on are forgotten with the request, the others are what a model that never saw them is known by.
         origin: set by :class:`Origin`; a problem without it cannot be resumed by another process.
     """
 
@@ -127,6 +131,7 @@ class Problem:
     holdout: Any = None
     trainer: Trainer | None = None
     request: Request = Request()
+    canaries: Planted | None = None
     origin: Origin | None = field(default=None, repr=False)
 
     def made_by(self, origin: Origin) -> Problem:
@@ -156,6 +161,7 @@ class Problem:
                 self.held_out,
                 self.trainer,
                 self.request,
+                self.canaries,
             ),
         )
 
@@ -183,9 +189,14 @@ class Problem:
         return task
 
     @cached_property
+    def planted_ids(self) -> frozenset[str]:
+        """Ids of the canaries that are forgotten with the request."""
+        return frozenset(self.canaries.included) if self.canaries is not None else frozenset()
+
+    @cached_property
     def forget_ids(self) -> tuple[str, ...]:
         """Ids to forget, in the order of the training records; unknown ids are :meth:`validate`'s business."""
-        wanted = {*self.forget, *self.request.ids}
+        wanted = {*self.forget, *self.request.ids, *self.planted_ids}
         subjects = set(self.request.subjects)
         pairs = zip(self.records.ids, self.records.subjects, strict=True)
         return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
@@ -215,6 +226,7 @@ class Problem:
             holdout_count=0 if holdout is None else len(holdout),
             trainer=None if self.trainer is None else _trainer_name(self.trainer),
             request=sha256(canonical(self.request)),
+            canaries=None if self.canaries is None else self.canaries.commitment,
         )
 
     def validate(self) -> list[Obstacle]:
@@ -230,6 +242,7 @@ class Problem:
             found += part.examine() if part is not None else []
         if records is not None:
             found += self._request_obstacles(records) + self._copies(records) + self._overlap(records, holdout)
+            found += self._strays(records)
         model = _attempt(source.open, found) if source is not None and task is not None else None
         if task is not None:
             for where, part in (("training records", records), ("holdout", holdout)):
@@ -322,8 +335,29 @@ class Problem:
                 found=f"{copies} of {len(records) - len(gone)} retained",
                 expected="no content that stays under another id",
                 fatal=False,
-                fix="add their ids to the request; else what they taught stays, in retrained models too",
+                fix="add their ids to the request; else what they taught stays, in retrained models too, and no audit "
+                "can show more than that (private/copies.csv in the run directory lists them)",
             )
+        ]
+
+    def _strays(self, records: Records) -> list[Obstacle]:
+        """Return where the training records are not those that the coin of the canaries says."""
+        if self.canaries is None:
+            return []
+        included, aside = self.canaries.included, self.canaries.aside.ids
+        lost = sum(name not in records.position for name in included)
+        known = sum(name in records.position for name in aside)
+        counts = ((lost, len(included), "to be trained on are not"), (known, len(aside), "kept out are"))
+        return [
+            Obstacle(
+                what=f"canaries that were {wrong} among the training records",
+                where="canaries",
+                found=f"{count} of {of}",
+                expected="the training records in which they were planted",
+                fix="pass train=planted.train, made from the same records as before training",
+            )
+            for count, of, wrong in counts
+            if count
         ]
 
     def _overlap(self, records: Records, holdout: Records | None) -> list[Obstacle]:
@@ -381,7 +415,14 @@ def _trainer_name(trainer: Trainer) -> str:
 
 
 def _rebuild(
-    source: Any, records: Any, forget: Any, task: str, holdout: Any, trainer: Any, request: Request
+    source: Any,
+    records: Any,
+    forget: Any,
+    task: str,
+    holdout: Any,
+    trainer: Any,
+    request: Request,
+    canaries: Planted | None,
 ) -> Problem:
     return Problem(
         model=source,
@@ -391,4 +432,5 @@ def _rebuild(
         holdout=holdout,
         trainer=trainer,
         request=request,
+        canaries=canaries,
     )

@@ -14,9 +14,20 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import BrokenTrainer, ExpungeError, RunFailed, Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.core.records import View, WatchedView
+from expunge.core.records import Records, View, WatchedView
+from expunge.engine import stacked
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.progress import Progress
+from expunge.engine.relabelling import (
+    Patterns,
+    Relabelled,
+    answers,
+    knows_the_classes,
+    labels_of,
+    remembers,
+    sample,
+    shift,
+)
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.storage import write_folder
@@ -24,6 +35,18 @@ from expunge.engine.training import Trainer
 
 STAGE = "retrained-"
 """How the name of a stage starts that trains one reference."""
+
+
+KNOWS_THE_CLASSES = (
+    "The trainer answers most records that it was not given as labelled, even where trained with other labels: it "
+    "brings knowledge of the classes from elsewhere (a pretrained head, the weights of the original, other data). "
+    "Whether that knowledge holds forgotten records cannot be told from here; if it does, the audit's control fails."
+)
+"""What is said of a trainer that does not start from nothing."""
+
+
+_MORE_SEEDS = (3, 4, 5)
+"""Of further pairs: six in all pass for knowledge by chance at most once in 4^6, were all records one record."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +60,14 @@ class Retrained:
 
 @dataclass(frozen=True)
 class TrainerFacts:
-    """What was measured when the trainer's contract was checked: reads per record, and the work of checking."""
+    """What was measured when the trainer's contract was checked: reads per record, and the work of checking.
+
+    ``notes`` are sentences for the report: what was seen that is no breach.
+    """
 
     passes: float
     cost: Cost
+    notes: tuple[str, ...] = ()
 
 
 def seed_of(run_seed: int, purpose: str, index: int) -> int:
@@ -59,13 +86,16 @@ def build(
 ) -> list[Retrained]:
     """Return one retrained model per seed; those that an earlier command finished are not trained again."""
     todo = [seed for seed in seeds if not run.done(stage_of(seed))]
+    jobs: list[Sequence[int]] = []
     if todo:
         progress.start(label, len(seeds), len(seeds) - len(todo))
+        jobs = [job for job in _jobs(problem, seeds, workers) if not set(job).isdisjoint(todo)]
     facts: dict[int, tuple[str, float]] = {}
-    for index, result in workers.map(f"{__name__}:train_one", [(str(run.folder), seed) for seed in todo]):
-        facts[todo[index]] = result
-        _record(run, problem, todo[index], facts)
-        progress.advance(label)
+    for index, results in workers.map(f"{__name__}:train_some", [(str(run.folder), tuple(job)) for job in jobs]):
+        facts.update(zip(jobs[index], results, strict=True))
+        for seed in set(jobs[index]) & set(todo):
+            _record(run, problem, seed, facts)
+            progress.advance(label)
     if todo:
         progress.finish(label)
     retrained = [_record(run, problem, seed, facts) for seed in seeds]
@@ -96,6 +126,45 @@ def _record(run: RunDirectory, problem: Problem, seed: int, facts: dict[int, tup
     return retrained
 
 
+TOGETHER = 5
+"""References to a job, where they can be stacked: small enough to keep several processes busy."""
+
+
+def _jobs(problem: Problem, seeds: Sequence[int], workers: Workers) -> list[Sequence[int]]:
+    """Return which references are trained together: a function of problem and seeds, so that bits can be repeated."""
+    size = 1
+    if isinstance(problem.trainer, Trainer) and len(seeds) > 1:
+        size = next(workers.map(f"{__name__}:stackable", [()]))[1]
+    return [seeds[part] for part in stacked.groups(len(seeds), min(size, TOGETHER, -(-len(seeds) // 2)))]
+
+
+def stackable(problem: Problem) -> int:
+    """Return how many references can be trained as one model; 1 for none."""
+    assert isinstance(problem.trainer, Trainer)
+    return stacked.form_of(problem.trainer, problem.retain_view)[1]
+
+
+def train_some(problem: Problem, folder: str, seeds: Sequence[int]) -> list[tuple[str, float]]:
+    """Train one model per seed on the retain set in this process, save, and return (model digest, reads per record).
+
+    Several are trained as one (``engine/stacked``): each is what its seed alone would give, to rounding.
+
+    Raises:
+        BrokenTrainer: some retained records were never read, or there is no new model.
+    """
+    if len(seeds) == 1:
+        return [train_one(problem, folder, seeds[0])]
+    trainer = problem.trainer
+    assert isinstance(trainer, Trainer)
+    checkpoints = Checkpoints(Path(folder) / "checkpoints" / f"{stage_of(seeds[0])}-and-{len(seeds) - 1}")
+    models = stacked.train(trainer, problem.retain_view, seeds=seeds, checkpoints=checkpoints)
+    found = [
+        (_keep(problem, model, folder, seed), float(trainer.passes)) for seed, model in zip(seeds, models, strict=True)
+    ]
+    checkpoints.clear()
+    return found
+
+
 def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
     """Train on the retain set in this process, save, and return (model digest, reads per record).
 
@@ -103,9 +172,14 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
         BrokenTrainer: some retained records were never read, or there is no new model.
     """
     view = WatchedView.over(problem.retain_view)
-    place = Path(folder) / "artefacts" / stage_of(seed)
     checkpoints = Checkpoints(Path(folder) / "checkpoints" / stage_of(seed))
     model, passes = _run_trainer(problem, view, seed, checkpoints)
+    return _keep(problem, model, folder, seed), passes
+
+
+def _keep(problem: Problem, model: Any, folder: str, seed: int) -> str:
+    """Save a retrained model and return its digest, after opening it again: what is judged is what was trained."""
+    place = Path(folder) / "artefacts" / stage_of(seed)
     digest = problem.source.digest(model)
     unsaved = problem.source.unsaved(model)
     if unsaved:
@@ -117,7 +191,7 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
             fix="register these buffers with persistent=True: what is not saved cannot be judged, and would be the "
             "original's when the model is opened again",
         )
-    # A folder without its stage is what a kill left between the two: train_one would give the same bits.
+    # A folder without its stage is what a kill left between the two: training again gives the same bits.
     write_folder(place, lambda aside: problem.source.save(model, aside))
     try:
         again = problem.source.reopen(place)
@@ -139,7 +213,7 @@ def train_one(problem: Problem, folder: str, seed: int) -> tuple[str, float]:
             expected="the same outputs: all that depends on the data in the state_dict",
             fix="register such tensors (means, vocabularies, stored rows) as persistent buffers",
         )
-    return digest, passes
+    return digest
 
 
 def _alike(problem: Problem, model: Any, again: Any) -> bool:
@@ -155,11 +229,12 @@ def check_trainer(problem: Problem) -> TrainerFacts:
     """Check the trainer's contract on a tenth of the retained records, and count its reads.
 
     Raises:
-        BrokenTrainer: it returns no new model, it does not read its view, two runs with one seed differ, or two
-            seeds or two sets of records give the same model.
+        BrokenTrainer: it returns no new model, it does not read its view, two runs with one seed differ, two
+            seeds or two sets of records give the same model, or it knows forgotten records that it was not given
+            (see ``engine/relabelling``, which also says what that cannot see).
     """
     some, others = _samples(problem)
-    first, view = _trained(problem, some, seed=1)
+    model, first, view = _trained(problem, some, seed=1)
     if view.unread:
         raise BrokenTrainer(
             "the trainer does not read the records it is given",
@@ -169,7 +244,7 @@ def check_trainer(problem: Problem) -> TrainerFacts:
             fix="train on the argument `records` (a map-style dataset), not on data from elsewhere; a DataLoader "
             "must read in this process (num_workers=0), where reads are counted",
         )
-    if first != _trained(problem, some, seed=1)[0]:
+    if first != _trained(problem, some, seed=1)[1]:
         raise BrokenTrainer(
             "the trainer gives two models for one seed",
             where=_name(problem),
@@ -177,7 +252,8 @@ def check_trainer(problem: Problem) -> TrainerFacts:
             expected="the same weights, bit for bit",
             fix="draw all randomness from `seed`: initial weights, order, dropout, augmentation",
         )
-    if first == _trained(problem, some, seed=2)[0]:
+    reseeded, second, _ = _trained(problem, some, seed=2)
+    if first == second:
         raise BrokenTrainer(
             "the trainer gives one model for two seeds",
             where=_name(problem),
@@ -185,7 +261,8 @@ def check_trainer(problem: Problem) -> TrainerFacts:
             expected="other weights from another seed",
             fix="use `seed` for the initial weights and the order: references must differ as retrainings do",
         )
-    if first == _trained(problem, others, seed=1)[0]:
+    elsewhere, third, _ = _trained(problem, others, seed=1)
+    if first == third:
         raise BrokenTrainer(
             "the trainer gives one model for two sets of records",
             where=_name(problem),
@@ -195,7 +272,63 @@ def check_trainer(problem: Problem) -> TrainerFacts:
         )
     declared = getattr(problem.trainer, "passes", None)
     passes = float(declared) if declared is not None else view.passes
-    return TrainerFacts(passes, Cost(trained=passes * (3 * len(some) + len(others))))
+    there = [(model, some, 1), (reseeded, some, 2), (elsewhere, others, 1)]
+    visits, read, notes = _check_knowledge(problem, [*there, *((None, some, seed) for seed in _MORE_SEEDS)])
+    return TrainerFacts(passes, Cost(trained=passes * (3 * len(some) + len(others) + visits), read=read), notes)
+
+
+def _check_knowledge(
+    problem: Problem, plain: Sequence[tuple[Any | None, View, int]]
+) -> tuple[int, int, tuple[str, ...]]:
+    """Train with changed labels beside each model of ``plain`` (model or None, its records, seed), until all is clear.
+
+    The first pair nearly always clears an honest trainer; the others are trained only where it does not, against a
+    forget set that one decision of a model makes or breaks (records that are nearly the same).
+
+    Returns:
+        (records of these trainings, records answered, notes).
+    """
+    forget, fresh = sample(problem.forget_view), sample(_never_given(problem, [records for _, records, _ in plain]))
+    given, given_fresh = labels_of(problem, forget), labels_of(problem, fresh)
+    if given is None or given_fresh is None:
+        return 0, 0, ()  # no labels, or nobody to compare with
+    visits, answered, notes = 0, 0, ()
+    seen: tuple[Patterns, Patterns] | None = None
+    for step, (model, records, seed) in enumerate(plain):
+        labels = labels_of(problem, records)
+        classes = shift(labels, step) if labels is not None else {}
+        if not classes:
+            return visits, answered, notes
+        if model is None:
+            model, visits = _trained(problem, records, seed=seed)[0], visits + len(records)
+        changed = _trained(problem, Relabelled(records, problem.meaning, classes), seed=seed)[0]
+        visits, answered = visits + len(records), answered + 2 * (len(forget) + len(fresh))
+        pair = [
+            Patterns.of(truth, answers(problem, model, part), answers(problem, changed, part), classes)
+            for part, truth in ((forget, given), (fresh, given_fresh))
+        ]
+        if step == 0 and knows_the_classes(pair[1]):
+            notes = (KNOWS_THE_CLASSES,)
+        seen = (seen[0] & pair[0], seen[1] & pair[1]) if seen else (pair[0], pair[1])
+        if not remembers(seen[0], given, seen[1], given_fresh):
+            return visits, answered, notes
+    assert seen is not None
+    raise BrokenTrainer(
+        "the trainer knows forgotten records that it was not given",
+        where=_name(problem),
+        found=f"{int(seen[0].known.sum())} of {len(given)} forgotten records get their given label from models that "
+        "were trained without them and with other labels",
+        expected="a model that knows no more than the records it is given",
+        fix="train on the argument `records` alone: no copy of the data from elsewhere, no start from the weights of "
+        "the original or of another model that saw these records",
+    )
+
+
+def _never_given(problem: Problem, given: Sequence[View]) -> View:
+    """Return records that no training of the check was given: the holdout, else the rest of the retain set."""
+    if problem.held_out is not None:
+        return problem.held_out.select(problem.held_out.ids)
+    return problem.retain_view.without([name for view in given for name in view.ids])
 
 
 def _samples(problem: Problem) -> tuple[View, View]:
@@ -205,10 +338,10 @@ def _samples(problem: Problem) -> tuple[View, View]:
     return retain.select(ranked[:size]), retain.select(ranked[-size:] if size < len(ranked) else ranked[: size // 2])
 
 
-def _trained(problem: Problem, records: View, *, seed: int) -> tuple[str, WatchedView]:
+def _trained(problem: Problem, records: Records, *, seed: int) -> tuple[Any, str, WatchedView]:
     view = WatchedView.over(records)
     model, _ = _run_trainer(problem, view, seed, None)
-    return problem.source.digest(model), view
+    return model, problem.source.digest(model), view
 
 
 def _run_trainer(problem: Problem, view: WatchedView, seed: int, checkpoints: Checkpoints | None) -> tuple[Any, float]:

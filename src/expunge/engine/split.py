@@ -21,8 +21,12 @@ class Part:
 
 
 def split(problem: Problem, seed: int) -> tuple[Part, Part]:
-    """Return (choosing part, judging part), a function of (seed, record ids) alone."""
-    forget = halves(problem.forget_view, seed, "forget")
+    """Return (choosing part, judging part), a function of (seed, record ids) alone.
+
+    Canaries belong to neither: nothing is chosen by them, and all of them are judged (``engine/evidence``).
+    """
+    asked = [name for name in problem.forget_ids if name not in problem.planted_ids]
+    forget = halves(problem.records.select(asked), seed, "forget")
     if problem.held_out is None:
         return Part(forget[0], None), Part(forget[1], None)
     holdout = halves(problem.held_out, seed, "holdout")

@@ -32,10 +32,9 @@ from expunge.engine import _layers
 from expunge.engine.batches import bounds, fingerprints, places
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import Steps, run_loop
-from expunge.engine.runtime import seed_everything
 from expunge.engine.training import Trainer
 
-GROUP_BYTES = 16 * 2**20
+GROUP_BYTES = 24 * 2**20
 """What a group of models may take for weights, optimiser and what a step keeps: about what a core's cache holds."""
 FEWEST = 4
 """Models in a group below which nothing is won: one alone keeps a core busy."""
@@ -129,6 +128,7 @@ def train(
     parts: Sequence[Sequence[int]] | None = None,
     *,
     seeds: Sequence[int],
+    start: Sequence[nn.Module] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[nn.Module]:
     """Return one model per seed, each as ``trainer(its records, seed=its seed)`` would give it, to rounding.
@@ -140,6 +140,7 @@ def train(
         records: of all models; read once and held in memory.
         parts: per model the indices of its records, equal in number; all records where none are given.
         seeds: per model.
+        start: models to go on from, which stay as they are; new ones where none are given.
         checkpoints: of the loop, where all fit one group.
 
     Raises:
@@ -153,15 +154,18 @@ def train(
     chosen = np.asarray(rows, dtype=np.int64)
     form, size = form_of(trainer, records)
     if form is None or len(seeds) == 1:
-        views = (records.select([records.ids[i] for i in part]) for part in chosen)
-        return [trainer(view, seed=seed) for view, seed in zip(views, seeds, strict=True)]
+        views = [records.select([records.ids[i] for i in part]) for part in chosen]
+        each = zip(views, seeds, start or [None] * len(seeds), strict=True)
+        return [trainer(view, seed=seed, start=origin) for view, seed, origin in each]
     together = groups(len(seeds), size)
     if checkpoints is not None and len(together) > 1:
         raise ValueError(f"checkpoints of one loop for {len(together)} groups of at most {size} models")
     whole = records.read(range(len(records)))
     found: list[nn.Module] = []
     for group in together:
-        found += _train(trainer, form, whole, fingerprints(records.ids), chosen[group], seeds[group], checkpoints)
+        models = [trainer.begin(seed) for seed in seeds[group]] if start is None else copy.deepcopy(list(start[group]))
+        _train(trainer, form, models, whole, fingerprints(records.ids), chosen[group], seeds[group], checkpoints)
+        found += models
     return found
 
 
@@ -190,14 +194,15 @@ def groups(count: int, size: int) -> list[slice]:
 def _train(
     trainer: Trainer,
     form: type[Stack] | type[Mapped],
+    models: list[nn.Module],
     whole: Any,
     words: NDArray[np.uint64],
     parts: NDArray[np.int64],
     seeds: Sequence[int],
     checkpoints: Checkpoints | None,
-) -> list[nn.Module]:
+) -> None:
+    """Train ``models`` in place."""
     count, config, task = len(seeds), trainer.config, registry.load("tasks", trainer.task)()
-    models = [built(trainer, seed) for seed in seeds]
     stack = form(models)
     cuts = bounds(parts.shape[1], config.batch_size)
 
@@ -213,7 +218,8 @@ def _train(
     )
     run_loop(stack, steps, config, seed=keyed_int(b"expunge stack", *seeds) % 2**31, checkpoints=checkpoints)
     stack.unstack(models)
-    return [model.eval() for model in models]
+    for model in models:
+        model.eval()
 
 
 def mean_losses(units: Any, count: int) -> Tensor:
@@ -231,12 +237,6 @@ def gather(batch: Any, rows: Tensor) -> Any:
     return tree_map(lambda tensor: tensor.index_select(0, rows), batch)
 
 
-def built(trainer: Trainer, seed: int) -> nn.Module:
-    """Return the model before its training, as the trainer would build it."""
-    seed_everything(seed)
-    return trainer.build()
-
-
 def form_of(trainer: Trainer, records: Records) -> tuple[type[Stack] | type[Mapped] | None, int]:
     """Return in which form its models can be stacked, None for none, and how many to a group (1 for none).
 
@@ -246,7 +246,7 @@ def form_of(trainer: Trainer, records: Records) -> tuple[type[Stack] | type[Mapp
     some = records.read(range(min(count // 2 * 2, 16)))
     if count < 4 or not all(isinstance(leaf, Tensor) for leaf in tree_leaves(some)):
         return None, 1
-    models = [built(trainer, seed) for seed in (0, 1)]
+    models = [trainer.begin(seed) for seed in (0, 1)]
     parameters = sum(p.numel() for p in models[0].parameters())
     if 16 * parameters * FEWEST > GROUP_BYTES or _tied(models[0]):
         return None, 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,10 +43,24 @@ class Trainer:
         settings = sha256(canonical(self.config))[:16]
         return f"expunge trainer of {self.build.__module__}:{self.build.__qualname__}, settings {settings}"
 
-    def __call__(self, records: Records, *, seed: int, checkpoints: Checkpoints | None = None) -> nn.Module:
-        """Return a new model trained on ``records``; initial weights and order are functions of ``seed``."""
+    def begin(self, seed: int) -> nn.Module:
+        """Return a new model that is not trained."""
         seed_everything(seed)
-        model = self.build()
+        return self.build()
+
+    def __call__(
+        self,
+        records: Records,
+        *,
+        seed: int,
+        start: nn.Module | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> nn.Module:
+        """Return a new model trained on ``records``; initial weights and order are functions of ``seed``.
+
+        With ``start`` a copy of that model is trained on instead.
+        """
+        model = self.begin(seed) if start is None else copy.deepcopy(start)
         task: Any = registry.load("tasks", self.task)()
         size = self.config.batch_size
         steps = Steps(

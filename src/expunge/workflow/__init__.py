@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from expunge.core.problem import Problem
 from expunge.core.report import Audit
 from expunge.core.serial import plain
 from expunge.core.verdict import control_has_power
+from expunge.engine import copies
 from expunge.engine.energy import Meter
+from expunge.engine.given import examine
 from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
 from expunge.engine.storage import write_folder
+from expunge.workflow.bad_input import answers, look, sentence
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
 from expunge.workflow.planning import declared_passes, plan_of, reference_count
 from expunge.workflow.settings import Result, Settings
@@ -41,8 +45,10 @@ def plan(problem: Problem, **settings: Any) -> Plan:
         InvalidProblem: lists all obstacles.
     """
     chosen = Settings(**settings)
-    problem.check()
-    return plan_of(problem, chosen, policies.load(chosen.policy), passes=declared_passes(problem))
+    notes, _ = look(problem)
+    examine(problem, chosen.given_references)
+    plan = plan_of(problem, chosen, policies.load(chosen.policy), passes=declared_passes(problem))
+    return replace(plan, advice=(*plan.advice, *map(sentence, notes)))
 
 
 def erase(problem: Problem, *, progress: Progress | None = None, **settings: Any) -> Result:
@@ -65,7 +71,9 @@ def audit(problem: Problem, *, model: str | Path, progress: Progress | None = No
     is not known.
     """
     chosen = Settings(**settings)
-    return _with_run(problem, chosen, progress, lambda stages, notes: _audit(stages, chosen, notes, Path(model)))
+    return _with_run(
+        problem, chosen, progress, lambda stages, notes: _audit(stages, chosen, notes, Path(model)), judged=Path(model)
+    )
 
 
 def _with_run(
@@ -73,12 +81,15 @@ def _with_run(
     settings: Settings,
     progress: Progress | None,
     work: Callable[[Stages, list[str]], Result],
+    judged: Path | None = None,
 ) -> Result:
     with closing(Meter()) as meter:  # from here on: looking at the problem is work, too
         single_thread()
         if settings.key is not None:
             keys.load_private(Path(settings.key))  # told now, not after hours of training
-        notes = [str(note) for note in problem.check()]
+        notes, pairs = look(problem)
+        candidate = problem.source.digest(_opened(problem, judged)) if judged is not None else None
+        given = examine(problem, settings.given_references, candidate=candidate)
         policy = policies.load(settings.policy)
         references = reference_count(problem, settings, policy)
         identity: Mapping[str, Any] = {
@@ -86,6 +97,7 @@ def _with_run(
             "policy": policy.digest,
             "seed": settings.seed,
             "references": references,
+            **({"given references": sorted(one.digest for one in given)} if given else {}),
         }
         out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
         run = RunDirectory(out, identity, meter=meter)
@@ -94,8 +106,10 @@ def _with_run(
             if not problem.forget_ids:
                 return _nothing_to_do(problem, run)
             watcher = progress or Progress()
-            stages = Stages(problem, policy, references, settings.seed, settings.configs, run, workers, watcher)
-            return work(stages, notes)
+            stages = Stages(problem, policy, references, given, settings.seed, settings.configs, run, workers, watcher)
+            if pairs:
+                copies.write(run.folder, pairs)
+            return work(stages, [str(note) for note in notes])
         finally:
             workers.close()
             run.close()
@@ -138,10 +152,7 @@ def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -
     if stages.run.done(FINAL):
         raise _finished(stages.run, stages.read(FINAL, Shipped))
     source = stages.problem.source
-    model = source.reopen(folder)
-    wrong = registry.adopt("models", model).examine()
-    if wrong:
-        raise InvalidProblem(wrong)
+    model = _opened(stages.problem, folder)
     facts = stages.trainer()
     plan = plan_of(stages.problem, settings, stages.policy, passes=facts.passes if facts else None)
     stages.original()
@@ -149,6 +160,16 @@ def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -
     stages.adopt(number, model)
     stages.judge(number, Level.AUDITED)
     return finish(stages, settings, plan, notes, tried=[number])
+
+
+def _opened(problem: Problem, folder: Path) -> Any:
+    """Return the model in ``folder``, which must have finite weights and answers."""
+    model = problem.source.reopen(folder)
+    wrong = registry.adopt("models", model).examine()
+    wrong = wrong or [each for each in answers(problem, model, where="the model to audit") if each.fatal]
+    if wrong:
+        raise InvalidProblem(wrong)
+    return model
 
 
 def _blind(control: Audit) -> bool:

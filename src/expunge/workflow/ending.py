@@ -11,6 +11,7 @@ from typing import Any
 
 import expunge
 from expunge.audit import annex
+from expunge.audit import needed as wanting
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.certify.build import build_certificate
@@ -22,13 +23,16 @@ from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
-from expunge.core.verdict import Verdict, control_has_power
+from expunge.core.verdict import Decision, Verdict, control_has_power
+from expunge.engine import copies
 from expunge.engine.energy import usage_of
 from expunge.engine.references import STAGE
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
 from expunge.engine.storage import storing, write_file, write_folder
+from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
+from expunge.workflow.bad_input import answers
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
 
@@ -80,11 +84,16 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
     level = chosen.claim if chosen else None
     shipped = chosen if chosen and chosen.method != EXTERNAL else None
-    blind = bool(stages.references) and not control_has_power(leak_decisions(control.findings))
+    compared = stages.references if stages.references >= MIN_REFERENCES else 0  # fewer are not looked at
+    leaks = leak_decisions(control.findings)
+    blind = any(leak is not Decision.NOT_MEASURED for leak in leaks) and not control_has_power(leaks)
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     rows = (run.folder / annex.PATH).exists()
-    private = [*([_MANIFEST] if shipped else []), *([annex.PATH] if rows else [])]
+    private = [
+        *([_MANIFEST] if shipped else []),
+        *(path for path in (annex.PATH, copies.PATH) if (run.folder / path).exists()),
+    ]
     costs = _costs(stages, plan, attempts)
     return Report(
         expunge=expunge.__version__,
@@ -103,15 +112,16 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         chosen=shipped.number if shipped else None,
         verdict=outcome,
         claim=level,
-        statement=wording.statement(level, outcome),
+        statement=wording.statement(level, outcome, references=compared),
         limits=(
-            *wording.limits(level, outcome, attempts=len(attempts), references=stages.references),
-            *((wording.BLIND,) if blind else ()),
+            *wording.limits(level, outcome, attempts=len(attempts), references=compared),
+            *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
+            *((wording.BLIND if compared else wording.BLIND_TO_CANARIES,) if blind else ()),
         ),
         not_covered=(*wording.NOT_COVERED, *((wording.ANNEX,) if rows else ())),
         destroyed=tuple(destroyed),
         kept=tuple(sorted({*held, *private} - set(destroyed))),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys([*notes, *_seen(stages, judged)])),
         model_before=stages.original().model,
         model_after=shipped.model if shipped else None,
         environment=environment(),
@@ -122,6 +132,20 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         finished=_last_work(run),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
+
+
+def _seen(stages: Stages, judged: Attempt | None) -> list[str]:
+    """Return what was seen on the way and is worth knowing: of the trainer, the audit, and the judged model."""
+    facts = stages.trainer()
+    notes = list(facts.notes) if facts is not None else []
+    if judged is not None and judged.audits and judged.audits[-1].verdict is Verdict.INCONCLUSIVE:
+        found = [finding for finding in judged.audits[-1].findings if finding.required]
+        notes += [wanting.sentence(each, need) for each in found if (need := wanting.needed(each)) is not None]
+    artefact = stages.read(f"attempt-{judged.number}", Forgotten).artefact if judged is not None else None
+    if judged is not None and artefact is not None:
+        model = stages.problem.source.reopen(stages.run.open_artefact(artefact))
+        notes += [str(note) for note in answers(stages.problem, model, where=f"model of attempt {judged.number}")]
+    return notes
 
 
 def _write(stages: Stages, settings: Settings, report: Report) -> Result:
@@ -188,6 +212,8 @@ def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[Cos
         lines.append(("checking the trainer", facts.cost))
     for purpose, words in (("judging", "references for judging"), ("choosing", "references for choosing"),
                            ("fresh", "fresh references for a second look")):  # fmt: skip
+        if purpose == "judging" and stages.given:
+            lines.append((f"references made elsewhere ({len(stages.given)}), not counted here", Cost()))
         done = stages.finished_references(purpose)
         if done:
             lines.append((f"{words} ({len(done)})", sum((r.cost for r in done), Cost())))

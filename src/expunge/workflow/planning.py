@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from expunge.audit.judge import lacking
+from dataclasses import replace
+
+from expunge.audit import policy as policies
+from expunge.audit.foresight import audit_cost, foresee
+from expunge.audit.judge import lacking, wanted
 from expunge.audit.policy import Policy
-from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.method import Cost
-from expunge.core.plan import Plan
+from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
-from expunge.engine.split import judged_count
-from expunge.plan.planner import make_plan
+from expunge.engine.evidence import available
+from expunge.numerics.equivalence import MIN_REFERENCES
+from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
 
 def reference_count(problem: Problem, settings: Settings, policy: Policy) -> int:
-    """Return how many references judge; none can be made without a trainer."""
+    """Return how many references judge: all that were given, and what the trainer, if there is one, adds to them."""
+    given = len(settings.given_references)
     if problem.trainer is None:
-        return 0
-    return policy.references if settings.references is None else settings.references
+        return given
+    return max(given, policy.references if settings.references is None else settings.references)
 
 
 def declared_passes(problem: Problem) -> float | None:
@@ -30,27 +34,38 @@ def declared_passes(problem: Problem) -> float | None:
 def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: float | None) -> Plan:
     """Return the plan; ``passes`` as declared or measured."""
     references = reference_count(problem, settings, policy)
-    suite = policy.suite(corrections=bool(problem.request.corrections))
-    judged = judged_count(len(problem.forget_view))
-    cost = Cost()
-    for name in suite:
-        cost += registry.load("checks", name)().cost(judged, 0)
+    have = available(problem)
+    suite = policy.suite(have)
     return make_plan(
         problem,
         budget=settings.budget,
         references=references,
-        choosing_references=policy.choosing_references if references else 0,
-        audit=cost,
+        choosing_references=policy.choosing_references if references and problem.trainer is not None else 0,
+        given=len(settings.given_references),
+        audit=audit_cost(problem, suite),
         passes=passes,
         only=settings.methods,
         configs=settings.configs,
-        missing=lacking(suite, _have(problem, references)),
+        missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
+        policies=_policies(problem, policy, references, len(settings.given_references), passes),
     )
 
 
-def _have(problem: Problem, references: int) -> frozenset[EvidenceKind]:
-    kinds = {EvidenceKind.FORGET, EvidenceKind.RETAIN}
-    kinds |= {EvidenceKind.HOLDOUT} if problem.held_out is not None else set()
-    kinds |= {EvidenceKind.REFERENCES} if references else set()
-    kinds |= {EvidenceKind.CORRECTIONS} if problem.request.corrections else set()
-    return frozenset(kinds)
+def _without(seen: Foresight, given: int, *, trainer: bool) -> Foresight:
+    """Return what is foreseen with ``given`` of its references made elsewhere, at no cost here."""
+    choosing = seen.choosing_references if trainer else 0
+    return replace(seen, choosing_references=choosing, share=None if seen.share is None else seen.share - given)
+
+
+def _policies(
+    problem: Problem, policy: Policy, references: int, given: int, passes: float | None
+) -> tuple[Foresight, ...]:
+    """Return what the policy that judges and each of ours costs and can show here, cheapest first."""
+    whole = retraining_cost(problem, passes)
+    others = [other for name in policies.names() if (other := policies.load(name)).digest != policy.digest]
+    found = [foresee(problem, policy, references=references, whole=whole, chosen=True)]
+    for other in others:
+        count = max(given, other.references) if problem.trainer is not None else given
+        found.append(foresee(problem, other, references=count, whole=whole))
+    found = [_without(seen, given, trainer=problem.trainer is not None) for seen in found]
+    return tuple(sorted(found, key=lambda seen: (seen.references, seen.checks, seen.policy)))

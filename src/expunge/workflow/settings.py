@@ -29,6 +29,8 @@ class Settings:
         escalate: go on to the next planned method when one fails its audit.
         seed: of everything random in this run.
         references: retrained models to judge against; the policy's number by default, 0 without a trainer.
+        given_references: folders of models that were retrained elsewhere, each with its manifest
+            (``engine/manifests``); they count among ``references``, and the trainer makes what is missing.
         policy: ``standard``, or a TOML file.
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
@@ -43,6 +45,7 @@ class Settings:
     escalate: bool = True
     seed: int = 0
     references: int | None = None
+    given_references: tuple[str | Path, ...] = ()
     policy: str | Path = "standard"
     key: str | Path | None = None
     keep: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from expunge.audit import annex
@@ -11,6 +12,7 @@ from expunge.audit.judge import leak_decisions, required_decisions
 from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
 from expunge.core import registry
+from expunge.core.check import EvidenceKind
 from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
@@ -22,6 +24,8 @@ from expunge.core.verdict import alpha_of_attempt, claim, judge, needs_second_lo
 from expunge.engine import references as retraining
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.context import Context
+from expunge.engine.evidence import available
+from expunge.engine.given import Given, adopt
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained, TrainerFacts
 from expunge.engine.runs import Artefact, RunDirectory
@@ -43,16 +47,24 @@ class Forgotten:
 
 @dataclass
 class Stages:
-    """The stages of one problem in one run directory."""
+    """The stages of one problem in one run directory.
+
+    ``references`` judge, those in ``given`` among them, which were made elsewhere.
+    """
 
     problem: Problem
     policy: Policy
     references: int
+    given: Sequence[Given]
     seed: int
     configs: Mapping[str, Mapping[str, object]]
     run: RunDirectory
     workers: Workers
     progress: Progress
+
+    @cached_property
+    def _have(self) -> frozenset[EvidenceKind]:
+        return available(self.problem)
 
     def read(self, stage: str, kind: type[T]) -> T:
         """Return the result of a stage that is known to be finished."""
@@ -86,21 +98,25 @@ class Stages:
         return self.run.stage("original", save, Artefact)
 
     def seeds(self, purpose: str) -> list[int]:
-        """Return the seeds of the references that serve ``purpose``: judging, choosing, or a fresh look."""
+        """Return the seeds of the references to train for ``purpose``: judging, choosing, or a fresh look."""
+        if self.problem.trainer is None:
+            return []
         count = self.policy.choosing_references if purpose == "choosing" and self.references else self.references
+        count -= len(self.given) if purpose == "judging" else 0
         return [retraining.seed_of(self.seed, purpose, index) for index in range(count)]
 
     def retrained(self, purpose: str) -> list[Retrained]:
-        """Train the references that serve ``purpose``."""
+        """Return the references that serve ``purpose``: train them; for judging, those that were given come first."""
         labels = {
             "judging": "train references for judging",
             "choosing": "train references for choosing",
             "fresh": "train fresh references for a second look",
         }
-        return self._retrain(self.seeds(purpose), labels[purpose])
+        given = [adopt(self.problem, self.run, one) for one in self.given] if purpose == "judging" else []
+        return [*given, *self._retrain(self.seeds(purpose), labels[purpose])]
 
     def finished_references(self, purpose: str) -> list[Retrained]:
-        """Return those references that exist already."""
+        """Return those references that were trained here and exist already."""
         names = [retraining.stage_of(seed) for seed in self.seeds(purpose)]
         return [self.read(name, Retrained) for name in names if self.run.done(name)]
 
@@ -143,7 +159,8 @@ class Stages:
             return self._audit(f"attempt {number}", artefact, alpha, self.retrained(purpose), control, purpose)
 
         first = self.run.stage(f"attempt-{number}-audit", lambda: look("judging"), Audit)
-        if needs_second_look(guarantee, first.verdict):
+        # Without references of our own nothing about a second look would be fresh.
+        if self.seeds("fresh") and needs_second_look(guarantee, first.verdict):
             self.run.stage(f"attempt-{number}-second", lambda: look("fresh"), Audit)
 
     def attempts(self) -> tuple[Attempt, ...]:
@@ -207,9 +224,20 @@ class Stages:
         return Forgotten(replace(outcome, model=None), artefact)
 
     def _visible(self, holdout: Records | None) -> Problem:
-        """Return the problem as a method may see it: without the holdout records that judge it."""
+        """Return the problem as a method may see it: without the holdout records and the canaries that judge it.
+
+        Canaries that were trained on stay among what it must forget; those that were kept out it never sees.
+        """
         problem = self.problem
-        return replace(problem, model=problem.source, train=problem.records, holdout=holdout, origin=None)
+        return replace(
+            problem,
+            model=problem.source,
+            train=problem.records,
+            forget=problem.forget_ids,
+            holdout=holdout,
+            canaries=None,
+            origin=None,
+        )
 
     def _retrain(self, seeds: Sequence[int], label: str) -> list[Retrained]:
         return retraining.build(
@@ -244,6 +272,7 @@ class Stages:
             original=self.original(),
             references=tuple(reference.artefact for reference in references),
             policy=self.policy,
+            have=self._have,
             alpha=alpha,
             seed=self.seed,
             subject=subject if purpose == "judging" else f"{subject}, second look",

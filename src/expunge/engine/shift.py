@@ -1,0 +1,80 @@
+"""Are the holdout records of the same distribution as the training records? A two-sample test on their inputs.
+
+Membership compares how models answer forgotten records and records that were never trained on. Where the latter are of
+another kind, the difference in kind is measured as well.
+
+Source: Gretton et al. 2012, "A kernel two-sample test", JMLR 13, equation 5 (the biased estimate of the squared maximum
+mean discrepancy), with a Gaussian kernel of the median distance, on columns scaled to unit variance. Its law under
+equal distributions is found by exchanging the records of the two sides, so that the rate of false alarms is exact
+whatever the inputs (Lehmann and Romano, Testing Statistical Hypotheses, section 15.2).
+
+All training records are the one side, not only those that stay: what a request takes out (a class, a person) changes
+what stays, and makes the holdout no worse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from expunge.core.digest import keyed, keyed_int
+from expunge.core.errors import Obstacle
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.batches import in_order
+
+LEVEL = 0.005
+"""False alarms per problem that has none."""
+EXCHANGES = 999
+"""Random exchanges; the smallest p-value is 1 in one more."""
+MOST = 1000
+"""Records of either side that are looked at: a second of work."""
+
+
+def shifted(problem: Problem) -> Obstacle | None:
+    """Return a note where the inputs of the holdout are told from those of the training records, else None."""
+    if problem.held_out is None or not len(problem.held_out):
+        return None
+    seed = keyed_int(b"expunge shift", problem.records.manifest.digest, problem.held_out.manifest.digest)
+    p = p_value(_rows(problem, problem.records), _rows(problem, problem.held_out), seed=seed)
+    if p > LEVEL:
+        return None
+    return Obstacle(
+        what="the holdout records are of another distribution than the training records",
+        where="holdout, inputs",
+        found=f"a two-sample test tells them apart (p {'<' if p < 0.0015 else '='} {max(p, 0.001):.3g})",
+        expected="records of the same kind, drawn as the training records were",
+        fix="take a holdout from the same source, put aside at random; as it is, membership then measures the shift "
+        "as well, and accuracy on the holdout is accuracy on other data",
+        fatal=False,
+    )
+
+
+def p_value(left: Tensor, right: Tensor, *, seed: int) -> float:
+    """Return the p-value of "both sides are draws of one distribution", in [1 / (EXCHANGES + 1), 1].
+
+    Args:
+        left: float64 rows [n, D] of the one side.
+        right: float64 rows [m, D] of the other.
+        seed: of the exchanges, in [0, 2**63); the level is exact over seeds.
+    """
+    n, m = len(left), len(right)
+    rows = torch.cat([left, right])
+    spread = rows.std(dim=0)
+    rows = (rows - rows.mean(dim=0))[:, spread > 0] / spread[spread > 0]
+    distances = torch.cdist(rows, rows)
+    width = distances[distances > 0].median() if bool((distances > 0).any()) else torch.tensor(1.0)
+    kernel = torch.exp(-((distances / width) ** 2) / 2)
+    draw = torch.Generator().manual_seed(seed)
+    # Column 0 is the division as it is; the others exchange records. mean(left) - mean(right) as weights.
+    weights = torch.full((n + m, EXCHANGES + 1), -1.0 / m, dtype=torch.float64)
+    weights[:n, 0] = 1.0 / n
+    for column in range(1, EXCHANGES + 1):
+        weights[torch.randperm(n + m, generator=draw)[:n], column] = 1.0 / n
+    squared = (weights * (kernel @ weights)).sum(dim=0)
+    return float((squared[1:] >= squared[0] - 1e-12).sum() + 1) / (EXCHANGES + 1)
+
+
+def _rows(problem: Problem, records: Records) -> Tensor:
+    some = records.select(sorted(records.ids, key=lambda name: keyed(b"expunge shift", name))[:MOST])
+    return torch.cat([problem.meaning.inputs(batch) for batch in in_order(some)])

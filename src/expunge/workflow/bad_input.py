@@ -1,0 +1,39 @@
+"""What is worth knowing of the input before any work, and of the answers of a model that is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from expunge.core.digest import keyed
+from expunge.core.errors import Obstacle
+from expunge.core.problem import Problem
+from expunge.engine import copies, shift
+from expunge.engine.copies import Pair
+
+SAMPLE = 256
+"""Retained records that a model is asked, to see that it answers, and not everything alike."""
+
+
+def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
+    """Return what is worth knowing and stops nothing, and the copies of forgotten records that stay.
+
+    Raises:
+        InvalidProblem: lists all that does stop the work.
+    """
+    notes = problem.check()
+    pairs = copies.find(problem)
+    more = (copies.note(problem, pairs), shift.shifted(problem))
+    return [*notes, *(note for note in more if note is not None)], pairs
+
+
+def sentence(note: Obstacle) -> str:
+    """Return a note as one sentence, for where there is room for no more."""
+    where = f" ({note.where})" if note.where else ""
+    return f"{note.what[:1].upper()}{note.what[1:]}{where}: {note.found}. To mend it: {note.fix}."
+
+
+def answers(problem: Problem, model: Any, *, where: str) -> list[Obstacle]:
+    """Return what is wrong with the answers of a model on some retained records: none, not finite, or all alike."""
+    retain = problem.retain_view
+    ranked = sorted(retain.ids, key=lambda name: keyed(b"expunge answers", name))[:SAMPLE]
+    return problem.meaning.examine(model, retain.select(ranked), where=where)

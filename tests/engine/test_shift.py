@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from expunge.engine.shift import EXCHANGES, LEVEL, p_value, shifted
+from tests.support import toys
+
+
+def draws(seed, count, *, move=0.0):
+    rows = np.random.default_rng(seed).normal(size=(count, 4))
+    rows[:, 0] += move
+    return torch.tensor(rows)
+
+
+def test_false_alarms_are_as_rare_as_stated():
+    """50 pairs from one law. At LEVEL 0.005, 3 or more alarms have a chance of 0.2 %; p is uniform."""
+    p = [p_value(draws(2 * i, 40), draws(2 * i + 1, 25), seed=i) for i in range(50)]
+    assert sum(value <= LEVEL for value in p) < 3
+    assert min(p) >= 1 / (EXCHANGES + 1)
+    assert 0.3 < np.mean(p) < 0.7, "five standard errors around a half"
+
+
+def test_a_moved_column_is_seen():
+    found = [p_value(draws(2 * i, 60), draws(2 * i + 1, 60, move=1.5), seed=i) for i in range(20)]
+    assert sum(value <= LEVEL for value in found) >= 19
+
+
+def test_another_spread_is_seen_as_well():
+    found = [p_value(draws(2 * i, 60), 3 * draws(2 * i + 1, 60), seed=i) for i in range(20)]
+    assert sum(value <= LEVEL for value in found) >= 19
+
+
+def test_scales_of_columns_do_not_count():
+    left, right = draws(0, 50), draws(1, 50, move=1.5)
+    scale = torch.tensor([1e-3, 1e4, 1.0, 1.0], dtype=torch.float64)
+    assert p_value(left, right, seed=0) == p_value(left * scale, right * scale, seed=0)
+
+
+def test_columns_and_records_that_are_all_alike():
+    same = torch.ones(20, 3, dtype=torch.float64)
+    assert p_value(same, same, seed=0) == 1.0
+    left = torch.cat([draws(0, 50), torch.zeros(50, 1)], dim=1)
+    right = torch.cat([draws(1, 50), torch.zeros(50, 1)], dim=1)
+    assert p_value(left, right, seed=0) == p_value(left[:, :4], right[:, :4], seed=0)
+
+
+def test_the_statistic_is_the_one_of_the_paper(monkeypatch):
+    """Recomputed as three means of kernel values (Gretton et al. 2012, eq. 5), with the exchanges of the same draw."""
+    left, right = draws(0, 12), draws(1, 9, move=0.8)
+    rows = np.concatenate([left, right])
+    rows = (rows - rows.mean(0)) / rows.std(0, ddof=1)
+    apart = np.sqrt(((rows[:, None] - rows[None]) ** 2).sum(2))
+    positive = np.sort(apart[apart > 0])
+    kernel = np.exp(-((apart / positive[(len(positive) - 1) // 2]) ** 2) / 2)
+
+    def mmd(order):
+        a, b = order[:12], order[12:]
+        return kernel[np.ix_(a, a)].mean() + kernel[np.ix_(b, b)].mean() - 2 * kernel[np.ix_(a, b)].mean()
+
+    draw = torch.Generator().manual_seed(7)
+    exchanged = [mmd(torch.randperm(21, generator=draw).numpy()) for _ in range(EXCHANGES)]
+    expected = (1 + sum(value >= mmd(np.arange(21)) - 1e-12 for value in exchanged)) / (EXCHANGES + 1)
+    assert p_value(left, right, seed=7) == pytest.approx(expected)
+
+
+def test_a_note_on_the_problem():
+    assert shifted(toys.problem(count=120, holdout=80)) is None
+    assert shifted(toys.problem(holdout=0)) is None
+    other = toys.records(80, prefix="h", seed=1)
+    other.x[:, 0] += 3
+    problem = toys.problem(count=120)
+    problem.holdout = other
+    note = shifted(problem)
+    assert note is not None
+    assert not note.fatal
+    assert "p < 0.001" in note.found or "p = 0.00" in note.found
+    assert "membership then measures the shift" in note.fix
