@@ -14,8 +14,9 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import torch
 from _table import Row, arguments, finish
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 
 from expunge.data.arrays import ArrayRecords
 from expunge.engine import stacked
@@ -33,6 +35,7 @@ from expunge.engine.training import Trainer
 from expunge.numerics.forgetting import Rule, forgetting
 from expunge.numerics.klom import klom
 from expunge.numerics.lira import Variant, lira
+from expunge.numerics.literature import average_gap, relearning_index, tug_of_war, zero_retrain_forgetting
 from expunge.numerics.membership import confidence, ranking, tpr_at
 from expunge.numerics.rmia import log_ratio
 from expunge.numerics.ulira import ulira
@@ -40,7 +43,7 @@ from expunge.numerics.ulira import ulira
 Array = NDArray[np.float64]
 Score = Callable[[Array, Array, NDArray[np.bool_]], Array]
 DATA = Path(__file__).parents[2] / "shared/data/location30/location30.npz"
-POOL, REFERENCES, TARGETS, ENSEMBLE, FORGET, AUDIT = 4000, 64, 16, 32, 200, 1000
+POOL, REFERENCES, TARGETS, ENSEMBLE, FORGET, AUDIT, CAP = 4000, 64, 16, 32, 200, 1000, 400
 
 
 def build() -> nn.Module:
@@ -63,7 +66,7 @@ def main() -> int:
     hold_memory()
     load = os.getloadavg()[0]
     pool, others = records(given.data, given.seed)
-    rows = [*attacks(pool, others, given.seed), *measures(pool, given.seed)]
+    rows = [*attacks(pool, others, given.seed), *measures(pool, others, given.seed)]
     note = "other work shared the machine" if load > 0.5 else "nothing else ran"
     finish(rows, given, load_before=round(load, 2), cores=os.cpu_count(), note=note)
     return 0 if all(row.met != "MISSED" for row in rows) else 1
@@ -150,7 +153,7 @@ def _pair(name: str, found: list[tuple[float, float]], auc: float | None, tpr: f
     ]
 
 
-def measures(pool: ArrayRecords, seed: int) -> list[Row]:
+def measures(pool: ArrayRecords, others: ArrayRecords, seed: int) -> list[Row]:
     """Compare unlearned with retrained ensembles, and retrained ones with each other; then attack record by record."""
     gone = np.random.default_rng(seed + 1).permutation(POOL)[:FORGET]
     stay, judged = np.setdiff1d(np.arange(POOL), gone), ArrayRecords(pool.x[gone], pool.y[gone])
@@ -189,7 +192,66 @@ def measures(pool: ArrayRecords, seed: int) -> list[Row]:
                 FORGET,
             )
         )
+    sets = {"forget": judged, "retain": ArrayRecords(pool.x[stay], pool.y[stay]), "test": others}
+    for name, models in (("fine-tuned", tuned), ("retrained, nothing wrong", true[ENSEMBLE:])):
+        rows += literature(name, models, true[:ENSEMBLE], sets)
     return [*rows, *per_record(pool, short, seed)]
+
+
+def literature(
+    name: str, models: Sequence[nn.Module], retrained: Sequence[nn.Module], sets: Mapping[str, ArrayRecords]
+) -> list[Row]:
+    """Return what papers report, model by model against a retrained one: gap, tug of war, ZRF, relearning index."""
+    forget = sets["forget"]
+    gaps, wars, zeros = [], [], []
+    random = [TRAINER.begin(seed) for seed in range(5)]
+    for model, reference in zip(models, retrained, strict=True):
+        one, other = ({part: _accuracy(each, rows) for part, rows in sets.items()} for each in (model, reference))
+        gaps.append(average_gap(one, retrained=other))
+        wars.append(tug_of_war(one, retrained=other))
+        said = _log_probs(model, forget)
+        zeros.append(np.mean([zero_retrain_forgetting(said, untrained=_log_probs(m, forget)) for m in random]))
+    times = [[_relearning(each[0], forget, seed) for seed in range(8)] for each in (models, retrained)]
+    index = relearning_index(times[0], retrained=times[1], cap=CAP)
+    count, each = len(models), f"mean of {len(models)} models"
+    relearned = f"{index.relation}, 90% {index.low:.2f} to {index.high:.2f}"
+    return [
+        _row(
+            f"{name}: average gap of forget, retain and test accuracy",
+            float(np.mean(gaps)),
+            None,
+            f"points, {each}",
+            count,
+        ),
+        _row(f"{name}: tug of war", float(np.mean(wars)), None, each, count),
+        _row(f"{name}: ZRF", float(np.mean(zeros)), None, each, count),
+        _row(f"{name}: relearning index, AIN", index.value, None, relearned, 8),
+    ]
+
+
+def _accuracy(model: nn.Module, part: ArrayRecords) -> float:
+    with torch.no_grad():
+        return float((model(part.x).argmax(dim=1) == part.y).double().mean())
+
+
+def _log_probs(model: nn.Module, part: ArrayRecords) -> Array:
+    with torch.no_grad():
+        return torch.log_softmax(model(part.x).double(), dim=1).numpy()
+
+
+def _relearning(model: nn.Module, part: ArrayRecords, seed: int) -> int:
+    """Return the minibatches until 95 % of the records are known, as before; a copy is trained."""
+    model = copy.deepcopy(model)
+    optimiser = torch.optim.SGD(model.parameters(), 0.05)
+    draw = torch.Generator().manual_seed(seed)
+    for step in range(1, CAP + 1):
+        rows = torch.randint(0, len(part), (32,), generator=draw)
+        optimiser.zero_grad()
+        functional.cross_entropy(model(part.x[rows]), part.y[rows]).backward()
+        optimiser.step()
+        if _accuracy(model, part) >= 0.95:
+            return step
+    return CAP
 
 
 def per_record(pool: ArrayRecords, short: Trainer, seed: int) -> list[Row]:

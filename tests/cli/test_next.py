@@ -72,6 +72,19 @@ def test_an_unsettled_check_names_how_many_references_and_records(unsettled):
     assert [*AGAIN, "--references", str(references), "--out", f"run-{references}"] in commands(found)
 
 
+@pytest.mark.parametrize("name", ["erased", "noop"])
+def test_an_erasure_after_an_audit_is_given_no_flag_that_it_does_not_have(name):
+    report = sample_report(name)
+    audit = ["audit", "job.toml", "--model", "m", "--seed", "3"]
+    found = [words for words in commands(steps(report, again=audit)) if words[0] == "erase"]
+    assert found
+    assert all(words[:4] == ["erase", "job.toml", "--seed", "3"] and "--model" not in words for words in found)
+    # References that were given by a flag make another run.
+    for words in commands(steps(report, again=[*audit, "--out", "run", "--reference", "a", "--reference", "b"])):
+        assert words[:6] == ["erase", "job.toml", "--seed", "3", "--out", "run-erase"]
+        assert not {"--reference", "a", "b"} & {*words}
+
+
 def test_the_demo_is_given_no_flag_that_it_does_not_have(unsettled):
     for report in (unsettled, sample_report("inconclusive")):
         for words in commands(steps(report, again=["demo", "--out", "runs/demo"])):

@@ -58,6 +58,22 @@ def test_another_file_is_refused_without_quoting_it(tmp_path, text):
         Canaries.load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"format": "expunge-canaries-9"}, "another format"),
+        ({"secret": "zz"}, "no hexadecimal number"),
+        ({"canaries": RECORD.canaries * 2}, "2 canaries that are there twice"),
+        ({"canaries": (RECORD.canaries[0], replace(RECORD.canaries[1], source="r1"))}, "1 canaries that are there"),
+    ],
+)
+def test_what_save_never_writes_was_altered(tmp_path, changes, found):
+    path = tmp_path / "canaries.json"
+    replace(RECORD, **changes).save(path)
+    with pytest.raises(UsageError, match=found):
+        Canaries.load(path)
+
+
 def planted():
     aside = toys.records(30, prefix="a", seed=1)
     return Planted(

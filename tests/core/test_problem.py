@@ -189,6 +189,12 @@ def test_copies_of_forgotten_records_that_stay_are_counted():
 # --- identity -----------------------------------------------------------------------------------------------
 
 
+def test_one_id_is_no_list_of_ids():
+    with pytest.raises(UsageError, match=r"(?s)one text.*forget=\[") as caught:
+        make(forget="t1")
+    assert "t1" not in str(caught.value)
+
+
 def test_equal_problems_have_equal_digests():
     assert make().spec.digest == make().spec.digest
 

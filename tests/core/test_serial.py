@@ -174,6 +174,8 @@ def test_parse_is_strict(name):
 def test_parse_quotes_nothing():
     with pytest.raises(ValueError, match=r"^Expecting ',' delimiter at character 15$"):
         parse(b'["alice@x.org" "bob"]')
+    with pytest.raises(ValueError, match=r"^Unterminated string starting at character 1$"):
+        parse(b'["alice')
 
 
 @given(anything)

@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 
 from expunge.core.errors import UsageError
+from expunge.core.problem import Problem
 from expunge.data import _content
 from expunge.data.canaries import DEFAULT, plant, replant
 from tests.support import toys
@@ -83,6 +84,30 @@ def test_a_canary_stays_its_subjects(records):
     made, planted = plant(named, count=100, secret=SECRET)
     canary = next(canary for canary in made.canaries if canary.included)
     assert planted.train.subjects[planted.train.position[canary.id]] == named.subjects[named.position[canary.source]]
+
+
+@pytest.mark.parametrize("request_of", ["all", "a portion that it is not in"])
+def test_who_asks_for_the_record_of_a_canary_means_the_canary(records, drawn, request_of):
+    canaries, planted = drawn
+    one = next(canary for canary in canaries.canaries if canary.included)
+    parts = [planted] if request_of == "all" else [planted.portion(i, of=2, secret=canaries.secret) for i in (0, 1)]
+    part = next(part for part in parts if request_of == "all" or one.id not in part.included)
+    problem = Problem(model=toys.network(), train=planted.train, canaries=part, forget=[one.source])
+    assert set(problem.forget_ids) == {one.id, *part.included}
+    assert not any("not in the training data" in obstacle.what for obstacle in problem.validate())
+    kept_out = next(canary for canary in canaries.canaries if not canary.included)
+    never = Problem(model=toys.network(), train=planted.train, canaries=part, forget=[kept_out.source])
+    assert any("not in the training data" in obstacle.what for obstacle in never.validate()), "no model has seen it"
+
+
+def test_a_problem_takes_what_was_planted_not_its_record(records, drawn):
+    with pytest.raises(UsageError, match=r"(?s)not what was planted.*found: Canaries.*replant"):
+        Problem(model=toys.network(), train=drawn[1].train, canaries=drawn[0])
+
+
+def test_nothing_is_planted_in_what_was_planted(drawn):
+    with pytest.raises(UsageError, match="planted already"):
+        plant(drawn[1].train, count=100)
 
 
 def test_the_same_secret_gives_the_same_canaries_and_another_does_not(records, drawn):

@@ -67,6 +67,21 @@ def sgd(parameters, gradients, moments, step, *, lr, decay, momentum=0.9):
 
 
 @pytest.mark.parametrize(("name", "update"), [("adamw", adamw), ("sgd", sgd)])
+def test_a_weight_may_have_its_first_gradient_late(name, update):
+    model = torch.nn.ParameterDict({key: torch.nn.Parameter(torch.ones(2).double()) for key in "ab"})
+    steps = Steps(
+        count=lambda epoch: 3,
+        batches=lambda epoch: iter(["a", "ab", "b"]),
+        objective=lambda used: sum((model[key] ** 2).sum() for key in used),
+    )
+    run_loop(model, steps, LoopConfig(epochs=1, lr=0.1, optimiser=name, weight_decay=0.0), seed=1)
+    late, moments = {"b": np.ones(2)}, {}
+    for step in (1, 2):
+        update(late, {"b": 2 * late["b"]}, moments, step, lr=0.1, decay=0.0)
+    np.testing.assert_allclose(model["b"].detach().numpy(), late["b"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "update"), [("adamw", adamw), ("sgd", sgd)])
 def test_steps_equal_arithmetic_in_float64(name, update):
     model = toys.network(toys.Softmax, dtype=torch.float64)
     inputs, labels = toys.points(30, dtype=torch.float64)

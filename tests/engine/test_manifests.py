@@ -37,6 +37,7 @@ GOOD = {"format": manifests.FORMAT, "contents": ["0" * 64, "1" * 64]}
     ("said", "found"),
     [
         ("{", "JSONDecodeError"),
+        ("[" * 100_000, "RecursionError"),
         ([1], "another format"),
         ({**GOOD, "format": "expunge-manifest-2"}, "another format"),
         ({"format": manifests.FORMAT}, "no list of SHA-256"),

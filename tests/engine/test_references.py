@@ -27,6 +27,7 @@ from expunge.engine.references import (
 )
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers
+from expunge.engine.training import Trainer
 from tests.support import toys
 
 # --- trainers that keep the contract, and trainers that break it ----------------------------------------------
@@ -375,6 +376,17 @@ def test_references_of_our_trainer_are_trained_together_and_are_what_each_alone_
         alone = toys.TRAINER(problem.retain_view, seed=reference.seed)
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(saved.parameters(), alone.parameters(), strict=True))
         assert reference.cost == Cost(trained=toys.TRAINER.passes * len(problem.retain_view))
+
+
+def test_a_trainer_that_trains_otherwise_is_not_stacked(run):
+    class Moved(Trainer):
+        def __call__(self, records, *, seed, **more):
+            return super().__call__(records, seed=seed + 1000, **more)
+
+    problem = toys.problem(trainer=Moved(build=toys.TRAINER.build, config=toys.TRAINER.config))
+    found = built(problem, run, [5, 6, 7, 8])
+    expected = toys.TRAINER(problem.retain_view, seed=1005)
+    assert toys.same(problem.source.reopen(run.folder / found[0].artefact.path), expected)
 
 
 def test_a_job_of_which_one_is_missing_is_trained_again_and_gives_the_same(run):

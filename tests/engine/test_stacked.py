@@ -247,6 +247,12 @@ def test_what_is_not_tensors_is_trained_alone():
     assert form_of(Trainer(build=mlp), Named(records.x, records.y)) == (None, 1)
 
 
+def test_layers_that_the_first_batch_shapes_are_trained_alone():
+    trainer = Trainer(build=lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(4, 3)), config=SGD)
+    assert form_of(trainer, data()) == (None, 1)
+    assert [len(model[0].weight) for model in train(trainer, data(), seeds=[1, 2])] == [4, 4]
+
+
 def test_parts_must_fit_the_seeds():
     trainer, records = Trainer(build=mlp), data()
     with pytest.raises(ValueError, match="for 2 seeds"):

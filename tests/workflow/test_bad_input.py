@@ -240,10 +240,10 @@ def test_a_job_file_that_is_missing(project, call):
 
 
 def test_a_module_that_fails_while_it_is_imported(project, call):
-    (project / "case.py").write_text("raise ValueError('zebra-001')")
+    (project / "case.py").write_text("import json\n\njson.loads('zebra-001')")
     path = project / "job.toml"
     path.write_text('problem = "case:problem"')
-    sound(call("plan", path, "--json"), 2, "cannot import", "ValueError")
+    sound(call("plan", path, "--json"), 2, "cannot import", "JSONDecodeError", "case.py, line 3")
 
 
 # --- the output directory -----------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from expunge.workflow.settings import Result, Settings
         ({"budget": -0.1}, UsageError),
         ({"references": -1}, UsageError),
         ({"methods": ("finetun",)}, UnknownName),
+        ({"methods": "finetune"}, UsageError),
+        ({"given_references": "reference-0"}, UsageError),
         ({"configs": {"finetun": {}}}, UnknownName),
         ({"configs": {"finetune": {"epoch": 1}}}, UsageError),
         ({"configs": {"finetune": {"lr": -1.0}}}, UsageError),

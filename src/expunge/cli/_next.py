@@ -55,11 +55,25 @@ def steps(result: Result, again: Sequence[str]) -> list[Step]:
         return [_opening(result), _verifying(result)]
     if report.claim is not None:
         why = "no certificate, because how this model was made is not known; one for a model of its own comes from"
-        return [_opening(result), *([Step(why, line("erase", *again[1:]))] if again[:1] != ["demo"] else [])]
+        return [_opening(result), *([Step(why, line(*_erasing(again, result.out)))] if again[:1] != ["demo"] else [])]
     found = [_opening(result)]
     if report.verdict is Verdict.INCONCLUSIVE:
         found += _missing(report, again, result.out)
-    return [*found, *_untried(report, again)]
+    return [*found, *_untried(report, again if again[:1] != ["audit"] else _erasing(again, result.out))]
+
+
+def _without(words: Sequence[str], *flags: str) -> list[str]:
+    """Return words without these flags and the values that follow them."""
+    return [word for place, word in enumerate(words) if not {word, *words[max(place - 1, 0) : place]} & {*flags}]
+
+
+def _erasing(again: Sequence[str], out: Path) -> list[str]:
+    """Return the words of an erasure for those of an audit, whose model and given references are no flags of it."""
+    words = ["erase", *_without(again[1:], "--model")]
+    if "--reference" not in words:
+        return words
+    # Other references are another run; those of the audit can be named in the job file.
+    return [*_without(words, "--reference", "--out"), "--out", f"{near(out)}-erase"]
 
 
 def _opening(result: Result) -> Step:
@@ -126,9 +140,7 @@ def _alone(report: Report, again: Sequence[str], out: Path) -> list[Step]:
         found.append(Step("the original shows no trace of the canaries: plant more before the next training"))
     found += [Step(sentence(f, need)) for f in findings if (need := needed(f)) is not None]
     if report.problem.trainer is not None:
-        kept = [
-            word for place, word in enumerate(again) if not {word, *again[place - 1 : place]} & {"--policy", "--out"}
-        ]
+        kept = _without(again, "--policy", "--out")
         words = (*kept, "--policy", "standard", "--out", f"{near(out)}-standard")
         found.append(Step("judge against retrained models instead:", line(*words)))
     return found
@@ -143,9 +155,7 @@ def _with_references(why: str, count: int | None, again: Sequence[str], out: Pat
         return Step(why.rstrip(":"))
     number = ["--references", str(count)] if count is not None else []
     # Another number of references is another run: what was given for this one goes.
-    kept = [
-        word for place, word in enumerate(again) if not {word, *again[place - 1 : place]} & {"--references", "--out"}
-    ]
+    kept = _without(again, "--references", "--out")
     return Step(why, line(*kept, *number, "--out", f"{near(out)}-{count or 'references'}"))
 
 
@@ -153,8 +163,7 @@ def _untried(report: Report, again: Sequence[str]) -> list[Step]:
     """Return the methods that this run did not try, the strongest first."""
     tried = {attempt.method for attempt in report.attempts}
     options = [option for option in report.plan.options if option.method not in tried and _possible(option)]
-    words = list(again) if again[:1] != ["audit"] else ["erase", *again[1:]]
-    found = []
+    words, found = list(again), []
     for option in options:
         share = f", {option.share:.0%} of one retraining" if option.share is not None else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"

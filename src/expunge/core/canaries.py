@@ -10,14 +10,17 @@ Source: Carlini et al. 2019, arXiv 1802.08232 (canaries); Steinke et al. 2023, a
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from expunge.core.digest import keyed, sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
 from expunge.core.serial import build, canonical, parse
+
+FORMAT = "expunge-canaries-1"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Canaries:
     Whoever trains or unlearns must not have it: the coin would let him treat the ones like the others.
     """
 
-    format: str = "expunge-canaries-1"
+    format: str = FORMAT
     kind: str = "mislabelled"
     secret: str
     canaries: tuple[Canary, ...]
@@ -75,15 +78,31 @@ class Canaries:
             UsageError: not readable, or not such a record; nothing of it is quoted.
         """
         try:
-            return build(cls, parse(Path(path).read_bytes()), where="canaries")
+            found: Canaries = build(cls, parse(Path(path).read_bytes()), where="canaries")
+            found.examine()
+            return found
         except (OSError, ValueError) as error:
             raise UsageError(
                 "cannot read the record of the canaries",
                 where=Path(path).name,
                 found=str(getattr(error, "strerror", None) or error),
                 expected="the file that `Canaries.save` wrote before training",
-                fix="give the path of that file",
+                fix="give the path of that file, as it was written",
             ) from error
+
+    def examine(self) -> None:
+        """Raise what :meth:`save` never writes: such a record was altered.
+
+        Raises:
+            ValueError: another format, a secret that is no hexadecimal number, one id or source twice.
+        """
+        if self.format != FORMAT:
+            raise ValueError("another format")
+        if not re.fullmatch("([0-9a-f]{2})+", self.secret):
+            raise ValueError("a secret that is no hexadecimal number")
+        for names in ([canary.id for canary in self.canaries], [canary.source for canary in self.canaries]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{len(names) - len(set(names))} canaries that are there twice")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -95,12 +114,15 @@ class Planted:
         included: ids of the canaries that are deleted with the request that is judged.
         aside: the canaries that were never trained on: the yardstick.
         commitment: of the record of all of them.
+        made_from: the canary that is trained on, by id of the record it was made from: whoever asks for that record
+            to be forgotten means its input, whatever label and id it has there.
     """
 
     train: Records
     included: tuple[str, ...]
     aside: Records
     commitment: str
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     def portion(self, index: int, *, of: int, secret: str) -> Planted:
         """Return part ``index`` of ``of`` equal parts: one request uses one part up, the others stay in training.

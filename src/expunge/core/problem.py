@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from expunge.core import registry
@@ -82,7 +84,7 @@ class Origin:
             known = isinstance(error, (ImportError, AttributeError))  # the text of another error could hold data
             raise UsageError(
                 f"cannot import {self.target!r}",
-                where="problem",
+                where=_place(error, self.folder),
                 found=f"{type(error).__name__}: {error}" if known else type(error).__name__,
                 expected="module:function, importable from the folder of the job file",
                 fix="check the spelling, and run the command in the environment that has your project",
@@ -133,6 +135,25 @@ class Problem:
     request: Request = Request()
     canaries: Planted | None = None
     origin: Origin | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse one id in the place of a list of ids, and the record of the canaries in that of what was planted."""
+        if isinstance(self.forget, str):
+            raise UsageError(
+                "one text in the place of a list of ids",
+                where="forget",
+                found="str",
+                expected="a list of ids",
+                fix="forget=[...], with brackets around a single id, too",
+            )
+        if self.canaries is not None and not isinstance(self.canaries, Planted):
+            raise UsageError(
+                "canaries are not what was planted",
+                where="canaries",
+                found=type(self.canaries).__name__,
+                expected="the Planted that `plant` or `replant` returns",
+                fix="canaries=replant(records, Canaries.load(path)), with all records, without canaries",
+            )
 
     def made_by(self, origin: Origin) -> Problem:
         """Return the problem with its origin; the origin's request, where it has one, replaces none or its own."""
@@ -193,10 +214,15 @@ class Problem:
         """Ids of the canaries that are forgotten with the request."""
         return frozenset(self.canaries.included) if self.canaries is not None else frozenset()
 
+    @property
+    def _made_from(self) -> Mapping[str, str]:
+        return self.canaries.made_from if self.canaries is not None else {}
+
     @cached_property
     def forget_ids(self) -> tuple[str, ...]:
         """Ids to forget, in the order of the training records; unknown ids are :meth:`validate`'s business."""
         wanted = {*self.forget, *self.request.ids, *self.planted_ids}
+        wanted |= {canary for source, canary in self._made_from.items() if source in wanted}
         subjects = set(self.request.subjects)
         pairs = zip(self.records.ids, self.records.subjects, strict=True)
         return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
@@ -264,7 +290,7 @@ class Problem:
     def _request_obstacles(self, records: Records) -> list[Obstacle]:
         found = []
         asked = [*self.forget, *self.request.ids]
-        unknown = [i for i, name in enumerate(asked) if name not in records.position]
+        unknown = [i for i, name in enumerate(asked) if name not in records.position and name not in self._made_from]
         if unknown:
             places = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             found.append(
@@ -405,6 +431,13 @@ def _attempt(make: Callable[[], T], found: list[Obstacle]) -> T | None:
     except ExpungeError as error:
         found.extend(error.obstacles)
         return None
+
+
+def _place(error: Exception, folder: str) -> str:
+    """Return the line of the user's own project where an import failed; only files in ``folder`` are his."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if folder and Path(frame.filename).parent == Path(folder)]
+    return f"problem, {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "problem"
 
 
 def _trainer_name(trainer: Trainer) -> str:

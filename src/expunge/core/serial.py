@@ -59,7 +59,7 @@ def parse(data: bytes) -> Any:
     except UnicodeDecodeError:
         raise ValueError("not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at character {error.pos}") from None
+        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -92,6 +92,13 @@ def plant(records: Records, *, count: int | None = None, secret: bytes | None = 
             f"{FEWEST} or more, of {len(records)} records",
             "fewer show nothing; see what `expunge plan` says they can show",
         )
+    if isinstance(records, PlantedRecords):
+        raise _refused(
+            "canaries are planted already",
+            "records with canaries among them",
+            "all records, without canaries",
+            "plant once, and use a part for each request: `planted.portion`",
+        )
     labels = _labels(records)
     classes = sorted(set(labels))
     if len(classes) < 2:
@@ -138,6 +145,7 @@ def replant(records: Records, canaries: Canaries) -> Planted:
         included=tuple(canary.id for canary in included),
         aside=PlantedRecords(records, [records.position[canary.source] for canary in absent], planted),
         commitment=canaries.commitment,
+        made_from={canary.source: canary.id for canary in included},
     )
 
 

@@ -38,7 +38,13 @@ class LoopConfig(Config):
         fused = not any(getattr(layer, "sparse", False) for layer in model.modules())
         more = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.optimiser == "sgd":
-            return torch.optim.SGD(parameters, momentum=self.momentum, **more)
+            optimiser = torch.optim.SGD(parameters, momentum=self.momentum, **more)
+            if self.momentum and fused and not any(map(nn.parameter.is_lazy, parameters)):
+                # Torch's fused step fails where one parameter has its first gradient later than another (a layer that
+                # the first batch left out). From zeros the first step is the same: 0 * momentum + gradient.
+                for p in parameters:
+                    optimiser.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            return optimiser
         return torch.optim.AdamW(parameters, **more)
 
     def rate(self, step: int, steps: int, *, epoch: int = 1) -> float:

@@ -73,7 +73,7 @@ def read(folder: Path) -> TrainedOn:
         )
     try:
         said = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _no_manifest(folder, type(error).__name__) from error
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         raise _no_manifest(folder, "another format")

@@ -133,7 +133,7 @@ TOGETHER = 5
 def _jobs(problem: Problem, seeds: Sequence[int], workers: Workers) -> list[Sequence[int]]:
     """Return which references are trained together: a function of problem and seeds, so that bits can be repeated."""
     size = 1
-    if isinstance(problem.trainer, Trainer) and len(seeds) > 1:
+    if type(problem.trainer) is Trainer and len(seeds) > 1:  # a subclass may train otherwise
         size = next(workers.map(f"{__name__}:stackable", [()]))[1]
     return [seeds[part] for part in stacked.groups(len(seeds), min(size, TOGETHER, -(-len(seeds) // 2)))]
 
@@ -147,7 +147,8 @@ def stackable(problem: Problem) -> int:
 def train_some(problem: Problem, folder: str, seeds: Sequence[int]) -> list[tuple[str, float]]:
     """Train one model per seed on the retain set in this process, save, and return (model digest, reads per record).
 
-    Several are trained as one (``engine/stacked``): each is what its seed alone would give, to rounding.
+    Several are trained as one (``engine/stacked``): each is what its seed alone would give, as near as
+    :func:`stacked.train` says.
 
     Raises:
         BrokenTrainer: some retained records were never read, or there is no new model.

@@ -133,7 +133,9 @@ def train(
 ) -> list[nn.Module]:
     """Return one model per seed, each as ``trainer(its records, seed=its seed)`` would give it, to rounding.
 
-    Where a model draws at random while it trains (dropout) it draws other numbers than alone, of the same law.
+    Where a model draws at random while it trains (dropout) it draws other numbers than alone, of the same law. A weight
+    whose gradient is zero but for rounding (a bias before batch normalisation) is moved by adamw as far as any other:
+    there the models differ by more, as the same training would on another machine.
 
     Args:
         trainer: builds the models and says how they are trained.
@@ -243,10 +245,13 @@ def form_of(trainer: Trainer, records: Records) -> tuple[type[Stack] | type[Mapp
     A function of the trainer and the records alone: the same on every machine.
     """
     count = len(records)
-    some = records.read(range(min(count // 2 * 2, 16)))
+    # Batches as they will be: a forward may depend on their size.
+    some = records.read(range(2 * min(count // 2, trainer.config.batch_size)))
     if count < 4 or not all(isinstance(leaf, Tensor) for leaf in tree_leaves(some)):
         return None, 1
     models = [trainer.begin(seed) for seed in (0, 1)]
+    if any(nn.parameter.is_lazy(tensor) for _, tensor in _state(models[0])):
+        return None, 1  # shapes that the first batch decides
     parameters = sum(p.numel() for p in models[0].parameters())
     if 16 * parameters * FEWEST > GROUP_BYTES or _tied(models[0]):
         return None, 1

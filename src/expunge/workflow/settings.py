@@ -70,6 +70,15 @@ class Settings:
                 expected="0 or more",
                 fix="say how many retrained models to judge against, or leave it to the policy",
             )
+        for field_name in ("methods", "given_references", "also"):
+            if isinstance(getattr(self, field_name), (str, Path)):
+                raise UsageError(
+                    "one name in the place of several",
+                    where=field_name,
+                    found=type(getattr(self, field_name)).__name__,
+                    expected="a tuple or list of names",
+                    fix=f"{field_name}=[...], with brackets around a single name, too",
+                )
         for name in (*self.methods, *self.configs):
             registry.load("methods", name)(self.configs.get(name))
         for name in self.also:
