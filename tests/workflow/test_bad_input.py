@@ -147,7 +147,7 @@ def everything_wrong():
 def test_validate_lists_everything_at_once():
     found = everything_wrong().validate()
     told = " ".join(obstacle.what for obstacle in found)
-    for what in ("weights", "not in the training data", "no records", "overlaps", "does not fit"):
+    for what in ("weights", "not in the training data", "no records", "overlaps", "outside the classes"):
         assert what in told
     with pytest.raises(InvalidProblem) as caught:
         everything_wrong().check()

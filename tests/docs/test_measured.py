@@ -1,0 +1,24 @@
+"""Every table of figures in the documentation is that of the committed results."""
+
+import pytest
+
+from tests.docs import measured
+from tests.docs.blocks import ROOT
+
+PAGES = {
+    "concepts/cheats.md": list(measured.cheats()),
+    "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_row_is_on_its_page(page):
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    assert [row for row in PAGES[page] if row not in lines] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_row_of_figures_is_left_over(page):
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    tables = [line for line in lines if line.startswith("| ") and not line.startswith(("| what", "| kind"))]
+    assert [line for line in tables if line not in PAGES[page]] == []
