@@ -17,6 +17,8 @@ from _table import Row, arguments, finish
 
 from expunge.core.verdict import Verdict
 from expunge.engine.progress import Progress
+from expunge.engine.runtime import single_thread
+from expunge.engine.storage import write_folder
 from expunge.models.torch import TorchModel
 from expunge.testbeds import digits
 from expunge.workflow import audit
@@ -25,11 +27,12 @@ from expunge.workflow import audit
 def main() -> int:
     """Measure, print; 0 where the target is met and the verdict is right."""
     given = arguments(__doc__).parse_args()
+    single_thread()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         problem = digits.prepare(Path(folder) / "demo", 0, Progress())
         model = digits.TRAINER(problem.retain_view, seed=77)
-        TorchModel.adopt(model).save(model, Path(folder) / "retrained")
+        write_folder(Path(folder) / "retrained", lambda aside: TorchModel.adopt(model).save(model, aside))
         start = time.perf_counter()
         result = audit(problem, model=Path(folder) / "retrained", out=Path(folder) / "run")
         spent = time.perf_counter() - start
