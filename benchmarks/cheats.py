@@ -7,7 +7,7 @@ model that a cheat (``_cheats.py``) makes of it, and references drawn from the p
 its references. A trainer that trains on forgotten records in secret is given to the check of the trainer.
 
     python benchmarks/cheats.py [--bed NAME] [--runs 60] [--json] [--save FILE]
-    digits 35 minutes on two cores, the others 10 each
+    about a quarter of an hour on two cores for each bed
 """
 
 from __future__ import annotations
