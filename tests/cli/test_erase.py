@@ -88,7 +88,7 @@ def test_what_is_missing_is_named_with_a_command(erase, project):
 def test_flags_replace_what_the_job_says(erase, project):
     elsewhere = project / "elsewhere"
     result = erase("--out", elsewhere, "--no-escalate", "--budget", "20%", "--references", "8", "--keep", "--json")
-    assert len(result.json["attempts"]) == 1
+    assert len(result.json["attempts"]) == 1, result.out + result.err
     report = json.loads((elsewhere / "report.json").read_text())
     assert (report["plan"]["budget"], report["plan"]["references"]) == (0.2, 8)
     assert not (project / "run").exists()

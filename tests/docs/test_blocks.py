@@ -213,3 +213,8 @@ def test_a_missing_name_in_running_text_is_seen(tmp_path):
     assert "no command" in commands.wrong_inline("expunge erasee")
     assert not commands.wrong_inline("expunge erase --method retrain")
     assert Path(ROOT / "mkdocs.yml").is_file()
+
+
+def test_a_page_leaves_no_module_of_its_set_up_behind():
+    """A later test of this process would find it, changed: one that depended on its settings failed by the order."""
+    assert "tiny_problem" not in sys.modules
