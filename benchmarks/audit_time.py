@@ -18,7 +18,7 @@ from _table import Row, arguments, finish
 from expunge.core.verdict import Verdict
 from expunge.engine.progress import Progress
 from expunge.engine.runtime import single_thread
-from expunge.engine.storage import write_folder
+from expunge.core.storage import write_folder
 from expunge.models.torch import TorchModel
 from expunge.testbeds import digits
 from expunge.workflow import audit

@@ -52,7 +52,7 @@ from expunge.engine.evidence import Evidence, Outputs, Parts, available, collect
 from expunge.engine.references import check_trainer
 from expunge.engine.runtime import hold_memory, single_thread
 from expunge.engine.split import split
-from expunge.engine.storage import write_file
+from expunge.core.storage import write_file
 
 DRAWS, POOL, HELD = 3, 40, 4
 """Draws of each bed; retrained models to judge with, and those that only cheats see."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from expunge.core import storage
 from expunge.core.errors import StorageFailed
-from expunge.engine import storage
-from expunge.engine.storage import ASIDE, storing, sweep, sync_folder, write_file, write_folder
+from expunge.core.storage import ASIDE, storing, sweep, sync_folder, write_file, write_folder
 
 
 def listing(folder):
@@ -152,7 +152,7 @@ def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path):
 import resource, sys
 from pathlib import Path
 from expunge.core.errors import StorageFailed
-from expunge.engine.storage import write_file, write_folder
+from expunge.core.storage import write_file, write_folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder = Path(sys.argv[1])
 write_file(folder / "small", b"x" * 1000)
@@ -174,7 +174,7 @@ def test_a_folder_that_may_not_be_written_is_reported(tmp_path):
 import os, sys
 from pathlib import Path
 from expunge.core.errors import StorageFailed
-from expunge.engine.storage import write_file, write_folder
+from expunge.core.storage import write_file, write_folder
 if os.geteuid() == 0:
     os.seteuid(65534)
 os.chdir(sys.argv[1])

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from expunge.core.digest import keyed
 from expunge.core.errors import Tampered, UsageError
+from expunge.core.storage import write_file
 from expunge.engine.runs import read_secret
-from expunge.engine.storage import write_file
 
 if TYPE_CHECKING:
     from expunge.engine.evidence import Evidence

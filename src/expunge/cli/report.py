@@ -27,7 +27,7 @@ def command(
     The record is read, not the page: one that was changed is refused, and beside a certificate it must be the
     report that was certified. Nothing is judged again.
     """
-    from expunge.engine.storage import write_file
+    from expunge.core.storage import write_file
     from expunge.render import formats, record
 
     wanted = formats.named(form, where="--as")

@@ -11,7 +11,7 @@ from string import Template
 
 from expunge.core import registry
 from expunge.core.errors import UsageError
-from expunge.engine.storage import write_file
+from expunge.core.storage import write_file
 
 ROOMS = {"method": "methods", "check": "checks", "task": "tasks"}
 _CONFORM = ("from expunge.conformance.run import Result, conform", "from expunge.core import registry")

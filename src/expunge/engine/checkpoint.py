@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from expunge.core.digest import read_safetensors_header
 from expunge.core.errors import Tampered
-from expunge.engine.storage import write_folder
+from expunge.core.storage import write_folder
 
 
 class Checkpoints:

@@ -17,8 +17,8 @@ from expunge.core.digest import keyed
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
+from expunge.core.storage import write_file
 from expunge.engine.batches import in_order
-from expunge.engine.storage import write_file
 
 PATH = "private/copies.csv"
 """Where the pairs lie in the run directory, with ids: for the holder of the run alone."""

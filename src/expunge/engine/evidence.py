@@ -24,12 +24,12 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.core.serial import canonical
+from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import around
 from expunge.engine.batches import in_order
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import Part
-from expunge.engine.storage import write_file
 from expunge.numerics import curves, equivalence, known, membership
 from expunge.numerics.divergences import log_softmax
 

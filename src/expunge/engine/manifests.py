@@ -18,7 +18,7 @@ from pathlib import Path
 from expunge.core.errors import Refused, UsageError
 from expunge.core.records import Records
 from expunge.core.serial import canonical
-from expunge.engine.storage import write_file
+from expunge.core.storage import write_file
 
 NAME = "expunge-manifest.json"
 """The file, beside the model."""

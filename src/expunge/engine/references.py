@@ -15,6 +15,7 @@ from expunge.core.errors import BrokenTrainer, ExpungeError, RunFailed, Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View, WatchedView
+from expunge.core.storage import write_folder
 from expunge.engine import stacked
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.progress import Progress
@@ -30,7 +31,6 @@ from expunge.engine.relabelling import (
 )
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
-from expunge.engine.storage import write_folder
 from expunge.engine.training import Trainer
 
 STAGE = "retrained-"

@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 from expunge.core.digest import sha256, tree_digests
 from expunge.core.errors import ForeignRun, StorageFailed, Tampered, UsageError
 from expunge.core.serial import build, canonical, plain
+from expunge.core.storage import storing, sweep, write_file, write_folder
 from expunge.engine.energy import Meter
-from expunge.engine.storage import storing, sweep, write_file, write_folder
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from torch import nn
 
 from expunge.core.problem import Problem
 from expunge.core.request import Request
+from expunge.core.storage import write_folder
 from expunge.core.testbed import ModelTestbed
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.loop import LoopConfig
 from expunge.engine.progress import Progress
 from expunge.engine.runtime import single_thread
-from expunge.engine.storage import write_folder
 from expunge.engine.training import Trainer
 from expunge.models.torch import TorchModel
 from expunge.testbeds._retrained import forgetting, retrained

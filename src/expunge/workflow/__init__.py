@@ -19,6 +19,7 @@ from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Audit
 from expunge.core.serial import plain
+from expunge.core.storage import write_folder
 from expunge.core.verdict import control_has_power
 from expunge.engine import copies
 from expunge.engine.energy import Meter
@@ -26,7 +27,6 @@ from expunge.engine.given import examine
 from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
-from expunge.engine.storage import write_folder
 from expunge.workflow.bad_input import answers, look, sentence
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
 from expunge.workflow.planning import declared_passes, plan_of, reference_count

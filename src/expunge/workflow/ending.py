@@ -23,13 +23,13 @@ from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
+from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.verdict import Decision, Verdict, control_has_power
 from expunge.engine import copies
 from expunge.engine.energy import usage_of
 from expunge.engine.references import STAGE
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
-from expunge.engine.storage import storing, write_file, write_folder
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
 from expunge.workflow.bad_input import answers
