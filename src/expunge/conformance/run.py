@@ -1,4 +1,4 @@
-"""Run the contract cases of one method, check or task, and say what is wrong with it."""
+"""Run the contract cases of one method, check, task or estimator, and say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from expunge.conformance import checks, methods, tasks
+from expunge.conformance import checks, estimators, methods, tasks
 from expunge.conformance._case import Case, NotApplicable, Suite, Violation
 from expunge.core import registry
 from expunge.core.errors import ExpungeError, UnknownName, UsageError
 from expunge.core.serial import plain
 
-SUITES: dict[str, Suite] = {"methods": methods.SUITE, "checks": checks.SUITE, "tasks": tasks.SUITE}
+SUITES: dict[str, Suite] = {
+    "methods": methods.SUITE,
+    "checks": checks.SUITE,
+    "tasks": tasks.SUITE,
+    "estimators": estimators.SUITE,
+}
 
 
 class Result(enum.Enum):
@@ -71,7 +76,7 @@ def find(name: str) -> tuple[str, type]:
     if not rooms:
         raise UnknownName(
             f"nothing is called {name!r}",
-            where="methods, checks and tasks",
+            where="methods, checks, tasks and estimators",
             found=repr(name),
             expected=f"one of {', '.join(known)}",
             fix="install the plug-in that brings it, or name the class itself: package.module:Class",
@@ -107,7 +112,7 @@ def _imported(target: str) -> tuple[str, type]:
         f"{target} has no contract here",
         where="conformance",
         found=type(cls).__name__,
-        expected="a subclass of Method, Check or Task",
+        expected="a subclass of Method, Check, Task or Estimator",
         fix="name the class itself",
     )
 

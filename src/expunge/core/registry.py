@@ -25,10 +25,13 @@ _BASES = {
     "data": ("expunge.core.records", "Records"),
     "models": ("expunge.core.model", "ModelSource"),
     "testbeds": ("expunge.core.testbed", "Testbed"),
+    "estimators": ("expunge.core.estimator", "Estimator"),
 }
 _EXTRA_OF = {
-    name: "torch" for name in ("torch", "safetensors", "numpy", "scipy", "sklearn")
-}  # import name -> extra of pyproject.toml that brings it
+    **dict.fromkeys(("torch", "safetensors", "numpy", "scipy", "sklearn"), "torch"),
+    **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
+}
+"""Import name -> extra of pyproject.toml that brings it."""
 
 
 def names(room: str) -> tuple[str, ...]:
