@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from expunge.core.verdict import Verdict
     from expunge.data.arrays import ArrayRecords
     from expunge.data.dataset import DatasetRecords
+    from expunge.engine.loop import LoopConfig
+    from expunge.engine.recorded import Recorded, recorded, train
+    from expunge.engine.recorder import Recorder
     from expunge.engine.training import Trainer
     from expunge.models.torch import TorchModel
     from expunge.workflow import Result, audit, erase, plan
@@ -26,7 +29,10 @@ _HOMES = {
     "ArrayRecords": "expunge.data.arrays",
     "DatasetRecords": "expunge.data.dataset",
     "Level": "expunge.core.level",
+    "LoopConfig": "expunge.engine.loop",
     "Problem": "expunge.core.problem",
+    "Recorded": "expunge.engine.recorded",
+    "Recorder": "expunge.engine.recorder",
     "Records": "expunge.core.records",
     "Request": "expunge.core.request",
     "Result": "expunge.workflow",
@@ -36,13 +42,18 @@ _HOMES = {
     "audit": "expunge.workflow",
     "erase": "expunge.workflow",
     "plan": "expunge.workflow",
+    "recorded": "expunge.engine.recorded",
+    "train": "expunge.engine.recorded",
 }
 
 __all__ = [
     "ArrayRecords",
     "DatasetRecords",
     "Level",
+    "LoopConfig",
     "Problem",
+    "Recorded",
+    "Recorder",
     "Records",
     "Request",
     "Result",
@@ -52,6 +63,8 @@ __all__ = [
     "audit",
     "erase",
     "plan",
+    "recorded",
+    "train",
 ]
 
 

@@ -41,9 +41,14 @@ def made(cls: type, **more: object) -> Method:
     return method
 
 
+def posed(cls: type, **more: Any) -> Problem:
+    """Return a problem with what the method needs."""
+    return own.problem(ledger=Need.LEDGER in cls.needs, **more)  # type: ignore[attr-defined]
+
+
 def unlearned(cls: type, problem: Problem | None = None, *, seed: int = own.SEED, **more: Any) -> Outcome:
     """Return what the method makes of a problem."""
-    problem = own.problem() if problem is None else problem
+    problem = posed(cls) if problem is None else problem
     torch.rand(3)  # whatever was drawn before must not matter
     return made(cls).unlearn(problem, own.context(problem, seed=seed, **more))
 
@@ -93,7 +98,7 @@ def settings_go_round(cls: type[Method]) -> None:
 @SUITE.case("G-1")
 def callers_model_is_untouched(cls: type[Method]) -> None:
     """The model handed in keeps its parameters, buffers, modes and gradients, bit for bit."""
-    problem = own.problem()
+    problem = posed(cls)
     before = own.state(problem.model)
     unlearned(cls, problem)
     after = own.state(problem.model)
@@ -102,13 +107,13 @@ def callers_model_is_untouched(cls: type[Method]) -> None:
     require(before[1] == after[1], "modules of the caller's model changed between training and evaluation mode")
     require(before[2] == after[2], "requires_grad of the caller's parameters changed")
     require(all(p.grad is None for p in problem.model.parameters()), "gradients were left on the caller's model")
-    require(problem.source.digest() == own.problem().source.digest(), "the source opens another original now")
+    require(problem.source.digest() == posed(cls).source.digest(), "the source opens another original now")
 
 
 @SUITE.case("G-7")
 def datasets_are_untouched(cls: type[Method]) -> None:
     """Records and labels handed in are not written to."""
-    problem = own.problem()
+    problem = posed(cls)
     parts: dict[str, Any] = {"training": problem.records, "holdout": problem.held_out}
     before = {name: (part.x.clone(), part.y.clone()) for name, part in parts.items()}
     unlearned(cls, problem)
@@ -120,7 +125,7 @@ def datasets_are_untouched(cls: type[Method]) -> None:
 @SUITE.case("G-1", "G-2")
 def models_share_no_memory(cls: type[Method]) -> None:
     """No two models share memory: not the result and the original, not a teacher and its student."""
-    problem = own.problem()
+    problem = posed(cls)
     outcome, watch = watched(cls, problem)
     addresses = [
         {t.data_ptr() for t in [*m.parameters(), *m.buffers()]}
@@ -141,7 +146,7 @@ def frozen_parts_stay(cls: type[Method]) -> None:
     """Parameters that may not move and the batch statistics of frozen blocks stay, unless the model is made anew."""
     if cls.guarantee >= Level.EXACT:
         raise NotApplicable("the model is trained anew: nothing of the original is kept")
-    problem = own.problem()
+    problem = posed(cls)
     block: nn.Module = problem.model[1]  # the batch normalisation
     for parameter in block.parameters():
         parameter.requires_grad_(False)
@@ -160,7 +165,7 @@ def frozen_parts_stay(cls: type[Method]) -> None:
 def has_an_effect(cls: type[Method]) -> None:
     """The model that comes back differs from the original, and what the optimiser moved is what comes back."""
     _trains(cls, "that is its purpose")
-    problem = own.problem()
+    problem = posed(cls)
     outcome, watch = watched(cls, problem)
     require(not own.same(outcome.model, problem.source.open()), "the result equals the original in every bit")
     if cls.guarantee < Level.EXACT and watch.moved:
@@ -174,7 +179,7 @@ def has_an_effect(cls: type[Method]) -> None:
 @SUITE.case("G-15")
 def reports_what_changed(cls: type[Method]) -> None:
     """``touched`` is the share of parameters that differ from the original; none is a warning."""
-    problem = own.problem()
+    problem = posed(cls)
     outcome = unlearned(cls, problem)
     before = {name: p.detach() for name, p in problem.source.open().named_parameters()}
     share = touched(before, outcome.model)
@@ -188,7 +193,7 @@ def reports_what_changed(cls: type[Method]) -> None:
 @SUITE.case("G-4", "G-5", "G-11")
 def modes_are_right(cls: type[Method]) -> None:
     """Training runs in training mode in every module, evaluation in evaluation mode; the result evaluates."""
-    outcome, watch = watched(cls, own.problem())
+    outcome, watch = watched(cls, posed(cls))
     require(not any(m.training for m in outcome.model.modules()), "the result is in training mode: call eval()")
     require(all(p.grad is None for p in outcome.model.parameters()), "gradients were left on the result")
     torn = [visit.torn for visit in watch.visits if visit.torn]
@@ -202,7 +207,7 @@ def modes_are_right(cls: type[Method]) -> None:
 @SUITE.case("G-5")
 def gradients_are_used_or_read_in_peace(cls: type[Method]) -> None:
     """A pass whose gradients are only read runs in evaluation mode, so that it changes nothing."""
-    _, watch = watched(cls, own.problem())
+    _, watch = watched(cls, posed(cls))
     lost = sum(visit.unused and visit.training for visit in watch.visits)
     require(not lost, f"gradients gathered in training mode were thrown away {lost} times: batch statistics moved")
 
@@ -228,7 +233,7 @@ def another_seed_another_model(cls: type[Method]) -> None:
 @SUITE.case("G-8")
 def random_draws_are_new(cls: type[Method]) -> None:
     """No generator is set back to a seed it was given before: an epoch would repeat the draws of another."""
-    _, watch = watched(cls, own.problem())
+    _, watch = watched(cls, posed(cls))
     double = sorted(name for (name, _), count in watch.seeds.items() if count > 1)
     require(
         not double,
@@ -242,7 +247,7 @@ def forget_batches_are_shuffled_anew(cls: type[Method]) -> None:
     _trains(cls, "it reads nothing")
     if Need.FORGET not in cls.needs:
         raise NotApplicable("it does not read the forget set")
-    problem = own.problem(count=120, forget=40)
+    problem = posed(cls, count=120, forget=40)
     _, watch = watched(cls, problem)
     gone = set(problem.forget_ids)
     rows = [tuple(name for name in row if name in gone) for row in watch.training_ids()]
@@ -259,7 +264,7 @@ def forget_batches_are_shuffled_anew(cls: type[Method]) -> None:
 def no_record_is_skipped(cls: type[Method]) -> None:
     """Every record that is read reaches a model; all retained, and where declared all forgotten ones are read."""
     _trains(cls, "it reads nothing")
-    problem = own.problem()
+    problem = posed(cls)
     _, watch = watched(cls, problem)
     seen = {name for visit in watch.visits for name in visit.ids}
     trained = {name for row in watch.training_ids() for name in row}
@@ -275,7 +280,7 @@ def no_record_is_skipped(cls: type[Method]) -> None:
 @SUITE.case()
 def forgotten_records_are_read_only_where_declared(cls: type[Method]) -> None:
     """The forget set is read if and only if ``needs`` holds ``Need.FORGET``; ``run.choosing`` is free to look at."""
-    problem = own.problem()
+    problem = posed(cls)
     unlearned(cls, problem)
     free = set(own.context(problem).choosing.forget.ids)
     read = set(problem.records.seen) & set(problem.forget_ids)  # type: ignore[attr-defined]
@@ -288,7 +293,7 @@ def forgotten_records_are_read_only_where_declared(cls: type[Method]) -> None:
 @SUITE.case("G-12")
 def judging_records_decide_nothing(cls: type[Method]) -> None:
     """Judging holdout records are never read; other ones give the same model."""
-    first, other = own.problem(), own.problem()
+    first, other = posed(cls), posed(cls)
     judging = split(first, 1)[1].holdout
     assert judging is not None
     other.held_out.x[[other.held_out.position[name] for name in judging.ids]] += 100  # type: ignore[union-attr]
@@ -303,7 +308,7 @@ def exact_owes_the_original_nothing(cls: type[Method]) -> None:
     """A method that guarantees ``exact`` or more gives the same bits whatever the original's weights, and says why."""
     if cls.guarantee < Level.EXACT:
         raise NotApplicable(f"it guarantees {cls.guarantee.value}")
-    one, other = (unlearned(cls, own.problem(original=seed)) for seed in (1, 2))
+    one, other = (unlearned(cls, posed(cls, original=seed)) for seed in (1, 2))
     require(own.same(one.model, other.model), "another original gave another model: weights of the original survive")
     require(one.evidence, "no evidence: a guarantee that stands alone needs its argument, one line each")
 
@@ -312,7 +317,7 @@ def exact_owes_the_original_nothing(cls: type[Method]) -> None:
 def works_on_other_networks(cls: type[Method]) -> None:
     """A perceptron, odd convolutions, a network without a linear head: each works or is refused with a clear error."""
     for build in (own.Mlp, own.Convolution, own.Headless):
-        problem = own.problem(build=build)
+        problem = posed(cls, build=build)
         method = made(cls)
         if method.obstacles(problem):
             continue  # refused before work, with a reason
@@ -328,7 +333,7 @@ def works_on_other_networks(cls: type[Method]) -> None:
 @SUITE.case("G-18")
 def names_of_modules_decide_nothing(cls: type[Method]) -> None:
     """The same network with its modules under other names gives the same weights."""
-    plain_one, renamed = own.problem(), own.problem(build=own.Renamed)
+    plain_one, renamed = posed(cls), posed(cls, build=own.Renamed)
     for mine, theirs in zip(renamed.model.state_dict().values(), plain_one.model.state_dict().values(), strict=True):
         mine.copy_(theirs)
     results = [list(unlearned(cls, each).model.state_dict().values()) for each in (plain_one, renamed)]
@@ -342,7 +347,7 @@ def names_of_modules_decide_nothing(cls: type[Method]) -> None:
 @SUITE.case("G-17")
 def work_is_counted(cls: type[Method]) -> None:
     """The work is known before, counted while done, and true: every record visit that trained, no more and no less."""
-    problem = own.problem()
+    problem = posed(cls)
     estimate = made(cls).cost(problem)
     outcome, watch = watched(cls, problem)
     done = sum(len(row) for row in watch.training_ids())
@@ -350,7 +355,7 @@ def work_is_counted(cls: type[Method]) -> None:
     require(outcome.cost.trained == done, f"cost says {outcome.cost.trained:g} trained visits, {done} were seen")
     within = done <= estimate.trained <= 2 * done  # an early stop may save half of it here, never add to it
     require(within, f"cost() announced {estimate.trained:g} trained visits, {done} were made")
-    larger = made(cls).cost(own.problem(count=2 * own.TRAIN)).trained
+    larger = made(cls).cost(posed(cls, count=2 * own.TRAIN)).trained
     require(larger >= estimate.trained, "cost() does not grow with the records")
 
 
@@ -360,7 +365,7 @@ def epochs_run_as_often_as_said(cls: type[Method]) -> None:
     if "epochs" not in {field.name for field in dataclasses.fields(cls.Config)}:
         raise NotApplicable("it has no epochs")
     for epochs in (0, 1, 3):
-        problem = own.problem()
+        problem = posed(cls)
         outcome = made(cls, epochs=epochs).unlearn(problem, own.context(problem))
         count = len(outcome.history)
         early = count < epochs and "after" not in outcome.stopped
@@ -375,7 +380,7 @@ def empty_forget_set_changes_nothing(cls: type[Method]) -> None:
     """With nothing to forget an identical copy comes back, without work."""
     if Need.TRAINER in cls.needs:
         raise NotApplicable("it would train anew: with nothing to forget, no method is asked")
-    problem = own.problem(forget=0)
+    problem = posed(cls, forget=0)
     outcome = unlearned(cls, problem)
     require(own.same(outcome.model, problem.source.open()), "the model changed although nothing is to be forgotten")
     require(outcome.cost.trained == 0, f"{outcome.cost.trained:g} visits although nothing is to be forgotten")
@@ -410,9 +415,10 @@ def interrupted_it_ends_the_same(cls: type[Method]) -> None:
 @SUITE.case()
 def needs_are_refused_before_work(cls: type[Method]) -> None:
     """What it needs and has not is said at once, before a record is read."""
-    problem = own.problem(count=12, forget=12, with_trainer=False)
+    problem = posed(cls, count=12, forget=12, with_trainer=False)
     found = {obstacle.what for obstacle in made(cls).obstacles(problem)}
-    for need, words in ((Need.TRAINER, "a trainer"), (Need.RETAIN, "retained records")):
+    needs = ((Need.TRAINER, "a trainer"), (Need.RETAIN, "retained records"), (Need.LEDGER, "the ledger"))
+    for need, words in needs:
         said = any(words in what for what in found)
         require(said == (need in cls.needs), f"needs {words}: {need in cls.needs}; obstacles say: {said}")
     require(not problem.records.seen, "records were read to find out")  # type: ignore[attr-defined]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import itertools
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,7 @@ from expunge.core.problem import Problem
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
 from expunge.engine.loop import LoopConfig
+from expunge.engine.recorded import Recorded, recorded, train
 from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact
 from expunge.engine.split import split
@@ -140,9 +146,15 @@ def problem(
     forget: int = FORGET,
     original: int = 1,
     with_trainer: bool = True,
+    ledger: bool = False,
 ) -> Problem:
-    """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained."""
+    """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained.
+
+    With ``ledger`` the original's training was recorded.
+    """
     train = records(count)
+    if ledger and with_trainer:
+        return _recorded(build, train, train.ids[:forget], original)
     model = copy.deepcopy(_trained(build, original)).train()
     next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
     return Problem(
@@ -152,6 +164,22 @@ def problem(
         holdout=records(24, prefix="h", seed=1),
         trainer=trainer(build) if with_trainer else None,
     )
+
+
+@cache
+def _ledger(build: type[nn.Module], count: int, seed: int) -> tuple[Recorded, str, nn.Module]:
+    """Return a recorded trainer of three short epochs, the ledger of one run, and its model."""
+    made = recorded(build, config=LoopConfig(epochs=3, lr=0.01), steps=4, checkpoints=6)
+    folder = tempfile.mkdtemp(prefix="expunge-conformance-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return made, folder, train(made, records(count), seed=seed, ledger=folder)
+
+
+def _recorded(build: type[nn.Module], train: Witness, forget: Sequence[str], seed: int) -> Problem:
+    made, folder, model = _ledger(build, len(train), seed)
+    holdout = records(24, prefix="h", seed=1)
+    model = copy.deepcopy(model).train()
+    return Problem(model=model, train=train, forget=forget, holdout=holdout, trainer=made, ledger=folder)
 
 
 def context(of: Problem, *, seed: int = SEED, **more: Any) -> Context:
@@ -170,8 +198,19 @@ def context(of: Problem, *, seed: int = SEED, **more: Any) -> Context:
         choosing=split(of, 1)[0],
         choosing_models=list,
         retrain=retrain if of.trainer is not None else None,
+        folder=Path(_scratch(), str(next(_COUNT))),
         **more,
     )
+
+
+_COUNT = itertools.count()
+
+
+@cache
+def _scratch() -> str:
+    folder = tempfile.mkdtemp(prefix="expunge-conformance-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def state(model: nn.Module) -> tuple[dict[str, Tensor], list[bool], list[bool]]:

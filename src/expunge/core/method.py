@@ -23,6 +23,7 @@ class Need(enum.Enum):
     RETAIN = "retained records"
     FORGET = "the content of the forget set"
     TRAINER = "a trainer"
+    LEDGER = "the ledger of its training"
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,29 @@ class Method(ABC):
                     fix="pass trainer=function(records, *, seed) -> model to the Problem",
                 )
             )
+        if Need.LEDGER in self.needs and problem.ledger is None:
+            lacks.append(
+                Obstacle(
+                    what=f"{self.name} needs the ledger of the training",
+                    found="none",
+                    fix="record the next training: expunge.train(..., ledger=folder); then Problem(ledger=folder)",
+                )
+            )
         if Need.RETAIN in self.needs and len(problem.forget_ids) == len(problem.records):
             lacks.append(Obstacle(what=f"{self.name} needs retained records", found="none"))
         return lacks
 
+    def guarantee_on(self, problem: Problem) -> Level:
+        """Return the guarantee on this problem: ``guarantee``, unless it depends on the model."""
+        return self.guarantee
+
     @abstractmethod
     def cost(self, problem: Problem) -> Cost:
         """Return the work of :meth:`unlearn`, before it is done."""
+
+    def advice(self, problem: Problem) -> tuple[str, ...]:
+        """Return what a person should know before the work: what its cost comes from, what would make it cheaper."""
+        return ()
 
     @abstractmethod
     def unlearn(self, problem: Problem, run: Any) -> Outcome:

@@ -121,6 +121,7 @@ class Problem:
         holdout: records of the same distribution that were never trained on.
         trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
         request: the request, where more than ids is known.
+        ledger: folder in which the training of the model was recorded (``expunge.train``); makes replay possible.
         canaries: what was planted in the training records (``expunge.data.canaries``): those of them that were trained
             on are forgotten with the request, the others are what a model that never saw them is known by.
         origin: set by :class:`Origin`; a problem without it cannot be resumed by another process.
@@ -134,6 +135,7 @@ class Problem:
     trainer: Trainer | None = None
     request: Request = Request()
     canaries: Planted | None = None
+    ledger: str | Path | None = None
     origin: Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +185,7 @@ class Problem:
                 self.trainer,
                 self.request,
                 self.canaries,
+                self.ledger,
             ),
         )
 
@@ -456,6 +459,7 @@ def _rebuild(
     trainer: Any,
     request: Request,
     canaries: Planted | None,
+    ledger: str | Path | None,
 ) -> Problem:
     return Problem(
         model=source,
@@ -466,4 +470,5 @@ def _rebuild(
         trainer=trainer,
         request=request,
         canaries=canaries,
+        ledger=ledger,
     )

@@ -20,6 +20,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import bounds, in_order
+from expunge.engine.loop import ready
 from expunge.numerics.membership import confidence
 
 Array = NDArray[np.float64]
@@ -60,7 +61,7 @@ def confidences(problem: Problem, model: Any, records: Records, reach: Tensor, *
 
     The noise is a function of seed, draw and record id: the same for every model, and however records are batched.
     """
-    model.eval()
+    model = ready(model)
     return np.stack([_draw(problem, model, records, reach, seed=seed, draw=draw) for draw in range(DRAWS)])
 
 

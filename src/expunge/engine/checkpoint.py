@@ -33,7 +33,7 @@ class Checkpoints:
             return
         target = self._folder / f"{place['epoch']:06d}"
         older = [path for path in self._folder.glob("[0-9]*") if path != target]
-        write_folder(target, lambda folder: _write(folder, model, optimiser, place))
+        write_folder(target, lambda folder: _fill(folder, state_files(model, optimiser, place)))
         for path in older:
             shutil.rmtree(path)
         self._last = time.monotonic()
@@ -47,23 +47,15 @@ class Checkpoints:
         latest = max(self._folder.glob("[0-9]*"), default=None) if self._folder.is_dir() else None
         if latest is None:
             return None
-        try:
-            return _read(latest, model, optimiser)
-        except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
-            raise Tampered(
-                "cannot read a checkpoint",
-                where=f"{self._folder.name}/{latest.name}",
-                found=type(error).__name__,
-                expected="what the loop wrote",
-                fix="delete this folder: the loop starts again from its beginning",
-            ) from error
+        return read_state(latest, model, optimiser)
 
     def clear(self) -> None:
         """Delete all checkpoints: they hold what the loop has seen."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _write(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
+def state_files(model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a whole state as files by name: equal states give equal bytes; ``place`` is JSON-ready."""
     state = optimiser.state_dict()
     tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
     scalars: dict[str, Any] = {}
@@ -76,9 +68,32 @@ def _write(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, pla
                 scalars[name] = value
     # Written by Python: save_file would hide a full disk behind an error of its own.
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    (folder / "state.safetensors").write_bytes(data)
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
-    (folder / "place.json").write_text(json.dumps({"groups": groups, "scalars": scalars, "place": dict(place)}))
+    about = json.dumps({"groups": groups, "scalars": scalars, "place": dict(place)}, sort_keys=True)
+    return {"state.safetensors": data, "place.json": about.encode()}
+
+
+def read_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Load the state in ``folder`` into model and optimiser; return its place.
+
+    Raises:
+        Tampered: it is truncated or does not fit.
+    """
+    try:
+        return _read(folder, model, optimiser)
+    except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+        raise Tampered(
+            "cannot read a checkpoint",
+            where=f"{folder.parent.name}/{folder.name}",
+            found=type(error).__name__,
+            expected="what the loop wrote",
+            fix="delete this folder: the loop starts again from its beginning",
+        ) from error
+
+
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def _read(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Context:
         choosing_models: opens the references of the choosing part; empty where there is no trainer.
         retrain: retrains on the retain set with this seed (``engine.references``); None without a trainer.
         checkpoints: where the loop may save itself.
+        folder: where a method may leave what it wants to find again after a crash, and what ships beside the model.
     """
 
     problem: Problem
@@ -41,6 +43,7 @@ class Context:
     choosing_models: Callable[[], Sequence[Any]]
     retrain: Callable[[int], tuple[Any, Retrained]] | None = None
     checkpoints: Checkpoints | None = None
+    folder: Path | None = None
     progress: Progress = field(default_factory=Progress)
     spent: Cost = Cost()
 

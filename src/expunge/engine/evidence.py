@@ -28,6 +28,7 @@ from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import around
 from expunge.engine.batches import in_order
+from expunge.engine.loop import ready
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import Part
 from expunge.numerics import curves, equivalence, known, membership
@@ -212,7 +213,7 @@ def _relearned(problem: Problem, model: Any, forget: Records, config: Relearning
 
 
 def _logits(problem: Problem, model: Any, records: Records) -> Array:
-    model.eval()
+    model = ready(model)
     with torch.no_grad():
         rows = [problem.meaning.units(model, batch).logits.double().numpy() for batch in in_order(records)]
     return np.concatenate(rows)
@@ -220,7 +221,7 @@ def _logits(problem: Problem, model: Any, records: Records) -> Array:
 
 def _features(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:
     """Return features [n, D] by ``features PART``; nothing where the task knows none of this model."""
-    model.eval()
+    model = ready(model)
     found: dict[str, Array] = {}
     for name, view in parts.items():
         if name in REPRESENTED:
@@ -244,6 +245,7 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.CANARIES: problem.canaries is not None,
         EvidenceKind.AROUND: around.movable(problem),
         EvidenceKind.FEATURES: _has_features(problem),
+        EvidenceKind.GRADIENTS: problem.source.gradients,
         EvidenceKind.CLASSES: _smallest_class(problem.held_out) >= ENOUGH,
     }
     return frozenset(kind for kind, here in there.items() if here)
@@ -254,7 +256,7 @@ def _has_features(problem: Problem) -> bool:
     task, records = problem.meaning, problem.retain_view
     if type(task).features is Task.features or not len(records):
         return False
-    return task.features(problem.source.open().eval(), records.read([0])) is not None
+    return task.features(ready(problem.source.open()), records.read([0])) is not None
 
 
 def _smallest_class(holdout: Records | None) -> int:

@@ -134,9 +134,17 @@ def train_mode(model: nn.Module) -> None:
             layer.eval()
 
 
+def ready(model: Any) -> Any:
+    """Return ``model`` in evaluation mode; what is no network has no other."""
+    return model.eval() if isinstance(model, nn.Module) else model
+
+
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Hold ``model`` in evaluation mode; every layer gets its own mode back."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
     modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:

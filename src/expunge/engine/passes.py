@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
@@ -95,6 +96,14 @@ class Passes(Method):
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
         """Return why to stop after ``epoch`` (1, 2, ...); empty to go on. May look at the choosing part only."""
         return ""
+
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return what the contract says, and that the model is no network: nothing of it could be trained further."""
+        found = super().obstacles(problem)
+        if not problem.source.gradients:
+            what = f"{self.name} trains a network further"
+            found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
+        return found
 
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of all passes of all epochs; a teacher reads what the student is trained on."""

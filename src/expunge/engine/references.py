@@ -18,6 +18,7 @@ from expunge.core.records import Records, View, WatchedView
 from expunge.core.storage import write_folder
 from expunge.engine import stacked
 from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.loop import ready
 from expunge.engine.progress import Progress
 from expunge.engine.relabelling import (
     Patterns,
@@ -108,6 +109,15 @@ def build(
             fix="use `seed` for the initial weights and the order: references must differ as retrainings do",
         )
     return retrained
+
+
+def seeds_matter(problem: Problem) -> bool:
+    """Return whether the problem's trainer gives other models for other seeds; it does unless it says otherwise.
+
+    Where it does not, all retrained models are one: there is no spread to judge by.
+    """
+    ask = getattr(problem.trainer, "seeds_matter", None)
+    return bool(ask(problem.retain_view)) if ask is not None else True
 
 
 def stage_of(seed: int) -> str:
@@ -222,7 +232,7 @@ def _alike(problem: Problem, model: Any, again: Any) -> bool:
     retain = problem.retain_view
     batch = retain.read(range(min(64, len(retain))))
     with torch.no_grad():
-        one, other = (problem.meaning.units(each.eval(), batch).logits for each in (model, again))
+        one, other = (problem.meaning.units(ready(each), batch).logits for each in (model, again))
     return torch.equal(one, other)
 
 
@@ -254,7 +264,7 @@ def check_trainer(problem: Problem) -> TrainerFacts:
             fix="draw all randomness from `seed`: initial weights, order, dropout, augmentation",
         )
     reseeded, second, _ = _trained(problem, some, seed=2)
-    if first == second:
+    if first == second and seeds_matter(problem):
         raise BrokenTrainer(
             "the trainer gives one model for two seeds",
             where=_name(problem),
@@ -363,7 +373,7 @@ def _run_trainer(problem: Problem, view: WatchedView, seed: int, checkpoints: Ch
             expected="trainer(records, *, seed) -> new model",
             fix="call it by hand: trainer(problem.retain_view, seed=1)",
         ) from error
-    if not hasattr(model, "eval"):
+    if not (hasattr(model, "eval") or hasattr(model, "predict")):
         raise BrokenTrainer(
             "the trainer did not return a model",
             where=_name(problem),
@@ -388,7 +398,7 @@ def _run_trainer(problem: Problem, view: WatchedView, seed: int, checkpoints: Ch
             fix="train on all of the argument `records`: drop no last batch in every epoch, sample none away",
         )
     declared = getattr(trainer, "passes", None)
-    return model.eval(), float(declared) if declared is not None else view.passes
+    return ready(model), float(declared) if declared is not None else view.passes
 
 
 def _name(problem: Problem) -> str:

@@ -31,6 +31,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.core.task import Task
 from expunge.engine.batches import in_order
+from expunge.engine.loop import ready
 
 Labels = NDArray[np.int64]
 MOST = 2000
@@ -95,7 +96,7 @@ def sample(records: Records) -> View:
 def answers(problem: Problem, model: Any, records: Records) -> Labels:
     """Return the most likely class of every record, [n]."""
     with torch.no_grad():
-        found = [problem.meaning.units(model.eval(), batch).logits.argmax(dim=1) for batch in in_order(records)]
+        found = [problem.meaning.units(ready(model), batch).logits.argmax(dim=1) for batch in in_order(records)]
     return np.asarray(torch.cat(found).cpu().numpy(), dtype=np.int64)
 
 

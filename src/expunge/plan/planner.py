@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.level import Level
+from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method
 from expunge.core.plan import FORCED, OVER_BUDGET, Foresight, Option, Plan
 from expunge.core.problem import Problem
@@ -26,6 +27,7 @@ def make_plan(
     configs: Mapping[str, Mapping[str, object]] | None = None,
     missing: Mapping[str, str] | None = None,
     policies: Sequence[Foresight] = (),
+    alike: bool = False,
 ) -> Plan:
     """Return the plan.
 
@@ -45,16 +47,21 @@ def make_plan(
         configs: settings by method.
         missing: required evidence that the audit will lack, by check.
         policies: what each policy costs and can show here, cheapest first.
+        alike: there is a trainer, and it gives one model whatever the seed.
     """
     whole = retraining_cost(problem, passes)
     names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
     methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
+    obstacles = {method.name: method.obstacles(problem) for method in methods}
     if not only:
-        methods.sort(key=lambda method: (method.guarantee.stands_alone, _share(method, problem, whole), method.name))
+        stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
+        shares = {m.name: math.inf if obstacles[m.name] else _share(m, problem, whole) for m in methods}
+        methods.sort(key=lambda method: (stands[method.name], shares[method.name], method.name))
     options, spent = [], 0.0
     for method in methods:
-        option = _option(method, problem, whole, budget=budget, spent=spent, forced=bool(only))
-        spent += (option.share or 0.0) if option.planned and not method.guarantee.stands_alone else 0.0
+        found = obstacles[method.name]
+        option = _option(method, problem, whole, found, budget=budget, spent=spent, forced=bool(only))
+        spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
         options.append(option)
     options.sort(key=lambda option: not option.planned)
     total = _whole_course(options, whole, audit, references + choosing_references, given)
@@ -66,7 +73,10 @@ def make_plan(
         retraining=whole,
         audit_share=audit.share_of(whole) if whole else None,
         whole=total,
-        advice=_advice(problem, options, references, given, total, missing or {}, policies),
+        advice=(
+            *_own_words(problem, methods, options),
+            *_advice(problem, options, references, given, total, missing or {}, policies, alike),
+        ),
         policies=tuple(policies),
     )
 
@@ -93,23 +103,30 @@ def _share(method: Method, problem: Problem, whole: Cost | None) -> float:
 
 
 def _option(
-    method: Method, problem: Problem, whole: Cost | None, *, budget: float, spent: float, forced: bool
+    method: Method,
+    problem: Problem,
+    whole: Cost | None,
+    obstacles: Sequence[Obstacle],
+    *,
+    budget: float,
+    spent: float,
+    forced: bool,
 ) -> Option:
-    obstacles = method.obstacles(problem)
+    guarantee = method.guarantee_on(problem)
     cost = Cost() if obstacles else _cost(method, problem, whole)
     share = cost.share_of(whole) if whole and not obstacles else None
-    planned, why = True, _WHY[method.guarantee.stands_alone]
+    planned, why = True, _WHY[guarantee.stands_alone]
     if obstacles:
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
     elif forced:
         why = FORCED
-    elif share is not None and share + (0 if method.guarantee.stands_alone else spent) > budget * (1 + 1e-9):
+    elif share is not None and share + (0 if guarantee.stands_alone else spent) > budget * (1 + 1e-9):
         planned = False
         why = f"{OVER_BUDGET} of {budget:.0%} of one retraining"
     return Option(
         method=method.name,
         title=method.title,
-        guarantee=method.guarantee,
+        guarantee=guarantee,
         cost=cost,
         share=share,
         planned=planned,
@@ -127,6 +144,18 @@ def _whole_course(
     return sum(o.share or 0.0 for o in planned) + references - given + audits
 
 
+def _own_words(problem: Problem, methods: Sequence[Method], options: Sequence[Option]) -> list[str]:
+    """Return what the methods that can run here say of their work."""
+    possible = {option.method: option.title for option in options if option.cost.trained + option.cost.read}
+    named = [
+        (possible[method.name], said)
+        for method in methods
+        if method.name in possible
+        for said in method.advice(problem)
+    ]
+    return [f"{title}: {said}." for title, said in named]
+
+
 _MORE = {
     True: f"Give the audit {MIN_REFERENCES} or more that were retrained elsewhere (given_references).",
     False: "Ask for more with --references, or leave their number to the policy.",
@@ -142,6 +171,7 @@ def _advice(
     total: float | None,
     missing: Mapping[str, str],
     policies: Sequence[Foresight],
+    alike: bool,
 ) -> tuple[str, ...]:
     advice = []
     uncompared = [name for name, kinds in missing.items() if EvidenceKind.REFERENCES.value in kinds]
@@ -162,6 +192,12 @@ def _advice(
             "Without a trainer there are no references and no exact retraining: nothing can be called erased, "
             f"and an audited claim cannot be reached. {_MORE[True]}"
         )
+    elif uncompared and alike:
+        advice.append(
+            "Retrained models do not differ here: the trainer gives one model whatever the seed, so there is no spread "
+            "to judge by, no references are trained, and the audit reaches no verdict. A guarantee by construction "
+            "needs none."
+        )
     elif uncompared:
         advice.append("Without references the audit cannot reach a verdict.")
     if others:
@@ -170,7 +206,7 @@ def _advice(
     usable = [seen.policy for seen in policies if not seen.missing and not seen.chosen]
     if missing and usable:
         advice.append(f"All that {' or '.join(usable)} needs is there: --policy {usable[0]}.")
-    retrain = next((o for o in options if o.guarantee is Level.EXACT and not o.why.startswith("retrain needs")), None)
+    retrain = next((o for o in options if o.method == "retrain" and not o.why.startswith("retrain needs")), None)
     if references > given and total is not None and total > 1 and retrain is not None:
         advice.append(
             f"The whole course costs up to {total:.1f} retrainings, most of it for the {references - given} references "

@@ -33,6 +33,7 @@ from expunge.engine.runtime import environment
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
 from expunge.workflow.bad_input import answers
+from expunge.workflow.heirs import attempt_folder, stale, succeed
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
 
@@ -70,6 +71,9 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
         source = run.open_artefact(shipped.artefact)
         write_folder(model, lambda folder: _copy(source, folder))
     result = _write(stages, settings, shipped.report)
+    attempt = shipped.report.shipped
+    if attempt is not None and not settings.keep:
+        succeed(stages.problem, run, run.folder / attempt_folder(attempt.number) / "ledger")
     run.destroy(*shipped.report.destroyed)
     return result
 
@@ -121,7 +125,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         not_covered=(*wording.NOT_COVERED, *((wording.ANNEX,) if rows else ())),
         destroyed=tuple(destroyed),
         kept=tuple(sorted({*held, *private} - set(destroyed))),
-        notes=tuple(dict.fromkeys([*notes, *_seen(stages, judged)])),
+        notes=tuple(dict.fromkeys([*notes, *_seen(stages, judged), *stale(problem, chosen)])),
         model_before=stages.original().model,
         model_after=shipped.model if shipped else None,
         environment=environment(),
@@ -237,7 +241,7 @@ def _holds_forgotten(run: RunDirectory) -> list[str]:
     """Return what in the run directory was made with the forgotten records in it, and exists."""
     numbers = [int(event["number"]) for event in run.events if event["event"] == "attempt"]
     attempts = [f"artefacts/attempt-{number}" for number in numbers]
-    names = ["artefacts/original", *attempts, "checkpoints", "private/outputs"]
+    names = ["artefacts/original", *attempts, "attempts", "checkpoints", "private/outputs"]
     return [name for name in names if (run.folder / name).exists()]
 
 

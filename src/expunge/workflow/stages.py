@@ -31,6 +31,7 @@ from expunge.engine.references import Retrained, TrainerFacts
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import split
+from expunge.workflow.heirs import attempt_folder
 
 T = TypeVar("T")
 EXTERNAL = "external"
@@ -178,8 +179,8 @@ class Stages:
         forgotten = self.read(f"attempt-{number}", Forgotten)
         looks = [f"attempt-{number}-audit", f"attempt-{number}-second"]
         audits = tuple(self.read(stage, Audit) for stage in looks if self.run.done(stage))
-        method = None if name == EXTERNAL else registry.load("methods", name)
-        guarantee = method.guarantee if method else Level.AUDITED
+        method: Method | None = None if name == EXTERNAL else registry.load("methods", name)(event["config"])
+        guarantee = method.guarantee_on(self.problem) if method else Level.AUDITED
         verdicts = [audit.verdict for audit in audits]
         return Attempt(
             number=number,
@@ -211,6 +212,7 @@ class Stages:
             choosing_models=lambda: [self._open(r.artefact) for r in self.retrained("choosing")],
             retrain=self._retrain_one,
             checkpoints=checkpoints,
+            folder=self.run.folder / attempt_folder(number),
             progress=self.progress,
         )
         seed_everything(seed)

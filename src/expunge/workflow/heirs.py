@@ -1,0 +1,53 @@
+"""What ships beside a model: the ledger that a replay wrote takes the place of the one that saw the records."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from expunge.core.problem import Problem
+from expunge.core.report import Attempt
+from expunge.core.storage import ASIDE, storing, sync_folder
+from expunge.engine.ledger import Ledger
+from expunge.engine.runs import RunDirectory
+
+STALE = (
+    "The ledger of the recorded training still holds ids of the forgotten records, and states that saw them: {method} "
+    "does not change it. Destroy it, or replay."
+)
+
+
+def attempt_folder(number: int) -> str:
+    """Return where an attempt keeps what is its own, relative to the run directory."""
+    return f"attempts/{number}"
+
+
+def stale(problem: Problem, chosen: Attempt | None) -> list[str]:
+    """Return what must be known of a ledger that the method which ships leaves as it was."""
+    if problem.ledger is None or chosen is None or chosen.method == "replay":
+        return []
+    return [STALE.format(method=chosen.method)]
+
+
+def succeed(problem: Problem, run: RunDirectory, heir: Path) -> None:
+    """Put the ledger ``heir`` in the place of the problem's; the old one, with every state in it, is destroyed.
+
+    Killed anywhere, it can be repeated: ``heir`` stays until the run directory is cleared.
+    """
+    if problem.ledger is None or not (heir / "head.json").exists():
+        return
+    place = Path(problem.ledger)
+    new, old = (place.with_name(f"{ASIDE}{place.name}-{word}") for word in ("new", "old"))
+    with storing(place):
+        shutil.rmtree(new, ignore_errors=True)
+        if (place / "head.json").exists() and Ledger(place).chain == Ledger(heir).chain:
+            shutil.rmtree(old, ignore_errors=True)  # killed after the exchange, before the end
+            return
+        shutil.copytree(heir, new)
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            place.rename(old)
+        new.rename(place)
+        sync_folder(place.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    run.event("destroyed", what="the ledger of the run that saw the records")

@@ -1,0 +1,222 @@
+"""Recorded training: what a ledger holds, a run that is killed, and training that goes on with more records."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import expunge
+from expunge.core.errors import ForeignRun, Refused, Tampered, UsageError
+from expunge.engine import replay
+from expunge.engine.ledger import Entry, Ledger
+from expunge.engine.recorded import Recorded
+from tests.support import recordings as own
+
+ROOT = Path(__file__).parents[2]
+PLAIN = own.TRAINERS["adamw, dropout, one cycle"]
+
+
+def train(folder, trainer=PLAIN, records=None, seed=4):
+    model = expunge.train(trainer, own.records() if records is None else records, seed=seed, ledger=folder)
+    return model, Ledger(folder)
+
+
+def more():
+    """Return the records, and one more."""
+    x, y = own.table()
+    return expunge.ArrayRecords(torch.cat([x, x[:1]]), torch.cat([y, y[:1]]), ids=[*own.records().ids, "new"])
+
+
+# --- what is written --------------------------------------------------------------------------------------------
+
+
+def test_writing_changes_nothing(tmp_path):
+    """The model of a recorded run is that of the same trainer without a ledger."""
+    model, ledger = train(tmp_path / "ledger")
+    assert PLAIN.run(own.records(), seed=4).state == ledger.head.finished
+    assert ledger.ends_with(model)
+    assert not ledger.ends_with(PLAIN(own.records(), seed=5))
+
+
+def test_a_ledger_is_whole_and_private(tmp_path):
+    _, ledger = train(tmp_path / "ledger")
+    assert ledger.length == ledger.head.total == 32
+    assert {entry.id for entry in ledger.entries} == set(own.records().ids)
+    assert len(ledger.checkpoints) == 17  # every second step of 32, for at most 20, and the end
+    assert sum(line.count for line in ledger.lines()) == 4 * own.N
+    assert (tmp_path / "ledger").stat().st_mode & 0o077 == 0
+
+
+def test_the_rate_and_the_loss_are_those_of_the_run(tmp_path):
+    _, ledger = train(tmp_path / "ledger")
+    rates = [line.rate for line in ledger.lines()]
+    wanted = [PLAIN.loop.config.rate(step, 32) for step in range(32)]
+    assert rates == wanted
+    assert all(line.loss > 0 for line in ledger.lines())
+
+
+def test_one_changed_bit_is_found(tmp_path):
+    _, ledger = train(tmp_path / "ledger")
+    file = ledger.folder / "steps.bin"
+    data = bytearray(file.read_bytes())
+    for place in (0, 104 * 7 + 20, len(data) - 1):
+        bad = bytearray(data)
+        bad[place] ^= 1
+        file.write_bytes(bad)
+        with pytest.raises(Tampered, match=f"step {place // 104}"):
+            Ledger(ledger.folder)
+    file.write_bytes(data[:-50])  # a line that a loss of power cut short
+    assert Ledger(ledger.folder).length == 31
+
+
+def test_nothing_is_a_ledger_that_is_none(tmp_path):
+    with pytest.raises(UsageError, match="no ledger"):
+        Ledger(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Refused, match="not empty"):
+        Ledger.begin(tmp_path, replace(train(tmp_path / "ledger")[1].head), [Entry("a", "b")])
+
+
+# --- killed -----------------------------------------------------------------------------------------------------
+
+KILLED = """
+    import os, signal, sys
+    import expunge
+    from tests.support import recordings as own
+    left = int(sys.argv[2])
+
+    def advance():
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    expunge.train(own.TRAINERS[{name!r}], own.records(), seed=4, ledger=sys.argv[1], advance=advance)
+"""
+
+
+@pytest.mark.parametrize("name", ["adamw, dropout, one cycle", "a loop of one's own"])
+def test_a_killed_run_leaves_a_usable_ledger_and_goes_on(tmp_path, name):
+    code = textwrap.dedent(KILLED.format(name=name))
+    for step in (3, 14):
+        words = [sys.executable, "-c", code, str(tmp_path / "ledger"), str(step)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, cwd=ROOT, env=env, check=False, timeout=120)
+        assert done.returncode == -signal.SIGKILL
+        assert Ledger(tmp_path / "ledger").head.finished == ""
+    _, ledger = train(tmp_path / "ledger", own.TRAINERS[name])
+    assert ledger.head.finished == own.TRAINERS[name].run(own.records(), seed=4).state
+
+
+def test_a_replay_that_was_interrupted_goes_on(tmp_path):
+    _, ledger = train(tmp_path / "ledger")
+    kept, left = own.records().without(["r3"]), iter([*range(20)])
+
+    def advance():
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replay.replay(PLAIN, ledger, kept, ["r3"], tmp_path / "new", advance=advance)
+    found = replay.replay(PLAIN, ledger, kept, ["r3"], tmp_path / "new")
+    assert found.trained.state == own.scratch("adamw, dropout, one cycle", ["r3"], 4)
+
+
+def test_a_run_that_is_not_finished_is_not_replayed(tmp_path):
+    _, ledger = train(tmp_path / "ledger")
+    ledger.amend(finished="")
+    with pytest.raises(Refused, match="not finished"):
+        replay.replay(PLAIN, ledger, own.records().without(["r3"]), ["r3"], tmp_path / "new")
+
+
+# --- going on ---------------------------------------------------------------------------------------------------
+
+
+def test_new_records_enter_at_the_end_and_cost_a_short_replay(tmp_path):
+    constant = own.recorded(own.dropped, config=own.config(), steps=8)
+    train(tmp_path / "ledger", constant, own.records().select([f"r{i}" for i in range(100)]))
+    longer = own.recorded(own.dropped, config=own.config(epochs=6), steps=8)
+    _, ledger = train(tmp_path / "ledger", longer)
+    assert ledger.head.stages == (4, 6)
+    enters = {entry.id: entry.enters for entry in ledger.entries}
+    assert (enters["r99"], enters["r100"]) == (0.0, 4.0)
+
+    whole = replace(longer, stages=(4, 6))
+    scratch = whole.run(own.records(), seed=4, enters=enters)
+    assert scratch.state == ledger.head.finished
+
+    seen = replay.forecast(ledger, ["r110"])
+    assert seen.first >= 32
+    assert seen.share <= 1 / 3 + 0.07
+    found = replay.replay(whole, ledger, own.records().without(["r110"]), ["r110"], tmp_path / "new")
+    rest = {name: when for name, when in enters.items() if name != "r110"}
+    assert found.trained.state == whole.run(own.records().without(["r110"]), seed=4, enters=rest).state
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": 5}, "seed"),
+        ({"trainer": own.recorded(own.dropped, config=own.config(lr=0.5), steps=8)}, "program"),
+        ({"trainer": replace(PLAIN, steps=9)}, "steps"),
+        ({"trainer": replace(PLAIN, epochs=3)}, "epochs"),
+        ({"records": more()}, "1 new records, and no epochs for them"),
+        ({"records": own.records().without(["r5"])}, "1 records that are gone or changed"),
+    ],
+)
+def test_the_ledger_of_another_run_is_left_alone(tmp_path, change, words):
+    train(tmp_path / "ledger")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ledger").iterdir() if path.is_file()}
+    with pytest.raises(ForeignRun, match=words):
+        train(tmp_path / "ledger", **change)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "ledger").iterdir() if path.is_file()}
+
+
+# --- loops ------------------------------------------------------------------------------------------------------
+
+
+def broken(recorder):
+    model = own.dropped()
+    recorder.track(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    for step in recorder:
+        step.done(0.0)
+        break
+    return model
+
+
+def silent(recorder):
+    model = own.dropped()
+    recorder.track(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    for step in recorder:
+        assert step.batch is not None
+    return model
+
+
+def without_track(recorder):
+    return own.dropped()
+
+
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [(broken, "ended before"), (silent, "was not ended"), (without_track, "track\\(\\) was not called")],
+)
+def test_a_loop_that_leaves_out_what_it_must_do_is_told(loop, words):
+    with pytest.raises(UsageError, match=words):
+        Recorded(loop=loop, epochs=1, steps=2)(own.records(), seed=0)
+
+
+def test_masking_is_refused_where_records_mix():
+    with pytest.raises(UsageError, match="mixes the records"):
+        own.recorded(own.normed, config=own.config(), steps=8, rule="mask")(own.records(), seed=0)
+
+
+@pytest.mark.parametrize("more", [{"steps": 0}, {"rule": "skip"}, {"stages": (2, 3)}, {"threads": 0}])
+def test_settings_that_mean_nothing(more):
+    with pytest.raises(UsageError):
+        own.recorded(own.dropped, config=own.config(), **{"steps": 8, **more})
