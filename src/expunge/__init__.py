@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from expunge.core.verdict import Verdict
     from expunge.data.arrays import ArrayRecords
     from expunge.data.dataset import DatasetRecords
+    from expunge.data.table import TableRecords
+    from expunge.engine.ensemble import ShardedTrainer
+    from expunge.engine.fitting import Refit
     from expunge.engine.loop import LoopConfig
     from expunge.engine.recorded import Recorded, recorded, train
     from expunge.engine.recorder import Recorder
     from expunge.engine.training import Trainer
+    from expunge.models.estimator import EstimatorModel
     from expunge.models.torch import TorchModel
     from expunge.workflow import Result, audit, erase, plan
 
@@ -28,14 +32,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArrayRecords": "expunge.data.arrays",
     "DatasetRecords": "expunge.data.dataset",
+    "EstimatorModel": "expunge.models.estimator",
     "Level": "expunge.core.level",
     "LoopConfig": "expunge.engine.loop",
     "Problem": "expunge.core.problem",
     "Recorded": "expunge.engine.recorded",
     "Recorder": "expunge.engine.recorder",
     "Records": "expunge.core.records",
+    "Refit": "expunge.engine.fitting",
     "Request": "expunge.core.request",
     "Result": "expunge.workflow",
+    "ShardedTrainer": "expunge.engine.ensemble",
+    "TableRecords": "expunge.data.table",
     "TorchModel": "expunge.models.torch",
     "Trainer": "expunge.engine.training",
     "Verdict": "expunge.core.verdict",
@@ -49,14 +57,18 @@ _HOMES = {
 __all__ = [
     "ArrayRecords",
     "DatasetRecords",
+    "EstimatorModel",
     "Level",
     "LoopConfig",
     "Problem",
     "Recorded",
     "Recorder",
     "Records",
+    "Refit",
     "Request",
     "Result",
+    "ShardedTrainer",
+    "TableRecords",
     "TorchModel",
     "Trainer",
     "Verdict",

@@ -50,7 +50,7 @@ def test_show(ledger):
 
 
 def test_verify(ledger):
-    made, run = ledger()
+    _, run = ledger()
     result = run("verify", "--json")
     assert (result.code, result.json["fits"]) == (0, True)
     first, last = result.json["stretch"]

@@ -43,7 +43,8 @@ def made(cls: type, **more: object) -> Method:
 
 def posed(cls: type, **more: Any) -> Problem:
     """Return a problem with what the method needs."""
-    return own.problem(ledger=Need.LEDGER in cls.needs, **more)  # type: ignore[attr-defined]
+    needs = cls.needs  # type: ignore[attr-defined]
+    return own.problem(ledger=Need.LEDGER in needs, shards=3 if Need.SHARDS in needs else 0, **more)
 
 
 def unlearned(cls: type, problem: Problem | None = None, *, seed: int = own.SEED, **more: Any) -> Outcome:
@@ -325,7 +326,8 @@ def works_on_other_networks(cls: type[Method]) -> None:
             model = method.unlearn(problem, own.context(problem)).model
         except ExpungeError:
             continue
-        require(isinstance(model, build), f"on {build.__name__} a {type(model).__name__} came back")
+        same = type(model) is type(problem.model)
+        require(same, f"on {build.__name__} a {type(model).__name__} came back")
         finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
         require(finite, f"on {build.__name__} weights became NaN or infinite")
 
@@ -417,8 +419,11 @@ def needs_are_refused_before_work(cls: type[Method]) -> None:
     """What it needs and has not is said at once, before a record is read."""
     problem = posed(cls, count=12, forget=12, with_trainer=False)
     found = {obstacle.what for obstacle in made(cls).obstacles(problem)}
-    needs = ((Need.TRAINER, "a trainer"), (Need.RETAIN, "retained records"), (Need.LEDGER, "the ledger"))
-    for need, words in needs:
-        said = any(words in what for what in found)
-        require(said == (need in cls.needs), f"needs {words}: {need in cls.needs}; obstacles say: {said}")
+    for needs, words in (
+        ({Need.TRAINER}, "a trainer"),
+        ({Need.RETAIN}, "retained records"),
+        ({Need.LEDGER, Need.SHARDS}, "the ledger"),
+    ):
+        said, needed = any(words in what for what in found), bool(needs & cls.needs)
+        require(said == needed, f"needs {words}: {needed}; obstacles say: {said}")
     require(not problem.records.seen, "records were read to find out")  # type: ignore[attr-defined]

@@ -21,8 +21,9 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
+from expunge.engine.ensemble import ShardedTrainer
 from expunge.engine.loop import LoopConfig
-from expunge.engine.recorded import Recorded, recorded, train
+from expunge.engine.recorded import recorded, train
 from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact
 from expunge.engine.split import split
@@ -147,14 +148,15 @@ def problem(
     original: int = 1,
     with_trainer: bool = True,
     ledger: bool = False,
+    shards: int = 0,
 ) -> Problem:
     """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained.
 
-    With ``ledger`` the original's training was recorded.
+    With ``ledger`` the original's training was recorded; with ``shards`` it is an ensemble of so many members.
     """
     train = records(count)
-    if ledger and with_trainer:
-        return _recorded(build, train, train.ids[:forget], original)
+    if (ledger or shards) and with_trainer:
+        return _recorded(build, train, train.ids[:forget], original, shards)
     model = copy.deepcopy(_trained(build, original)).train()
     next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
     return Problem(
@@ -167,16 +169,17 @@ def problem(
 
 
 @cache
-def _ledger(build: type[nn.Module], count: int, seed: int) -> tuple[Recorded, str, nn.Module]:
+def _ledger(build: type[nn.Module], count: int, seed: int, shards: int) -> tuple[Any, str, nn.Module]:
     """Return a recorded trainer of three short epochs, the ledger of one run, and its model."""
-    made = recorded(build, config=LoopConfig(epochs=3, lr=0.01), steps=4, checkpoints=6)
+    made: Any = recorded(build, config=LoopConfig(epochs=3, lr=0.01), steps=4, checkpoints=6)
+    made = ShardedTrainer(member=made, shards=shards) if shards else made
     folder = tempfile.mkdtemp(prefix="expunge-conformance-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return made, folder, train(made, records(count), seed=seed, ledger=folder)
 
 
-def _recorded(build: type[nn.Module], train: Witness, forget: Sequence[str], seed: int) -> Problem:
-    made, folder, model = _ledger(build, len(train), seed)
+def _recorded(build: type[nn.Module], train: Witness, forget: Sequence[str], seed: int, shards: int) -> Problem:
+    made, folder, model = _ledger(build, len(train), seed, shards)
     holdout = records(24, prefix="h", seed=1)
     model = copy.deepcopy(model).train()
     return Problem(model=model, train=train, forget=forget, holdout=holdout, trainer=made, ledger=folder)

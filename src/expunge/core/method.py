@@ -24,6 +24,7 @@ class Need(enum.Enum):
     FORGET = "the content of the forget set"
     TRAINER = "a trainer"
     LEDGER = "the ledger of its training"
+    SHARDS = "the ledgers of an ensemble's members"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Method(ABC):
                     fix="pass trainer=function(records, *, seed) -> model to the Problem",
                 )
             )
-        if Need.LEDGER in self.needs and problem.ledger is None:
+        if self.needs & {Need.LEDGER, Need.SHARDS} and problem.ledger is None:
             lacks.append(
                 Obstacle(
                     what=f"{self.name} needs the ledger of the training",

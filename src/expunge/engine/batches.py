@@ -26,6 +26,8 @@ def order(ids: Sequence[str], *, seed: int, epoch: int) -> list[int]:
 @lru_cache(maxsize=16)
 def fingerprints(ids: tuple[str, ...]) -> Words:
     """Return 64 bits of a hash of every id, [n]; made once, they serve all epochs and seeds."""
+    if not ids:
+        return np.zeros(0, dtype=np.uint64)
     return np.frombuffer(b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids), dtype="<u8")
 
 

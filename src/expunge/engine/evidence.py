@@ -309,9 +309,13 @@ class Evidence:
         broken = sum(not all(np.isfinite(self._arrays[model][part]).all() for part in parts) for model in self.models)
         return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""
 
+    def has(self, name: str) -> bool:
+        """Return whether every model has this array of :func:`collect`."""
+        return all(name in self._arrays[model] for model in self.models)
+
     def lacks_array(self, name: str, because: str) -> str:
         """Return why an array of :func:`collect` cannot be used, ``because`` where it is missing; empty when it can."""
-        if not all(name in self._arrays[model] for model in self.models):
+        if not self.has(name):
             return because
         broken = sum(not np.isfinite(self._arrays[model][name]).all() for model in self.models)
         return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""

@@ -43,6 +43,7 @@ class Refit:
         _refuse_fitted_parts(estimator)
         self._settings = clone(estimator)
         self._names = names_of(estimator)
+        self._numbered = is_numbered(estimator)
         self._differ: dict[tuple[str, ...], bool] = {}
 
     def describe(self) -> str:
@@ -55,10 +56,10 @@ class Refit:
         return self.fit(_seeded(clone(self._settings), seed), records)
 
     def fit(self, estimator: Any, records: Records) -> Any:
-        """Fit ``estimator`` on table records, on one thread; one that can forget is told their ids."""
+        """Return ``estimator`` fitted on table records, on one thread; one that can forget is told their ids."""
         rows, codes = records.read(range(len(records)))
         labels = np.asarray(rows.classes)[codes.numpy()]
-        more = {"sample_ids": list(records.ids)} if isinstance(estimator, Estimator) else {}
+        more = {"sample_ids": names(records.ids, numbered=self._numbered)} if isinstance(estimator, Estimator) else {}
         with threadpool_limits(1):  # another number of threads adds in another order, and gives other bits
             return estimator.fit(given(rows.frame, self._names), labels, **more)
 
@@ -75,6 +76,16 @@ class Refit:
             one, other = (log_probabilities(self(some, seed=seed), rows) for seed in (1, 2))
             self._differ[some.ids] = not torch.equal(one, other)
         return self._differ[some.ids]
+
+
+def is_numbered(estimator: Any) -> bool:
+    """Return whether a fitted estimator that can forget knows its rows by whole numbers."""
+    return any(isinstance(name, int) for name in getattr(estimator, "sample_ids_", ())[:1])
+
+
+def names(ids: Sequence[str], *, numbered: bool) -> list[str] | list[int]:
+    """Return ids of records as an estimator knows them; text stays text where one of them is no whole number."""
+    return [int(name) for name in ids] if numbered and all(map(str.isdecimal, ids)) else list(ids)
 
 
 def _sample(records: Records) -> Sequence[str]:

@@ -257,7 +257,7 @@ def recorded(
 
 
 def train(
-    trainer: Recorded,
+    trainer: Any,
     records: Any,
     *,
     seed: int,
@@ -266,6 +266,7 @@ def train(
 ) -> nn.Module:
     """Train on ``records`` and write a ledger; return the model.
 
+    ``trainer`` is a :class:`Recorded`, or an :class:`expunge.ShardedTrainer`, which writes one ledger per member.
     Killed at any moment, the same call goes on from the last checkpoint. With the ledger of a finished run, more
     epochs and more records, it goes on from its end: what is new enters there, so that taking it out again is short.
 
@@ -273,6 +274,8 @@ def train(
         ForeignRun: the ledger is that of another run: other code, seed, rule, records or environment.
         Tampered: the ledger is broken.
     """
+    if hasattr(trainer, "record"):
+        return trainer.record(records, seed=seed, ledger=ledger)
     adopted: Records = registry.adopt("data", records)
     folder = Path(ledger)
     with pinned(trainer.threads):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from expunge.core.digest import tree_digests
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt
 from expunge.core.storage import ASIDE, storing, sync_folder
-from expunge.engine.ledger import Ledger
 from expunge.engine.runs import RunDirectory
 
 STALE = (
@@ -24,7 +24,7 @@ def attempt_folder(number: int) -> str:
 
 def stale(problem: Problem, chosen: Attempt | None) -> list[str]:
     """Return what must be known of a ledger that the method which ships leaves as it was."""
-    if problem.ledger is None or chosen is None or chosen.method == "replay":
+    if problem.ledger is None or chosen is None or chosen.method in ("replay", "sharded"):
         return []
     return [STALE.format(method=chosen.method)]
 
@@ -34,13 +34,13 @@ def succeed(problem: Problem, run: RunDirectory, heir: Path) -> None:
 
     Killed anywhere, it can be repeated: ``heir`` stays until the run directory is cleared.
     """
-    if problem.ledger is None or not (heir / "head.json").exists():
+    if problem.ledger is None or not heir.is_dir():
         return
     place = Path(problem.ledger)
     new, old = (place.with_name(f"{ASIDE}{place.name}-{word}") for word in ("new", "old"))
     with storing(place):
         shutil.rmtree(new, ignore_errors=True)
-        if (place / "head.json").exists() and Ledger(place).chain == Ledger(heir).chain:
+        if place.is_dir() and tree_digests(place) == tree_digests(heir):
             shutil.rmtree(old, ignore_errors=True)  # killed after the exchange, before the end
             return
         shutil.copytree(heir, new)

@@ -1,0 +1,184 @@
+"""Networks in shards: an ensemble of recorded members, of which a deletion replays only those that met the record.
+
+Source: SISA, Bourtoule et al., "Machine Unlearning", IEEE S&P 2021 (arXiv 1912.03817): shards and slices. A slice here
+is a part of the records that enters later in the member's one recorded run, so that replay needs no second mechanism.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor, nn
+
+from expunge.core import registry
+from expunge.core.errors import Tampered, UsageError
+from expunge.core.records import Records
+from expunge.core.storage import storing, write_file
+from expunge.engine.ledger import Ledger
+from expunge.engine.recorded import Recorded, train
+from expunge.engine.shards import Shards, whose
+
+FILE = "shards.json"
+
+
+class Ensemble(nn.Module):
+    """Classifiers that vote by the weighted mean of their probabilities; a weight of 0 has no vote.
+
+    Shapes: any input of the members; logits [B, C] are the logarithm of that mean.
+    """
+
+    weights: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Return the logarithm of the weighted mean of the members' probabilities."""
+        said = torch.stack([torch.log_softmax(member(*inputs), dim=-1) for member in self.members])
+        weights = torch.log(self.weights).reshape(-1, *[1] * (said.dim() - 1))
+        voted: Tensor = torch.logsumexp(said + weights, dim=0)
+        return voted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardedTrainer:
+    """A trainer (``trainer(records, *, seed) -> Ensemble``) whose members each see one shard of the records.
+
+    Attributes:
+        member: how each member is trained.
+        shards: how many members there are.
+        slices: slice j of a shard enters after ``j / slices`` of the epochs: its records cost a shorter replay.
+        n_jobs: members trained at the same time, each with its own threads (joblib); changes no bit.
+    """
+
+    member: Recorded
+    shards: int
+    slices: int = 1
+    n_jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse an ensemble of nothing, and two rules for who enters when."""
+        Shards(0, self.shards, self.slices)
+        if self.slices > 1 and self.member.enters is not None:
+            raise UsageError(
+                "slices and `enters` both say when records enter",
+                where="slices",
+                found=f"{self.slices} slices, and a function",
+                expected="one of them",
+                fix="take slices=1, or a member without enters=",
+            )
+
+    @property
+    def passes(self) -> float:
+        """How many times a record is read, on average: late slices are read less often."""
+        return self.member.epochs * (self.slices + 1) / (2 * self.slices)
+
+    def describe(self) -> str:
+        """Return a text that is equal for equal trainers."""
+        return f"{self.shards} shards in {self.slices} slices, each by {self.member.describe()}"
+
+    def __call__(self, records: Records, *, seed: int) -> Ensemble:
+        """Return a new ensemble trained on ``records``: a function of seed and set of records."""
+        parts = [(self.of(records, seed=seed, shard=s), part) for s, part in enumerate(self.parts(records, seed=seed))]
+        seeds = [self.shards_of(seed).member_seed(shard) for shard in range(self.shards)]
+        # In this process: the records count who reads them.
+        members = [trainer(part, seed=one) for (trainer, part), one in zip(parts, seeds, strict=True)]
+        return Ensemble(members, voting([len(part) for _, part in parts]))
+
+    def record(self, records: Any, *, seed: int, ledger: str | Path) -> Ensemble:
+        """Train all members and write a ledger of each below ``ledger``; killed, the same call goes on.
+
+        Raises:
+            UsageError: the folder holds the ledgers of another ensemble.
+            ForeignRun: a ledger in it is another run's.
+        """
+        return _record(self, records, seed, Path(ledger))
+
+    def shards_of(self, seed: int) -> Shards:
+        """Return the assignment of a training with this seed."""
+        return Shards(seed, self.shards, self.slices)
+
+    def parts(self, records: Records, *, seed: int) -> list[Records]:
+        """Return the records of every shard: all records of a subject lie in one."""
+        assigned = self.shards_of(seed).assigned(whose(records.ids, records.subjects))
+        return [records.select([records.ids[i] for i in part]) for part in assigned]
+
+    def of(self, records: Records, *, seed: int, shard: int) -> Recorded:
+        """Return the trainer of one member, which knows when each record of its shard enters."""
+        if self.slices == 1:
+            return self.member
+        shards = self.shards_of(seed)
+        names = dict(zip(records.ids, whose(records.ids, records.subjects), strict=True))
+        step = self.member.epochs / self.slices
+        return replace(self.member, enters=lambda name: shards.slice(names[name]) * step)
+
+
+def voting(sizes: Sequence[int]) -> list[float]:
+    """Return the weight of every member: its share of the records; an empty shard has no vote."""
+    total = sum(sizes)
+    return [size / total if total else 1 / len(sizes) for size in sizes]
+
+
+def _record(trainer: ShardedTrainer, records: Any, seed: int, folder: Path) -> Ensemble:
+    adopted: Records = registry.adopt("data", records)
+    about = {"shards": trainer.shards, "slices": trainer.slices, "seed": seed}
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (folder / FILE).exists() and read_about(folder) != about:
+        raise UsageError(
+            "the folder holds the ledgers of another ensemble",
+            where=folder.name,
+            found=str({k: v for k, v in read_about(folder).items() if k != "seed"}),
+            expected=f"{trainer.shards} shards of {trainer.slices} slices, with this seed",
+            fix="choose another folder",
+        )
+    write_file(folder / FILE, json.dumps(about).encode(), mode=0o600)
+    parts = trainer.parts(adopted, seed=seed)
+    jobs = [(trainer, adopted, part, seed, shard, folder / f"{shard:03d}") for shard, part in enumerate(parts)]
+    members = Parallel(n_jobs=trainer.n_jobs)(delayed(_member)(*job) for job in jobs)
+    return Ensemble(members, voting([len(part) for part in parts]))
+
+
+def read_about(folder: Path) -> dict[str, int]:
+    """Return what the ledgers of an ensemble have in common: shards, slices, seed.
+
+    Raises:
+        UsageError: there are none.
+        Tampered: the file is damaged.
+    """
+    try:
+        found: dict[str, int] = json.loads((folder / FILE).read_text())
+    except OSError as error:
+        raise UsageError(
+            "no ledgers of an ensemble",
+            where=folder.name,
+            found=f"no {FILE}",
+            expected="the folder in which an ensemble was recorded",
+            fix="record it: expunge.train(ShardedTrainer(...), ..., ledger=folder)",
+        ) from error
+    except ValueError as error:
+        raise Tampered("the ledgers are broken", where=FILE, found="no JSON", expected="what was written") from error
+    return found
+
+
+def ledgers(folder: Path) -> list[Ledger]:
+    """Return the ledger of every member."""
+    return [Ledger(folder / f"{shard:03d}") for shard in range(read_about(folder)["shards"])]
+
+
+def held(members: Sequence[Ledger]) -> Mapping[str, int]:
+    """Return the shard of every record."""
+    return {entry.id: shard for shard, ledger in enumerate(members) for entry in ledger.entries}
+
+
+def _member(trainer: ShardedTrainer, records: Records, part: Records, seed: int, shard: int, folder: Path) -> nn.Module:
+    one = trainer.shards_of(seed).member_seed(shard)
+    return train(trainer.of(records, seed=seed, shard=shard), part, seed=one, ledger=folder)

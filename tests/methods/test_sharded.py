@@ -1,0 +1,118 @@
+"""Sharded networks: touched members are those of a run from scratch, the others are not read."""
+
+import pytest
+import torch
+
+import expunge
+from expunge.conformance import problems
+from expunge.engine.ensemble import Ensemble, ShardedTrainer, ledgers
+from expunge.methods.sharded import Sharded
+from tests.support import recordings as own
+from tests.support import running
+
+in_process = running.in_process
+
+TRAINER = ShardedTrainer(member=own.recorded(own.dropped, config=own.config(), steps=4, checkpoints=8), shards=4)
+SLICED = ShardedTrainer(
+    member=own.recorded(own.dropped, config=own.config(), steps=6, checkpoints=24), shards=2, slices=4
+)
+
+
+@pytest.fixture
+def posed(tmp_path, in_process):
+    """Return a function that trains an ensemble and poses a problem."""
+
+    def make(trainer=TRAINER, forget=("r3",), records=None):
+        records = own.records() if records is None else records
+        model = expunge.train(trainer, records, seed=2, ledger=tmp_path / "ledgers")
+        return expunge.Problem(
+            model=model, train=records, forget=list(forget), trainer=trainer, ledger=tmp_path / "ledgers"
+        )
+
+    return make
+
+
+def same(one, other):
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("trainer", [TRAINER, SLICED], ids=["shards", "slices"])
+def test_it_equals_an_ensemble_trained_from_scratch(posed, trainer):
+    problem = posed(trainer, forget=("r3", "r50", "r51"))
+    method = Sharded()
+    assert method.obstacles(problem) == []
+    outcome = method.unlearn(problem, problems.context(problem))
+    assert same(outcome.model, trainer(problem.retain_view, seed=2))
+    assert outcome.cost.trained == method.cost(problem).trained
+    whole = sum(line.count for ledger in ledgers(problem.ledger) for line in ledger.lines())
+    assert outcome.cost.trained < whole
+
+
+def test_only_touched_members_change(posed):
+    problem = posed()
+    outcome = Sharded().unlearn(problem, problems.context(problem))
+    before, after = problem.source.open(), outcome.model
+    changed = [not same(one, other) for one, other in zip(before.members, after.members, strict=True)]
+    assert sum(changed) == 1
+    assert len(Sharded().forecasts(problem)) == 1
+
+
+def test_the_vote_is_the_weighted_mean_of_probabilities():
+    members = [torch.nn.Linear(6, 3), torch.nn.Linear(6, 3), torch.nn.Linear(6, 3)]
+    x, _ = own.table(5)
+    wanted = 0.25 * torch.softmax(members[0](x), 1) + 0.75 * torch.softmax(members[1](x), 1)
+    made = Ensemble(members, [0.25, 0.75, 0.0])
+    torch.testing.assert_close(torch.exp(made(x)), wanted)
+    assert torch.isfinite(made(x)).all()
+
+
+def test_an_emptied_shard_has_no_vote(posed, tmp_path):
+    """P-19: all records of one shard go."""
+    problem = posed()
+    lonely = [entry.id for entry in ledgers(problem.ledger)[1].entries]
+    again = expunge.Problem(
+        model=problem.source, train=own.records(), forget=lonely, trainer=TRAINER, ledger=tmp_path / "ledgers"
+    )
+    outcome = Sharded().unlearn(again, problems.context(again))
+    assert outcome.model.weights[1] == 0
+    assert same(outcome.model, TRAINER(again.retain_view, seed=2))
+    x, _ = own.table()
+    assert torch.isfinite(outcome.model(x)).all()
+
+
+def test_a_person_touches_one_shard(posed):
+    """P-24."""
+    x, y = own.table()
+    people = [f"p{i % 10}" for i in range(own.N)]
+    records = expunge.ArrayRecords(x, y, ids=own.records().ids, subjects=people)
+    problem = posed(
+        records=records, forget=[name for name, who in zip(records.ids, people, strict=True) if who == "p4"]
+    )
+    assert len(Sharded().forecasts(problem)) == 1
+
+
+def test_the_whole_way_twice(posed, tmp_path):
+    """The claim is bitwise, and the next request starts from the new ledgers."""
+    problem = posed()
+    found = expunge.erase(problem, out=tmp_path / "run", methods=("sharded",), references=0)
+    assert found.claim is expunge.Level.BITWISE
+    assert all("r3" not in {entry.id for entry in ledger.entries} for ledger in ledgers(tmp_path / "ledgers"))
+    more = expunge.Problem(
+        model=found.model, train=problem.retain_view, forget=["r9"], trainer=TRAINER, ledger=tmp_path / "ledgers"
+    )
+    again = expunge.erase(more, out=tmp_path / "again", methods=("sharded",), references=0)
+    assert again.claim is expunge.Level.BITWISE
+    assert same(again.model, TRAINER(own.records().without(["r3", "r9"]), seed=2))
+
+
+def test_other_ledgers_are_refused(posed):
+    problem = posed()
+    other = expunge.Problem(
+        model=TRAINER(own.records(), seed=3), train=own.records(), forget=["r3"], trainer=TRAINER, ledger=problem.ledger
+    )
+    assert "not the ensemble" in Sharded().obstacles(other)[0].what
+    other.trainer = SLICED
+    assert "another number of shards" in Sharded().obstacles(other)[0].what
+    other.trainer = own.TRAINERS["late"]
+    assert "needs the trainer of the shards" in Sharded().obstacles(other)[0].what
