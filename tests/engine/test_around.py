@@ -111,6 +111,7 @@ def test_a_model_without_a_linear_layer_has_no_features(tmp_path):
 
 def test_what_a_problem_can_give(problem):
     always = {EvidenceKind.FORGET, EvidenceKind.RETAIN, EvidenceKind.AROUND, EvidenceKind.FEATURES}
+    always |= {EvidenceKind.GRADIENTS}
     assert available(problem) == always | {EvidenceKind.HOLDOUT}
     assert available(toys.problem(holdout=0)) == always
     assert available(toys.problem(holdout=300)) == always | {EvidenceKind.HOLDOUT, EvidenceKind.CLASSES}

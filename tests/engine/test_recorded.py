@@ -12,10 +12,9 @@ import pytest
 import torch
 
 import expunge
-from expunge.core.errors import ForeignRun, Refused, Tampered, UsageError
+from expunge.core.errors import ForeignRun, Refused, UsageError
 from expunge.engine import replay
-from expunge.engine.ledger import Entry, Ledger
-from expunge.engine.recorded import Recorded
+from expunge.engine.ledger import Ledger
 from tests.support import recordings as own
 
 ROOT = Path(__file__).parents[2]
@@ -44,43 +43,12 @@ def test_writing_changes_nothing(tmp_path):
     assert not ledger.ends_with(PLAIN(own.records(), seed=5))
 
 
-def test_a_ledger_is_whole_and_private(tmp_path):
-    _, ledger = train(tmp_path / "ledger")
-    assert ledger.length == ledger.head.total == 32
-    assert {entry.id for entry in ledger.entries} == set(own.records().ids)
-    assert len(ledger.checkpoints) == 17  # every second step of 32, for at most 20, and the end
-    assert sum(line.count for line in ledger.lines()) == 4 * own.N
-    assert (tmp_path / "ledger").stat().st_mode & 0o077 == 0
-
-
 def test_the_rate_and_the_loss_are_those_of_the_run(tmp_path):
     _, ledger = train(tmp_path / "ledger")
     rates = [line.rate for line in ledger.lines()]
     wanted = [PLAIN.loop.config.rate(step, 32) for step in range(32)]
     assert rates == wanted
     assert all(line.loss > 0 for line in ledger.lines())
-
-
-def test_one_changed_bit_is_found(tmp_path):
-    _, ledger = train(tmp_path / "ledger")
-    file = ledger.folder / "steps.bin"
-    data = bytearray(file.read_bytes())
-    for place in (0, 104 * 7 + 20, len(data) - 1):
-        bad = bytearray(data)
-        bad[place] ^= 1
-        file.write_bytes(bad)
-        with pytest.raises(Tampered, match=f"step {place // 104}"):
-            Ledger(ledger.folder)
-    file.write_bytes(data[:-50])  # a line that a loss of power cut short
-    assert Ledger(ledger.folder).length == 31
-
-
-def test_nothing_is_a_ledger_that_is_none(tmp_path):
-    with pytest.raises(UsageError, match="no ledger"):
-        Ledger(tmp_path)
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(Refused, match="not empty"):
-        Ledger.begin(tmp_path, replace(train(tmp_path / "ledger")[1].head), [Entry("a", "b")])
 
 
 # --- killed -----------------------------------------------------------------------------------------------------
@@ -176,44 +144,6 @@ def test_the_ledger_of_another_run_is_left_alone(tmp_path, change, words):
     with pytest.raises(ForeignRun, match=words):
         train(tmp_path / "ledger", **change)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "ledger").iterdir() if path.is_file()}
-
-
-# --- loops ------------------------------------------------------------------------------------------------------
-
-
-def broken(recorder):
-    model = own.dropped()
-    recorder.track(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    for step in recorder:
-        step.done(0.0)
-        break
-    return model
-
-
-def silent(recorder):
-    model = own.dropped()
-    recorder.track(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    for step in recorder:
-        assert step.batch is not None
-    return model
-
-
-def without_track(recorder):
-    return own.dropped()
-
-
-@pytest.mark.parametrize(
-    ("loop", "words"),
-    [(broken, "ended before"), (silent, "was not ended"), (without_track, "track\\(\\) was not called")],
-)
-def test_a_loop_that_leaves_out_what_it_must_do_is_told(loop, words):
-    with pytest.raises(UsageError, match=words):
-        Recorded(loop=loop, epochs=1, steps=2)(own.records(), seed=0)
-
-
-def test_masking_is_refused_where_records_mix():
-    with pytest.raises(UsageError, match="mixes the records"):
-        own.recorded(own.normed, config=own.config(), steps=8, rule="mask")(own.records(), seed=0)
 
 
 @pytest.mark.parametrize("more", [{"steps": 0}, {"rule": "skip"}, {"stages": (2, 3)}, {"threads": 0}])

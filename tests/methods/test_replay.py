@@ -7,7 +7,6 @@ import pytest
 import expunge
 from expunge.engine.ledger import Ledger
 from expunge.methods.replay import Replay
-from expunge.workflow import heirs
 from tests.support import recordings as own
 from tests.support import running
 
@@ -60,34 +59,6 @@ def test_kept_state_is_listed_and_the_ledger_stays(posed, tmp_path):
     assert "attempts" in found.report.kept
     assert "r3" in {entry.id for entry in Ledger(tmp_path / "ledger").entries}
     assert Ledger(tmp_path / "run" / "attempts" / "1" / "ledger").ends_with(found.model)
-
-
-def test_another_method_leaves_the_ledger_and_says_so(posed, tmp_path):
-    found = erase(posed, tmp_path / "run", methods=("retrain",))
-    assert any("The ledger of the recorded training still holds" in note for note in found.report.notes)
-
-
-@pytest.mark.parametrize("at", ["copytree", "rename", "rmtree"])
-def test_an_exchange_that_was_interrupted_is_finished(posed, tmp_path, monkeypatch, at):
-    def die(*words, **more):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        if at == "rename":
-            patched.setattr(heirs.Path, "rename", die)
-        elif at == "copytree":
-            patched.setattr(heirs.shutil, "copytree", die)
-        else:
-            real, calls = shutil.rmtree, []
-            patched.setattr(
-                heirs.shutil, "rmtree", lambda *w, **m: die() if calls.append(w) or len(calls) > 2 else real(*w, **m)
-            )
-        with pytest.raises(KeyboardInterrupt):
-            erase(posed, tmp_path / "run")
-    found = erase(posed, tmp_path / "run")
-    assert found.claim is expunge.Level.BITWISE
-    assert Ledger(tmp_path / "ledger").ends_with(found.model)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger", "run"]
 
 
 def test_a_model_that_is_not_the_recorded_one(posed):

@@ -5,7 +5,7 @@ import torch
 
 import expunge
 from expunge.conformance import problems
-from expunge.engine.ensemble import Ensemble, ShardedTrainer, ledgers
+from expunge.engine.ensemble import ShardedTrainer, ledgers
 from expunge.methods.sharded import Sharded
 from tests.support import recordings as own
 from tests.support import running
@@ -56,15 +56,6 @@ def test_only_touched_members_change(posed):
     changed = [not same(one, other) for one, other in zip(before.members, after.members, strict=True)]
     assert sum(changed) == 1
     assert len(Sharded().forecasts(problem)) == 1
-
-
-def test_the_vote_is_the_weighted_mean_of_probabilities():
-    members = [torch.nn.Linear(6, 3), torch.nn.Linear(6, 3), torch.nn.Linear(6, 3)]
-    x, _ = own.table(5)
-    wanted = 0.25 * torch.softmax(members[0](x), 1) + 0.75 * torch.softmax(members[1](x), 1)
-    made = Ensemble(members, [0.25, 0.75, 0.0])
-    torch.testing.assert_close(torch.exp(made(x)), wanted)
-    assert torch.isfinite(made(x)).all()
 
 
 def test_an_emptied_shard_has_no_vote(posed, tmp_path):

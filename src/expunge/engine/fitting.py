@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from expunge.core.digest import keyed, keyed_int
 from expunge.core.errors import Refused
 from expunge.core.estimator import Estimator
+from expunge.core.level import Level
 from expunge.core.records import Records
 from expunge.data._rows import given, names_of
 from expunge.models.estimator import state_digest
@@ -44,7 +45,13 @@ class Refit:
         self._settings = clone(estimator)
         self._names = names_of(estimator)
         self._numbered = is_numbered(estimator)
+        self._kind = _kind_of(estimator)
         self._differ: dict[tuple[str, ...], bool] = {}
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether one seed gives one model: not where an estimator adds noise that nobody may know, and be it twice."""
+        return not (isinstance(self._settings, Estimator) and self._settings.guarantee is Level.CERTIFIED)
 
     def describe(self) -> str:
         """Return a text that is equal for equal trainers."""
@@ -58,7 +65,7 @@ class Refit:
     def fit(self, estimator: Any, records: Records) -> Any:
         """Return ``estimator`` fitted on table records, on one thread; one that can forget is told their ids."""
         rows, codes = records.read(range(len(records)))
-        labels = np.asarray(rows.classes)[codes.numpy()]
+        labels = np.asarray(rows.classes, dtype=self._kind)[codes.numpy()]
         more = {"sample_ids": names(records.ids, numbered=self._numbered)} if isinstance(estimator, Estimator) else {}
         with threadpool_limits(1):  # another number of threads adds in another order, and gives other bits
             return estimator.fit(given(rows.frame, self._names), labels, **more)
@@ -68,6 +75,8 @@ class Refit:
 
         Without a setting for a seed there is nothing to try.
         """
+        if not self.repeatable:
+            return True
         if not _random_settings(self._settings):
             return False
         some = records.select(_sample(records))
@@ -76,6 +85,12 @@ class Refit:
             one, other = (log_probabilities(self(some, seed=seed), rows) for seed in (1, 2))
             self._differ[some.ids] = not torch.equal(one, other)
         return self._differ[some.ids]
+
+
+def _kind_of(estimator: Any) -> Any:
+    """Return the dtype of the labels that an estimator was fitted with; None for text, whose width follows from it."""
+    kind = getattr(getattr(estimator, "classes_", None), "dtype", None)
+    return None if kind is None or kind.kind in "US" else kind
 
 
 def is_numbered(estimator: Any) -> bool:

@@ -49,7 +49,7 @@ class Recorded:
     steps: int
     rule: str = "drop"
     threads: int = 1
-    checkpoints: int = 20
+    checkpoints: int = 10
     derive: Callable[[Records], Mapping[str, Any]] | None = None
     augment: Callable[[Any, np.ndarray], Any] | None = None
     enters: Callable[[str], float] | None = None

@@ -1,10 +1,10 @@
-"""Sharded ensembles: who is touched, what it costs, and that any learner serves as a member."""
+"""Sharded classifiers: who is touched, what it costs, and that any learner serves as a member."""
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import BaggingClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from expunge.conformance.run import Result, conform
-from expunge.estimators import ShardedClassifier, ShardedRegressor
+from expunge.estimators import ShardedClassifier
 
 X, Y = load_breast_cancer(return_X_y=True)
 
@@ -151,15 +151,6 @@ def test_shards_in_parallel_are_the_same():
 def test_another_seed_shards_otherwise():
     seeds = {ShardedClassifier(n_shards=4, random_state=s).fit(X, Y).fingerprint() for s in (0, 1, None, None)}
     assert len(seeds) == 4
-
-
-def test_regression():
-    rows, y = load_diabetes(return_X_y=True)
-    made = ShardedRegressor(Ridge(alpha=0.01), n_shards=5, random_state=0).fit(rows, y)
-    assert made.score(rows, y) > 0.4
-    made.forget(list(range(20)))
-    fresh = ShardedRegressor(Ridge(alpha=0.01), n_shards=5, random_state=0)
-    assert made.fingerprint() == fresh.fit(rows[20:], y[20:], sample_ids=range(20, len(y))).fingerprint()
 
 
 def test_accuracy_is_about_that_of_bagging():
