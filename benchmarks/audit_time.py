@@ -15,10 +15,10 @@ from pathlib import Path
 
 from _table import Row, arguments, finish
 
+from expunge.core.storage import write_folder
 from expunge.core.verdict import Verdict
 from expunge.engine.progress import Progress
 from expunge.engine.runtime import single_thread
-from expunge.core.storage import write_folder
 from expunge.models.torch import TorchModel
 from expunge.testbeds import digits
 from expunge.workflow import audit

@@ -45,6 +45,7 @@ from expunge.core.errors import BrokenTrainer
 from expunge.core.problem import Problem
 from expunge.core.report import Finding
 from expunge.core.request import Request
+from expunge.core.storage import write_file
 from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
 from expunge.data.arrays import ArrayRecords
 from expunge.engine import stacked
@@ -52,7 +53,6 @@ from expunge.engine.evidence import Evidence, Outputs, Parts, available, collect
 from expunge.engine.references import check_trainer
 from expunge.engine.runtime import hold_memory, single_thread
 from expunge.engine.split import split
-from expunge.core.storage import write_file
 
 DRAWS, POOL, HELD = 3, 40, 4
 """Draws of each bed; retrained models to judge with, and those that only cheats see."""

@@ -14,6 +14,7 @@ def pages() -> dict[str, str]:
         "cli": cli.page(),
         "conformance": cases.page(),
         "errors": errors.page(),
+        "estimators": things.estimators(),
         "job": job.page(),
         "kinds": things.kinds(),
         "methods": things.methods(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from _reference.text import default, doc, fields, table
 from _reference.text import page as text_page
-from expunge.cli._job import Job
+from expunge.cli._job import Data, Holdout, Job, Model
 from expunge.core.request import Request
 
 _INTRO = """
@@ -35,6 +37,33 @@ lr = 0.0005
 """
 
 
+_TABLES = """
+```toml
+out = "runs/dsr-881"
+
+[model]
+path = "income.skops"
+
+[data]
+path = "people.parquet"
+id = "person"
+label = "income"
+subject = "household"
+
+[holdout]
+path = "others.parquet"
+
+[request]
+ids = ["p-1017", "p-2206"]
+```
+"""
+
+
+def _part(name: str, part: Any) -> list[str]:
+    rows = [(f"`{f.name}`", f"`{f.type}`", default(f)) for f in fields(part)]
+    return [f"### `[{name}]`", *doc(part).split("\n\n", 1), table(("key", "type", "default"), rows)]
+
+
 def page() -> str:
     """Return the page."""
     rows = [(f"`{f.name}`", f"`{f.type}`", default(f)) for f in fields(Job)]
@@ -47,6 +76,15 @@ def page() -> str:
         doc(Job).split("\n\n", 1)[1],
         table(("key", "type", "default"), rows),
         "`methods` holds one table per method; its keys are the settings of [that method](methods.md).",
+        "## A saved estimator and a table",
+        "Where the model is a fitted scikit-learn classifier in a skops file, and its rows lie in a parquet, CSV or "
+        "JSON-lines file, no function is needed ([Tables](../guides/tables.md)):",
+        _TABLES.strip(),
+        *(
+            line
+            for name, part in (("model", Model), ("data", Data), ("holdout", Holdout))
+            for line in _part(name, part)
+        ),
         "## The request",
         "The table `[request]`, or the argument `request=` of a problem. It is given in one of the two places only.",
         doc(Request).split("\n\n", 1)[1],

@@ -1,4 +1,4 @@
-"""What the registry holds: methods, checks, test beds, and the kinds of tasks, data and models."""
+"""What the registry holds: methods, checks, estimators, test beds, and the kinds of tasks, data and models."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ _WHEN = {
     "around": " (only where inputs can be moved a little)",
     "features": " (only where the task gives features)",
     "classes": " (only where every class has 45 holdout records)",
+    "gradients": " (only where the model is a network, which can be trained further)",
 }
 
 
@@ -129,6 +130,34 @@ def _check(name: str, check: Any, margins: dict[str, Any], measured: Any) -> str
         facts.append("- **When nothing is wrong:** what retrained models say; not measured on the demo")
     parts = [f"### {name}", f"*{check.title}*", doc(check), "\n".join(facts), _exempt(check)]
     return "\n\n".join(part for part in parts if part)
+
+
+def estimators() -> str:
+    """Return the page of estimators."""
+    known = _all("estimators")
+    overview = [(f"[`{e.__name__}`](#{n})", e.title, _level(e)) for n, e in known.items()]
+    return page(
+        "Estimators",
+        "Estimators of `expunge.estimators` follow scikit-learn and add `forget(ids)`: after any sequence of "
+        "`partial_fit` and `forget` an estimator equals a fresh fit on the rows that remain, to the level that it "
+        "states ([Tables](../guides/tables.md)). None of them needs torch.",
+        table(("class", "what it is", "guarantee"), overview),
+        *(_estimator(name, kind) for name, kind in known.items()),
+    )
+
+
+def _level(kind: Any) -> str:
+    return kind.guarantee.value
+
+
+def _estimator(name: str, kind: Any) -> str:
+    facts = [
+        f"- **Guarantee:** [{_level(kind)}](../concepts/levels.md)",
+        f"- **It rests on:** {kind.argument}",
+        f"- **Source:** {kind.source}",
+    ]
+    parts = [f"## {name}", f"*{kind.title}*: `expunge.estimators.{kind.__name__}`", doc(kind), "\n".join(facts)]
+    return "\n\n".join([*parts, _exempt(kind)]).strip()
 
 
 def testbeds() -> str:

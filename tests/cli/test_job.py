@@ -56,3 +56,71 @@ def test_no_share(text):
 
 def test_flags_replace_settings():
     assert _job.merge({"seed": 1, "out": None}, seed=0, out=None, key="k") == {"seed": 0, "out": None, "key": "k"}
+
+
+# --- a saved estimator and a table ------------------------------------------------------------------------------
+
+TABLES = """
+[model]
+path = "model.skops"
+[data]
+path = "rows.csv"
+id = "person"
+label = "income"
+subject = "household"
+[request]
+ids = ["p0-001"]
+subjects = ["h0-3"]
+"""
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """A folder with a fitted model, its rows, and a job file."""
+    from sklearn.linear_model import LogisticRegression
+
+    from expunge.models._skops import save_object
+    from tests.support.people import fitted, people
+
+    save_object(fitted(LogisticRegression(), people()), tmp_path / "model.skops")
+    people().to_csv(tmp_path / "rows.csv", index=False)
+    people(40, seed=1).to_csv(tmp_path / "others.csv", index=False)
+    (tmp_path / "job.toml").write_text(TABLES)
+    return tmp_path
+
+
+def test_it_may_name_a_model_and_its_table(tables):
+    problem, settings = _job.load(tables / "job.toml")
+    assert len(problem.forget_ids) == 5
+    assert problem.records.columns.names == ("age", "hours")
+    assert problem.held_out is None
+    assert settings["policy"] == "standard"
+    (tables / "job.toml").write_text(TABLES + '[holdout]\npath = "others.csv"\n')
+    assert len(_job.load(tables / "job.toml")[0].held_out) == 40
+
+
+def test_columns_may_be_chosen(tables):
+    (tables / "job.toml").write_text(TABLES.replace("[request]", 'features = ["hours", "age"]\n[request]'))
+    assert _job.load(tables / "job.toml")[0].records.columns.names == ("hours", "age")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        'problem = "tiny_problem:problem"\n' + TABLES,
+        TABLES.replace('[model]\npath = "model.skops"', ""),
+        '[model]\npath = "model.skops"\n',
+        '[holdout]\npath = "others.csv"\n',
+    ],
+)
+def test_a_problem_is_named_once_and_whole(text, tables):
+    (tables / "job.toml").write_text(text)
+    with pytest.raises(UsageError, match="names no problem, or not one alone"):
+        _job.load(tables / "job.toml")
+
+
+def test_a_column_that_is_missing_is_said(tables):
+    (tables / "job.toml").write_text(TABLES.replace("household", "family"))
+    with pytest.raises(UsageError, match="no family"):
+        _job.load(tables / "job.toml")

@@ -3,6 +3,7 @@ import hashlib
 import hmac
 import json
 import struct
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -288,3 +289,76 @@ def test_safetensors_itself_writes_what_is_read(path):
     numpy.save_file(arrays, path)
     tensors = {"a": ("F32", [2, 3], arrays["a"].tobytes()), "b": ("I64", [3], arrays["b"].tobytes())}
     assert digest.weights_digest(path) == digest_of(tensors)
+
+
+# --- skops files ----------------------------------------------------------------------------------------------
+
+
+def node(loader, **content):
+    return {"__class__": content.pop("cls", "x"), "__module__": "m", "__loader__": loader, **content}
+
+
+def skops(path, *, ids=0, name="a.npy", data=b"array", members=None, version="1", kinds=("p", "q"), step=1):
+    """Write a file of the form of skops: a set of two texts and an array, in a mapping."""
+    texts = [node("JsonNode", content=json.dumps(text), __id__=ids + n) for n, text in enumerate(kinds)]
+    content = {
+        "kinds": node("SetNode", cls="set", content=texts[::step], __id__=ids + 7),
+        "file": node("NdArrayNode", type="numpy", file=name, __id__=ids + 8),
+    }
+    tree = node("DictNode", content=content, __id__=ids + 9) | {"_skops_version": version, "protocol": 2}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", json.dumps(tree))
+        for member, value in (members or {name: data}).items():
+            archive.writestr(member, value)
+    return path
+
+
+def test_what_changes_at_every_writing_is_no_part_of_the_digest_of_a_skops_file(tmp_path):
+    one = digest.skops_digest(skops(tmp_path / "1.skops"))
+    other = skops(tmp_path / "2.skops", ids=100, name="b.npy", version="2", step=-1)
+    assert digest.skops_digest(other) == one
+    with (tmp_path / "2.skops").open("rb") as file:
+        assert digest.skops_digest(file) == one
+
+
+@pytest.mark.parametrize("change", [{"data": b"arrav"}, {"kinds": ("p", "r")}])
+def test_the_digest_of_a_skops_file_is_of_its_state(tmp_path, change):
+    one, other = (digest.skops_digest(skops(tmp_path / n, **more)) for n, more in (("1", {}), ("2", change)))
+    assert one != other
+
+
+def test_a_key_of_the_users_own_is_part_of_the_state(tmp_path):
+    """Only nodes have ids and members: a mapping may hold keys of these names."""
+    files = []
+    for value in ("1", "2"):
+        tree = node("DictNode", content={"__id__": node("JsonNode", content=value)})
+        files.append(tmp_path / f"{value}.skops")
+        with zipfile.ZipFile(files[-1], "w") as archive:
+            archive.writestr("schema.json", json.dumps(tree))
+    assert digest.skops_digest(files[0]) != digest.skops_digest(files[1])
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-30]),
+        lambda path: path.write_bytes(b"no zip"),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"array", b"arrax")),
+        lambda path: skops(path, members={"other.npy": b"array"}),
+        lambda path: skops(path, members={"a.npy": b"array", "hidden": b"rows"}),
+        lambda path: zipfile.ZipFile(path, "w").close(),
+    ],
+)
+def test_a_skops_file_that_is_not_whole_is_refused(tmp_path, break_it):
+    path = skops(tmp_path / "m.skops")
+    break_it(path)
+    with pytest.raises(Tampered, match="not a whole skops file"):
+        digest.skops_digest(path)
+
+
+def test_a_folder_is_digested_with_all_its_models(tmp_path):
+    skops(tmp_path / "a.skops")
+    alone = digest.model_digest(tmp_path)
+    (tmp_path / "b.safetensors").write_bytes(safetensors(TENSORS))
+    assert digest.model_digest(tmp_path) not in (alone, digest_of(TENSORS))
+    assert alone == digest.combine([digest.skops_digest(tmp_path / "a.skops")])

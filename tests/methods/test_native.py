@@ -152,3 +152,10 @@ def test_a_fresh_fit_that_cannot_be_equal_is_refused():
 
     assert "needs the seed" in said(problem(fitted(Seeded(), people())), verify_by_refit=True)
     assert said(problem(fitted(Seeded(3), people())), verify_by_refit=True) == ""
+
+    class Around(Seeded):
+        def __init__(self, inner=None, random_state=None):
+            self.inner, self.random_state = inner, random_state
+
+    seeded = fitted(Around(Seeded(), random_state=3), people())  # its own seed is what its parts draw from
+    assert said(problem(seeded), verify_by_refit=True) == ""

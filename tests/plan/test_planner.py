@@ -1,6 +1,7 @@
 import pytest
 
 from expunge.core import registry
+from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost
@@ -160,3 +161,18 @@ def test_planning_reads_no_record_and_trains_nothing():
 def test_a_plan_is_plain_data():
     assert plain(plan_of())["options"][0]["method"] == "finetune"
     assert all(option.why and option.title for option in plan_of().options)
+
+
+def test_retrained_models_that_are_all_one_are_said_and_not_planned():
+    missing = {"forget_accuracy": EvidenceKind.REFERENCES.value}
+    plan = plan_of(references=0, choosing_references=0, missing=missing, alike=True)
+    assert any("one model whatever the seed" in line for line in plan.advice)
+    assert not any("one model" in line for line in plan_of(references=0, missing=missing).advice)
+
+
+def test_a_guarantee_may_depend_on_the_problem(monkeypatch):
+    finetune = registry.load("methods", "finetune")
+    monkeypatch.setattr(finetune, "guarantee_on", lambda self, problem: Level.BITWISE)
+    plan = plan_of(budget=1.0)
+    assert by_name(plan)["finetune"].guarantee is Level.BITWISE
+    assert plan.order == ("neg_grad_plus", "finetune", "retrain")

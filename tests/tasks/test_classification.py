@@ -2,15 +2,20 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 from torch.nn import functional
 
+from expunge.core.errors import UsageError
 from expunge.core.registry import load
 from expunge.data.arrays import ArrayRecords
 from expunge.data.dataset import DatasetRecords
+from expunge.data.table import TableRecords
 from expunge.engine.batches import in_order
+from expunge.tasks._estimators import FLOOR
 from expunge.tasks.classification import Classification
 from tests.support import toys
 
@@ -317,3 +322,77 @@ def test_every_record_is_read():
 
 def test_it_is_found_by_name():
     assert load("tasks", "classification")().name == "classification"
+
+
+# --- estimators on tables -------------------------------------------------------------------------------------
+
+
+class Says:
+    """An estimator that says what it is told to."""
+
+    def __init__(self, classes, **answers):
+        self.classes_ = np.array(list(classes))
+        for name, answer in answers.items():
+            setattr(self, name, lambda x, answer=answer: np.asarray(answer))
+
+
+def table(count=3, classes=("a", "b", "c")):
+    frame = pd.DataFrame({"x": np.arange(float(count)), "y": [classes[i % len(classes)] for i in range(count)]})
+    return TableRecords(frame, label="y", classes=classes)
+
+
+def said(model, records=None):
+    records = records or table()
+    return TASK.units(model, records.read(range(len(records)))).logits.exp().numpy()
+
+
+def test_probabilities_are_floored_by_one_rule():
+    sure = np.eye(3)
+    floored = np.maximum(sure, FLOOR) / (1 + 2 * FLOOR)
+    np.testing.assert_allclose(said(Says("abc", predict_proba=sure)), floored)
+    np.testing.assert_allclose(said(Says("abc", predict=list("abc"))), floored)
+    loss = TASK.units(Says("abc", predict_proba=sure[::-1]), table().read(range(3))).loss
+    assert loss[0] == pytest.approx(-math.log(FLOOR / (1 + 2 * FLOOR)))
+
+
+def test_classes_are_put_where_the_records_have_them():
+    given = np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])
+    found = said(Says("ca", predict_proba=given))  # in its own order, and without b
+    raised = np.maximum(np.stack([given[:, 1], np.zeros(3), given[:, 0]], axis=1), FLOOR)
+    np.testing.assert_allclose(found, raised / raised.sum(axis=1, keepdims=True))
+    with pytest.raises(UsageError, match="classes that the records do not"):
+        said(Says("abz", predict_proba=np.eye(3)))
+
+
+def test_decision_values_go_through_the_softmax():
+    two = table(classes=("a", "b"))
+    found = said(Says("ab", decision_function=[0.0, 2.0, -1.0]), two)
+    np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp([0.0, -2.0, 1.0])))
+    three = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1e5, 0.0, -1e5]])
+    found = said(Says("abc", decision_function=three))
+    np.testing.assert_allclose(found[:2], np.exp(three[:2]) / np.exp(three[:2]).sum(axis=1, keepdims=True))
+    assert np.isfinite(np.log(found)).all()
+
+
+def test_answers_that_are_no_numbers_stay_so():
+    assert np.isnan(said(Says("abc", predict_proba=np.full((3, 3), np.nan)))).all()
+
+
+def test_an_estimator_fits_its_records():
+    records = table(40)
+    model = DecisionTreeClassifier(random_state=0).fit(records._frame, [records.classes[c] for c in records.y])
+    assert examine(records, model) == []
+    assert TASK.features(model, records.read([0])) is None
+    assert TASK.inputs(records.read([0, 1])).shape == (2, 1)
+    hole = TableRecords(records._frame.assign(y="a").assign(x=np.inf), label="y", classes=records.classes)
+    assert "NaN or infinite" in str(TASK.examine(None, hole, where="training records")[0])
+
+
+def test_rows_are_moved_where_all_are_floats():
+    records = table()
+    batch = records.read(range(3))
+    rows, labels = TASK.moved(batch, torch.ones(3, 1, dtype=torch.float64))
+    np.testing.assert_allclose(rows.numbers, batch[0].numbers + 1)
+    assert labels is batch[1]
+    words = TableRecords(pd.DataFrame({"x": list("uvw"), "y": list("abc")}), label="y").read(range(3))
+    assert TASK.moved(words, torch.ones(3, 16, dtype=torch.float64)) is None

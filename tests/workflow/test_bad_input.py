@@ -205,7 +205,7 @@ JOBS = {
     "unknown key": ('problem = "a:b"\nmetod = "noop"', ["unknown key 'metod'", "methods"]),
     "unknown key below": ('problem = "a:b"\n[request]\nid = ["zebra-1"]', ["unknown key 'id'", "job.toml.request"]),
     "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "str", "int"]),
-    "missing key": ("seed = 1", ["missing key 'problem'"]),
+    "missing key": ("seed = 1", ["names no problem"]),
     "not TOML": ("problem = a:b", ["cannot read the job file", "line 1"]),
     "not text": (b"\xff\xfe\x00", ["cannot read the job file"]),
     "no budget": ('problem = "tiny_problem:problem"\nbudget = "20"', ["not a budget", "20%"]),

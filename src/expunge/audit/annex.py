@@ -118,6 +118,8 @@ def _rows(subject: str, evidence: Evidence, names: Sequence[str]) -> list[Row]:
         return np.mean([jensen_shannon(own, evidence.outputs(o, "forget").log_probs) for o in others], axis=0)
 
     def relearned(model: str) -> np.ndarray:
+        if not evidence.has("relearned"):
+            return np.full(len(names), np.nan)
         return evidence.relearned(model).mean(axis=0)
 
     models = evidence.references

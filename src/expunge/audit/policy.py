@@ -27,8 +27,9 @@ class Margin(Config):
     when: str = setting(
         "always",
         "`corrections`: only where the request gives true labels; `around`: only where inputs can be moved a little; "
-        "`features`: only where the task gives features; `classes`: only where every class has 45 holdout records",
-        choices=("always", "corrections", "around", "features", "classes"),
+        "`features`: only where the task gives features; `classes`: only where every class has 45 holdout records; "
+        "`gradients`: only where the model is a network, which can be trained further",
+        choices=("always", "corrections", "around", "features", "classes", "gradients"),
     )
 
 

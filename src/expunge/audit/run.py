@@ -99,7 +99,7 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
                 problem,
                 lambda artefact=artefact: reopen(problem, request.folder, artefact),
                 parts,
-                request.policy.relearning if compared else None,
+                request.policy.relearning if compared and EvidenceKind.GRADIENTS in kinds & request.have else None,
                 digest=artefact.model,
                 seed=request.seed,
                 cache=Path(request.folder) / "private" / "outputs",

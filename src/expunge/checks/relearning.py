@@ -22,7 +22,7 @@ class Relearning(Check):
     title = "Relearning"
     source = "anamnesis index, Chundawat et al. 2022, arXiv 2201.05629, as a difference of areas"
     question = Question.RECOVERABLE
-    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES})
+    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES, EvidenceKind.GRADIENTS})
     better = Direction.LOWER
     unit = "share"
     cannot_see = "memory that another optimiser, more steps or related data would bring back"
@@ -33,6 +33,9 @@ class Relearning(Check):
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the area under the relearning curve, paired by record with the references."""
+        if not evidence.has("relearned"):
+            because = "the models are no networks: nothing of them can be trained further"
+            return NotMeasured(check=self.name, because=because)
 
         def area(model: str) -> Array:
             return np.asarray(np.mean(evidence.relearned(model), axis=0))

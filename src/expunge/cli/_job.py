@@ -14,7 +14,48 @@ from expunge.core.request import Request
 from expunge.core.serial import build
 
 if TYPE_CHECKING:
-    from expunge.core.problem import Problem
+    from expunge.core.problem import Origin, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The table ``[model]``: a saved estimator.
+
+    Attributes:
+        path: a ``.skops`` file, or a folder that holds ``estimator.skops``; relative to the job file.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The table ``[data]``: all rows that the model was fitted on.
+
+    Attributes:
+        path: a ``.parquet``, ``.csv`` or ``.jsonl`` file, relative to the job file.
+        label: the column of labels.
+        id: the column of ids; without it a row is known by its position, 0, 1, 2, ...
+        subject: the column that says whose data a row is.
+        features: the columns that the model is given; by default those it was fitted with, else all others.
+    """
+
+    path: str
+    label: str
+    id: str | None = None
+    subject: str | None = None
+    features: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdout:
+    """The table ``[holdout]``: rows of the same kind that the model was never fitted on.
+
+    Attributes:
+        path: a file with the columns of ``[data]``, relative to the job file.
+    """
+
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +64,7 @@ class Job:
 
     Attributes:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
+        model, data, holdout: in its place, a saved estimator and its rows.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
         methods: settings by method.
@@ -30,7 +72,10 @@ class Job:
         policy, key: files, relative to the job file; see ``expunge erase --help`` for the rest.
     """
 
-    problem: str
+    problem: str = ""
+    model: Model | None = None
+    data: Data | None = None
+    holdout: Holdout | None = None
     out: str = ""
     request: Request | None = None
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -55,7 +100,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
             "cannot read the job file",
             where=path.name,
             found=str(getattr(error, "strerror", None) or error),
-            expected='a TOML file with problem = "module:function"',
+            expected='a TOML file with problem = "module:function", or with [model] and [data]',
             fix="check the path and the line that is named",
         ) from error
     job = build(Job, data, where=path.name)
@@ -65,10 +110,9 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         return folder / name
 
     from expunge.audit import policy as policies
-    from expunge.core.problem import Origin
 
     with _console.own_stdout():
-        problem = Origin(job.problem, str(folder), request=job.request).make()
+        problem = _origin(job, folder, where=path.name).make()
     return problem, {
         "out": near(job.out) if job.out else None,
         "configs": job.methods,
@@ -79,6 +123,39 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "policy": job.policy if job.policy in policies.names() else near(job.policy),
         "key": near(job.key) if job.key else None,
     }
+
+
+_TABLES = "expunge.workflow.tables:problem"
+
+
+def _origin(job: Job, folder: Path, *, where: str) -> Origin:
+    """Return where the problem is made: a function of the user's, or ours that reads files.
+
+    Raises:
+        UsageError: both, neither, or half of either.
+    """
+    from expunge.core.problem import Origin
+
+    parts = {"model": job.model, "data": job.data, "holdout": job.holdout}
+    found = [f"[{name}]" for name, part in parts.items() if part is not None]
+    if bool(job.problem) == bool(found) or (found and (job.model is None or job.data is None)):
+        raise UsageError(
+            "the job names no problem, or not one alone",
+            where=where,
+            found=" and ".join([*(["problem"] if job.problem else []), *found]) or "neither problem nor [model]",
+            expected='either problem = "module:function", or [model] with its [data] (and [holdout])',
+            fix="give a saved estimator and its rows, or the function that makes the problem",
+        )
+    if job.model is None or job.data is None:
+        return Origin(job.problem, str(folder), request=job.request)
+    data = {**vars(job.data), "path": str(folder / job.data.path)}
+    arguments = {
+        "model": str(folder / job.model.path),
+        "data": data.pop("path"),
+        **data,
+        "holdout": None if job.holdout is None else str(folder / job.holdout.path),
+    }
+    return Origin(_TABLES, "", arguments=tuple(arguments.items()), request=job.request)
 
 
 def share(text: str, *, where: str = "--budget") -> float:

@@ -33,6 +33,7 @@ class EvidenceKind(enum.Enum):
     AROUND = "inputs that can be moved a little"
     FEATURES = "features of the model"
     CLASSES = "holdout records enough of every class"
+    GRADIENTS = "a model that can be trained further"
 
 
 class Direction(enum.Enum):

@@ -1,8 +1,8 @@
 """Digests of files, weights and record manifests; keyed hashes. Standard library only.
 
-The model digest is over tensors (name, dtype, shape, bytes), not over the file, so it survives a change
-of layout. The Merkle tree is that of RFC 6962 section 2.1 (leaf prefix 0x00, node prefix 0x01), over
-salted leaves padded to a power of two.
+The model digest is over tensors (name, dtype, shape, bytes), or over the state that a skops file holds, not over the
+file, so it survives a change of layout. The Merkle tree is that of RFC 6962 section 2.1 (leaf prefix 0x00, node prefix
+0x01), over salted leaves padded to a power of two.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import hmac
 import json
 import math
 import struct
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 from expunge.core.errors import Tampered
 from expunge.core.serial import parse
@@ -158,13 +160,84 @@ def weights_digest(path: Path) -> str:
     return combine(tensor_digests(path))
 
 
+_SCHEMA = "schema.json"
+_SETS = ("set", "frozenset")
+
+
+def skops_digest(file: Path | IO[bytes], *, name: str = "") -> str:
+    """Return the digest of the state in a skops file, which its writer gives other ids and member names every time.
+
+    Format: a zip of ``schema.json``, a tree of nodes, and of the arrays and byte strings that nodes name. Left out are
+    ids (addresses in the memory of the writer), the writer's version, and the order of sets; a member's name is
+    replaced by the SHA-256 of its bytes.
+
+    Args:
+        file: the file, or one open for reading.
+        name: what it is called in errors, where it has no name of its own.
+
+    Raises:
+        Tampered: not a whole skops file, or one with members that its state does not name.
+    """
+    name = file.name if isinstance(file, Path) else name
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            members = {entry.filename: _member_digest(archive, entry) for entry in entries}
+            tree = parse(archive.read(_SCHEMA))
+        used = {_SCHEMA}
+        if not isinstance(tree, dict) or len(members) != len(entries):
+            raise ValueError("its state is no object, or two members have one name")
+        tree.pop("_skops_version", None)
+        state = json.dumps(_stable(tree, members, used), separators=(",", ":"))
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise _not_skops(name, str(error) or type(error).__name__) from None
+    if used != members.keys():
+        raise _not_skops(name, f"{len(members.keys() - used)} members that its state does not name")
+    return sha256(state.encode())
+
+
+def _member_digest(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+    digest = hashlib.sha256()
+    with archive.open(entry) as member:
+        while chunk := member.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _stable(node: Any, members: Mapping[str, str], used: set[str]) -> Any:
+    """Return a node without what changes from one writing to the next."""
+    if isinstance(node, list):
+        return [_stable(part, members, used) for part in node]
+    if not isinstance(node, dict):
+        return node
+    if not isinstance(node.get("__loader__"), str):  # not a node, but the content of a mapping
+        return {key: _stable(part, members, used) for key, part in node.items()}
+    found = {key: _stable(part, members, used) for key, part in node.items() if key != "__id__"}
+    if isinstance(node.get("file"), str):
+        found["file"] = members[node["file"]]
+        used.add(node["file"])
+    if node.get("__class__") in _SETS and isinstance(found.get("content"), list):
+        found["content"] = sorted(found["content"], key=json.dumps)
+    return found
+
+
+def _not_skops(name: str, why: str) -> Tampered:
+    return Tampered(
+        "not a whole skops file",
+        where=name,
+        found=why,
+        expected="a state, and the members that it names",
+        fix="restore the file from where it came, or save the model again",
+    )
+
+
 def model_digest(folder: Path) -> str:
-    """Return the model digest of a folder: over the tensors of all its ``*.safetensors`` files.
+    """Return the model digest of a folder: over all its ``*.safetensors`` and ``*.skops`` files.
 
     However many files the tensors are spread over, the digest is that of one file with all of them.
     """
-    files = sorted(folder.rglob("*.safetensors"))
-    return combine([digest for path in files for digest in tensor_digests(path)])
+    tensors = [digest for path in sorted(folder.rglob("*.safetensors")) for digest in tensor_digests(path)]
+    return combine([*tensors, *(skops_digest(path) for path in sorted(folder.rglob("*.skops")))])
 
 
 def keyed(key: bytes, *parts: object) -> bytes:

@@ -32,7 +32,7 @@ class Level(enum.Enum):
 
 
 PROMISES = {
-    Level.BITWISE: "equals, byte for byte, the recorded training run without the records",
+    Level.BITWISE: "equals, byte for byte, what the same training run or fit gives without the records",
     Level.EXACT: "has the same distribution as a model retrained without the records",
     Level.CERTIFIED: "is within (ε, δ) of the stated reference under the stated assumptions",
     Level.AUDITED: "is not distinguishable from retrained models by the tests listed; this is not a proof",

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from expunge.core.errors import Obstacle
+from expunge.core.level import Level
 
 
 class ModelSource(ABC):
-    """Opens fresh instances; what a user holds is never changed."""
+    """Opens fresh instances; what a user holds is never changed.
+
+    ``gradients`` says whether its models are networks, which can be trained further step by step.
+    """
 
     name = ""
+    gradients: ClassVar[bool] = True
+
+    @property
+    def forgets(self) -> Level | None:
+        """What the original guarantees when it forgets by itself (``core/estimator.py``); None where it cannot."""
+        return None
 
     @staticmethod
     def accepts(thing: object) -> bool:

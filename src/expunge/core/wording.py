@@ -8,11 +8,12 @@ from expunge.core.verdict import Verdict
 
 _CLAIMS = {
     Level.BITWISE: (
-        "The model equals, byte for byte, the one that the recorded training run gives without the requested records."
+        "The model equals, byte for byte, the one that the recorded training run, or a fit with the same settings and "
+        "seed, gives without the requested records."
     ),
     Level.EXACT: (
-        "The model was trained anew without the requested records: it has the same distribution as any model that "
-        "never saw them."
+        "The model is what training anew without the requested records gives: it has the same distribution as any "
+        "model that never saw them."
     ),
     Level.CERTIFIED: (
         "The model is within the stated (ε, δ) of a model trained without the requested records, under the stated "

@@ -54,7 +54,7 @@ def hold_memory() -> None:
 
 def environment() -> dict[str, str]:
     """Return versions and kernel settings that the bits of a result depend on; nothing that names a machine."""
-    packages = ("torch", "numpy", "scipy", "safetensors", "cryptography")
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "safetensors", "cryptography")
     versions = {name: metadata.version(name) for name in packages}
     return {
         "python": platform.python_version(),

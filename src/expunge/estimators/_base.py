@@ -111,9 +111,14 @@ class Forgetting(Estimator, BaseEstimator):
             self._settle()
         return self
 
+    @property
+    def sample_ids_(self) -> tuple[str | int, ...]:
+        """Ids of the rows held, in no order that means anything."""
+        return tuple(self._book.ids)
+
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether there are rows to predict from."""
-        return hasattr(self, "_book")
+        return hasattr(self, "_book") and len(self._book) > 0
 
     def _check_ready(self) -> None:
         """Raise unless something was learnt and is not all forgotten."""
@@ -157,12 +162,15 @@ class Forgetting(Estimator, BaseEstimator):
 
 def vacate(array: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return ``array`` without the rows at ``places``, in the order that :meth:`Book.drop` leaves; a new array."""
-    order = list(range(len(array)))
+    last, comes = len(array), {}
     for place in sorted(map(int, places), reverse=True):
-        last = order.pop()
-        if place < len(order):
-            order[place] = last
-    return np.ascontiguousarray(array[order])
+        last -= 1
+        row = comes.pop(last, last)
+        if place < last:
+            comes[place] = row
+    kept = np.array(array[:last], order="C")
+    kept[list(comes)] = array[list(comes.values())]
+    return kept
 
 
 def secret_seed(random_state: Any) -> int:

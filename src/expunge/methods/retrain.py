@@ -10,6 +10,13 @@ from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.engine.context import Context
+from expunge.engine.references import seeds_matter
+
+_CHECKED = "the trainer's contract was checked: same seed, same bits; other seed or other records, other bits"
+_CHECKED_WITHOUT_SEEDS = (
+    "the trainer's contract was checked: same records, same bits; other records, other bits; seeds make no difference, "
+    "so that retraining gives this model and no other"
+)
 
 
 class Retrain(Method):
@@ -37,7 +44,7 @@ class Retrain(Method):
             evidence=(
                 "the trainer was called with a view of the retained records only",
                 "every retained record was read through that view, and it hands out no other record",
-                "the trainer's contract was checked: same seed, same bits; other seed or other records, other bits",
+                _CHECKED if seeds_matter(problem) else _CHECKED_WITHOUT_SEEDS,
                 "assumption: the trainer starts from new weights and reads training records from nowhere else",
             ),
         )

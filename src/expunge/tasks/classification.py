@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
+from expunge.data._rows import Rows
 from expunge.data.arrays import ArrayRecords
 from expunge.numerics.units import Scored, alike
+from expunge.tasks._estimators import log_probabilities
 
 _BATCH = 256
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -20,7 +22,11 @@ _TWICE = 256  # records that are read a second time: augmentation changes all of
 
 
 class Classification(Task):
-    """A model that maps inputs to logits ``[B, C]``, or to an output with ``.logits``; labels in 0..C-1."""
+    """A model that maps inputs to logits ``[B, C]``, or to an output with ``.logits``; labels in 0..C-1.
+
+    Or a classifier with scikit-learn's methods on records of a table: its log-probabilities, each class raised to
+    0.001 at least, stand for logits.
+    """
 
     title = "Classification"
 
@@ -34,6 +40,8 @@ class Classification(Task):
     def inputs(self, batch: Any) -> Tensor:
         """Return the inputs as float64 rows; a mapping gives its parts side by side."""
         inputs, target = batch
+        if isinstance(inputs, Rows):
+            return torch.from_numpy(inputs.numbers)
         parts = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
         return torch.cat([part.reshape(len(target), -1).double() for part in parts], dim=1)
 
@@ -48,6 +56,9 @@ class Classification(Task):
     def moved(self, batch: Any, by: Tensor) -> Any:
         """Return the batch with ``by`` [B, D] added to its inputs; None unless all of them are floating point."""
         inputs, target = batch
+        if isinstance(inputs, Rows):
+            rows = inputs.moved(by.numpy())
+            return None if rows is None else (rows, target)
         parts = inputs if isinstance(inputs, Mapping) else {"": inputs}
         if not all(part.is_floating_point() for part in parts.values()):
             return None
@@ -61,8 +72,10 @@ class Classification(Task):
 
     def features(self, model: Any, batch: Any) -> Tensor | None:
         """Return the input of the linear layer that ran last, [B, D]; None where there is none, or not one row each."""
+        if not isinstance(model, nn.Module):
+            return None
         seen: list[Tensor] = []
-        layers = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
         hooks = [layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for layer in layers]
         try:
             with torch.no_grad():
@@ -146,6 +159,8 @@ class Classification(Task):
 
 
 def _logits(model: Any, inputs: Any) -> Any:
+    if isinstance(inputs, Rows):
+        return log_probabilities(model, inputs)
     output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
     return getattr(output, "logits", output)
 
@@ -207,6 +222,8 @@ def _class_numbers(target: Any) -> bool:
 
 
 def _bad_rows(inputs: Any, count: int) -> list[int]:
+    if isinstance(inputs, Rows):
+        return inputs.infinite()
     parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     bad = torch.zeros(count, dtype=torch.bool)
     for part in parts:

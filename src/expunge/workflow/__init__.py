@@ -14,7 +14,7 @@ from expunge.certify import keys
 from expunge.core import registry
 from expunge.core.errors import ForeignRun, InvalidProblem
 from expunge.core.level import Level
-from expunge.core.method import Method
+from expunge.core.method import Method, Need
 from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Audit
@@ -125,23 +125,27 @@ def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
 def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     if stages.run.done(FINAL):
         return _again(stages, settings)
-    facts = stages.trainer()
-    plan = plan_of(stages.problem, settings, stages.policy, passes=facts.passes if facts else None)
+    if stages.references > len(stages.given) or stages.passes() is None:
+        stages.trainer()
+    plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
     stages.progress.plan(plan)
     stages.original()
     control = stages.control()
     tried: list[int] = []
     for name in plan.order:
         method: Method = registry.load("methods", name)(settings.configs.get(name))
-        if _blind(control) and method.guarantee is Level.AUDITED and not settings.methods:
+        guarantee = method.guarantee_on(stages.problem)
+        if _blind(control) and guarantee is Level.AUDITED and not settings.methods:
             notes.append(
                 f"{name} was not tried: the audit cannot tell the original from retrained models, "
                 "so no verdict on another model would mean anything"
             )
             continue
+        if Need.TRAINER in method.needs:
+            stages.trainer()
         number = stages.begin(name, plain(method.config))
         stages.forget(number, method)
-        stages.judge(number, method.guarantee)
+        stages.judge(number, guarantee)
         tried.append(number)
         if stages.attempt(number).claim is not None or not settings.escalate:
             break

@@ -140,7 +140,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
 
 def _seen(stages: Stages, judged: Attempt | None) -> list[str]:
     """Return what was seen on the way and is worth knowing: of the trainer, the audit, and the judged model."""
-    facts = stages.trainer()
+    facts = stages.facts()
     notes = list(facts.notes) if facts is not None else []
     if judged is not None and judged.audits and judged.audits[-1].verdict is Verdict.INCONCLUSIVE:
         found = [finding for finding in judged.audits[-1].findings if finding.required]
@@ -211,7 +211,7 @@ def _key(run: RunDirectory, settings: Settings) -> keys.SigningKey:
 
 def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[CostLine, ...]:
     lines: list[tuple[str, Cost]] = []
-    facts = stages.trainer()
+    facts = stages.facts()
     if facts is not None:
         lines.append(("checking the trainer", facts.cost))
     for purpose, words in (("judging", "references for judging"), ("choosing", "references for choosing"),

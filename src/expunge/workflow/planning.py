@@ -12,15 +12,19 @@ from expunge.core.check import EvidenceKind
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
 from expunge.engine.evidence import available
+from expunge.engine.references import seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
 
 def reference_count(problem: Problem, settings: Settings, policy: Policy) -> int:
-    """Return how many references judge: all that were given, and what the trainer, if there is one, adds to them."""
+    """Return how many references judge: all that were given, and what the trainer, if there is one, adds to them.
+
+    A trainer to which seeds make no difference adds none: the models would all be one.
+    """
     given = len(settings.given_references)
-    if problem.trainer is None:
+    if problem.trainer is None or not seeds_matter(problem):
         return given
     return max(given, policy.references if settings.references is None else settings.references)
 
@@ -46,6 +50,7 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         passes=passes,
         only=settings.methods,
         configs=settings.configs,
+        alike=problem.trainer is not None and not seeds_matter(problem),
         missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
         policies=_policies(problem, policy, references, len(settings.given_references), passes),
     )
@@ -65,7 +70,7 @@ def _policies(
     others = [other for name in policies.names() if (other := policies.load(name)).digest != policy.digest]
     found = [foresee(problem, policy, references=references, whole=whole, chosen=True)]
     for other in others:
-        count = max(given, other.references) if problem.trainer is not None else given
+        count = max(given, other.references) if problem.trainer is not None and seeds_matter(problem) else given
         found.append(foresee(problem, other, references=count, whole=whole))
     found = [_without(seen, given, trainer=problem.trainer is not None) for seen in found]
     return tuple(sorted(found, key=lambda seen: (seen.references, seen.checks, seen.policy)))

@@ -32,6 +32,7 @@ from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import split
 from expunge.workflow.heirs import attempt_folder
+from expunge.workflow.planning import declared_passes
 
 T = TypeVar("T")
 EXTERNAL = "external"
@@ -84,10 +85,19 @@ class Stages:
 
         return self.run.stage("trainer", check, TrainerFacts)
 
+    def facts(self) -> TrainerFacts | None:
+        """Return what was found when the trainer was checked; None where there is none, or nothing has needed it."""
+        return self.trainer() if self.run.done("trainer") else None
+
+    def passes(self) -> float | None:
+        """Return how often the trainer reads each record: as measured, else as it says; None where that is unknown."""
+        facts = self.facts()
+        return facts.passes if facts is not None else declared_passes(self.problem)
+
     def retraining(self) -> Cost | None:
-        """Return the work of one retraining; None without a trainer."""
-        facts = self.trainer()
-        return Cost(trained=facts.passes * len(self.problem.retain_view)) if facts else None
+        """Return the work of one retraining; None where it is unknown."""
+        passes = self.passes()
+        return Cost(trained=passes * len(self.problem.retain_view)) if passes else None
 
     def original(self) -> Artefact:
         """Save the original as it was handed in."""

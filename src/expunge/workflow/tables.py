@@ -1,0 +1,61 @@
+"""A problem from files alone: a saved estimator and a table, no code of anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from expunge.core.problem import Problem
+from expunge.data._rows import names_of
+from expunge.data.table import TableRecords
+from expunge.engine.fitting import Refit
+from expunge.models.estimator import EstimatorModel
+
+
+def problem(
+    *,
+    model: str,
+    data: str,
+    label: str,
+    id: str | None = None,
+    subject: str | None = None,
+    features: Sequence[str] | None = None,
+    holdout: str | None = None,
+) -> Problem:
+    """Return the problem of a saved classifier and the rows it was fitted on; another process makes it again.
+
+    The trainer is the estimator itself, fitted anew.
+
+    Args:
+        model: a ``.skops`` file, or a folder that holds ``estimator.skops``.
+        data: a ``.parquet``, ``.csv`` or ``.jsonl`` file with all rows that the model was fitted on.
+        label: the column of labels.
+        id: the column of ids; positions where none is named.
+        subject: the column that says whose data a row is.
+        features: the columns that the model is given; by default those it was fitted with, else all others.
+        holdout: a file of the same columns with rows that the model was never fitted on.
+
+    Raises:
+        UsageError: a file or a column is missing, or a label is no class of the model.
+        UnsafeFile: the model is a pickle, or holds types that could run code.
+        Refused: a part of the model is fitted beforehand, so that it cannot be fitted anew.
+    """
+    source = EstimatorModel(model)
+    estimator = source.open()
+    classes = getattr(estimator, "classes_", None)
+    records = TableRecords(
+        Path(data),
+        label=label,
+        id=id,
+        subject=subject,
+        features=features if features is not None else names_of(estimator),
+        classes=None if classes is None or isinstance(classes, list) else np.asarray(classes).tolist(),
+    )
+    return Problem(
+        model=source,
+        train=records,
+        holdout=None if holdout is None else records.like(Path(holdout)),
+        trainer=Refit(estimator),
+    )

@@ -1,0 +1,168 @@
+"""Rows of a table as records: the same from every form of file, in every process."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+
+from expunge.core.errors import UsageError
+from expunge.data._rows import CODE
+from expunge.data.table import TableRecords
+from tests.support.people import FEATURES, people
+
+NAMED = {"label": "income", "id": "person", "subject": "household", "features": FEATURES}
+
+
+@pytest.fixture
+def frame():
+    return people(12)
+
+
+@pytest.fixture
+def records(frame):
+    return TableRecords(frame, **NAMED)
+
+
+def test_what_it_reads(frame, records):
+    rows, labels = records.read([3, 1])
+    assert rows.frame.values.tolist() == frame[FEATURES].iloc[[3, 1]].values.tolist()
+    assert [records.classes[code] for code in labels] == frame.income.iloc[[3, 1]].tolist()
+    assert labels.dtype is torch.int64
+    assert rows.classes == ("high", "low")
+    assert records.ids[:2] == ("p0-000", "p0-001")
+    assert records.subjects[3:5] == ("h0-0", "h0-1")
+    one, label = records[5]
+    assert (len(one), label) == (1, records.y[5])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl", "polars"])
+def test_every_form_of_a_table_gives_the_same_records(frame, records, form, tmp_path):
+    path = tmp_path / f"people.{form}"
+    if form == "polars":
+        table = pl.from_pandas(frame)
+    else:
+        table = path
+        write = {"csv": frame.to_csv, "parquet": frame.to_parquet, "jsonl": frame.to_json}[form]
+        write(path, **({"index": False} if form != "jsonl" else {"orient": "records", "lines": True}))
+    again = TableRecords(table, **NAMED)
+    assert again.manifest == records.manifest
+    assert again.subjects == records.subjects
+    assert torch.equal(again.y, records.y)
+
+
+def test_digests_are_the_same_in_another_process(frame, records, tmp_path):
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    code = (
+        "from expunge.data.table import TableRecords\n"
+        f"print(TableRecords({str(tmp_path / 'people.csv')!r}, **{NAMED!r}).manifest.digest)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == records.manifest.digest
+    assert pickle.loads(pickle.dumps(records)).manifest == records.manifest
+
+
+def test_a_digest_is_of_the_values_the_names_and_the_label(frame, records):
+    other = frame.assign(income=frame.income.map({"low": "high", "high": "low"}))
+    assert TableRecords(other, **NAMED).content(0) != records.content(0)
+    assert TableRecords(frame.assign(age=frame.age + 1e-9), **NAMED).content(0) != records.content(0)
+    assert TableRecords(frame, **{**NAMED, "features": ["hours", "age"]}).content(0) != records.content(0)
+    assert TableRecords(frame.assign(person="x"), **NAMED).content(0) == records.content(0)
+
+
+def test_numbers_of_a_file_keep_their_value_when_one_of_them_is_missing(frame):
+    whole = TableRecords(frame.assign(hours=30), **NAMED)
+    hole = frame.assign(hours=30.0)
+    hole.loc[4, "hours"] = np.nan
+    assert TableRecords(hole, **NAMED).content(0) == whole.content(0)
+    assert TableRecords(hole, **NAMED).content(4) != whole.content(4)
+
+
+def test_ids_in_a_file_are_text_as_it_is_written(tmp_path):
+    (tmp_path / "t.csv").write_text("id,who,x,y\n007,NA,1.5,0\n7,,2.5,1\nNA,b,3,1\n")
+    records = TableRecords(tmp_path / "t.csv", label="y", id="id", subject="who")
+    assert records.ids == ("007", "7", "NA")
+    assert records.subjects == ("NA", None, "b")
+    assert records.columns.names == ("x",)
+
+
+def test_without_ids_a_row_is_its_position(frame):
+    assert TableRecords(frame[[*FEATURES, "income"]], label="income").ids == tuple(map(str, range(12)))
+
+
+def test_other_rows_of_the_same_table(frame, records):
+    few = people(6, seed=1).query("income == 'high'")
+    holdout = records.like(few)
+    assert (holdout.classes, holdout.columns) == (records.classes, records.columns)
+    assert len(holdout) == len(few)
+
+
+def test_classes_are_those_that_are_named(frame):
+    records = TableRecords(frame, **NAMED, classes=np.array(["low", "none", "high"]))
+    assert records.classes == ("low", "none", "high")
+    assert [records.classes[code] for code in records.y] == frame.income.tolist()
+    with pytest.raises(UsageError, match="no class of the model"):
+        TableRecords(frame, **NAMED, classes=["low"])
+
+
+def test_rows_as_numbers():
+    frame = pd.DataFrame({"n": [1.0, 3.0, np.nan], "job": ["a", "b", "a"], "same": [5, 5, 5], "y": [0, 1, 1]})
+    rows = TableRecords(frame, label="y").read([0, 1, 2])[0]
+    assert rows.numbers.shape == (3, 1 + CODE + 1)
+    assert rows.numbers[:, 0].tolist() == [-1.0, 1.0, 0.0]  # deviations from the mean; what is missing is the mean
+    assert rows.numbers[:, -1].tolist() == [0.0, 0.0, 0.0]
+    jobs = rows.numbers[:, 1:-1]
+    assert np.array_equal(jobs[0], jobs[2])
+    assert 0.5 <= np.sum((jobs[0] - jobs[1]) ** 2) <= 1.5
+
+
+def test_moving_rows_moves_their_numbers():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [10.0, 20.0, 10.0], "y": [0, 1, 0]})
+    rows = TableRecords(frame, label="y").read([0, 1, 2])[0]
+    by = np.arange(6.0).reshape(3, 2)
+    moved = rows.moved(by)
+    np.testing.assert_allclose(moved.numbers, rows.numbers + by)
+    assert rows.frame.a.tolist() == [1.0, 2.0, 4.0]
+    whole = TableRecords(frame.assign(a=[1, 2, 4]), label="y").read([0])[0]
+    assert whole.moved(np.zeros((1, 2))) is None  # whole numbers cannot be moved a little
+
+
+def test_infinite_numbers_are_found_and_missing_ones_left():
+    frame = pd.DataFrame({"a": [1.0, np.inf, np.nan], "y": [0, 1, 0]})
+    assert TableRecords(frame, label="y").read([0, 1, 2])[0].infinite() == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"label": "wage"}, "lacks columns"),
+        ({"id": "name"}, "lacks columns"),
+        ({"features": ["age", "income"]}, "named twice"),
+    ],
+)
+def test_columns_that_are_not_there(frame, change, says):
+    with pytest.raises(UsageError, match=says):
+        TableRecords(frame, **{**NAMED, **change})
+
+
+def test_what_is_missing_is_said_by_its_row(frame):
+    with pytest.raises(UsageError, match="first at row 2"):
+        TableRecords(frame.assign(income=frame.income.where(frame.index != 2)), **NAMED)
+    with pytest.raises(UsageError, match="rows without id"):
+        TableRecords(frame.assign(person=""), **NAMED)
+    with pytest.raises(UsageError, match="several types"):
+        TableRecords(frame.assign(income=[1, "a"] * 6), **NAMED)
+
+
+def test_files_that_are_no_table(tmp_path):
+    (tmp_path / "t.txt").write_text("a")
+    (tmp_path / "t.parquet").write_text("a")
+    for name, says in (("t.txt", "what kind"), ("t.parquet", "cannot read"), ("none.csv", "cannot read")):
+        with pytest.raises(UsageError, match=says):
+            TableRecords(tmp_path / name, label="y")
+    with pytest.raises(UsageError, match="not a table"):
+        TableRecords([1, 2], label="y")

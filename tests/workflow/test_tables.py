@@ -1,0 +1,174 @@
+"""The whole way on a saved estimator and a table, without a line of the user's code."""
+
+import pickle
+
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from expunge.certify.verify import verify
+from expunge.core.errors import Refused, UsageError
+from expunge.core.level import Level
+from expunge.core.problem import Origin
+from expunge.core.request import Request
+from expunge.core.verdict import Decision, Verdict
+from expunge.models._skops import save_object
+from expunge.workflow import plan
+from expunge.workflow.tables import problem as from_files
+from tests.support.estimators import Means
+from tests.support.people import FEATURES, fitted, people
+
+ROWS, OTHERS = people(), people(140, seed=1)
+REQUEST = Request(ids=("p0-150",), subjects=tuple(f"h0-{n}" for n in range(9)), reference="DSR-7")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return a function that writes a model and its tables, and returns the problem that they make."""
+
+    def write(estimator, *, rows=ROWS, holdout=OTHERS, request=REQUEST):
+        save_object(fitted(estimator, rows), tmp_path / "model.skops")
+        rows.to_csv(tmp_path / "rows.csv", index=False)
+        holdout.to_parquet(tmp_path / "others.parquet")
+        arguments = {
+            "model": str(tmp_path / "model.skops"),
+            "data": str(tmp_path / "rows.csv"),
+            "label": "income",
+            "id": "person",
+            "subject": "household",
+            "holdout": str(tmp_path / "others.parquet"),
+        }
+        return Origin("expunge.workflow.tables:problem", "", tuple(arguments.items()), request).make()
+
+    return write
+
+
+def verified(result):
+    """Verify certificate, model and report as a stranger would; return what was found wrong."""
+    found = verify(
+        result.certificate,
+        model=result.folder,
+        key=result.out / "development-key.pub",
+        report=result.out / "report.json",
+        allow_development=True,
+    )
+    return [part for part in found.parts if not part.ok]
+
+
+def test_the_problem_that_files_make(files):
+    problem = files(LogisticRegression())
+    assert problem.records.classes == ("high", "low")
+    assert problem.records.columns.names == tuple(FEATURES)  # as it was fitted, not all that the file has
+    assert len(problem.forget_ids) == 37
+    assert problem.check() == []
+
+
+def test_another_process_makes_the_same_problem(files):
+    problem = files(RandomForestClassifier(5, random_state=1))
+    again = pickle.loads(pickle.dumps(problem))
+    assert again is not problem
+    assert again.spec == problem.spec
+
+
+def test_a_model_without_randomness_is_retrained_without_references(files, erase):
+    problem = files(make_pipeline(StandardScaler(), LogisticRegression()))
+    foreseen = plan(problem)
+    assert [option.method for option in foreseen.options if option.planned] == ["retrain"]
+    assert foreseen.references == 0
+    assert any("one model whatever the seed" in line for line in foreseen.advice)
+    result = erase(problem=problem, policy="standard")
+    assert (result.claim, result.verdict) == (Level.EXACT, Verdict.INCONCLUSIVE)
+    rest = people()[~people().person.isin(problem.forget_ids)]
+    truth = make_pipeline(StandardScaler(), LogisticRegression()).fit(rest[FEATURES], rest.income)
+    assert (result.model[-1].coef_ == truth[-1].coef_).all()
+    evidence = " ".join(result.report.shipped.outcome.evidence)
+    assert "seeds make no difference" in evidence
+    assert verified(result) == []
+    assert "DSR-7" in result.page.read_text()
+
+
+POLICY = """
+name = "forests"
+alpha = 0.1
+references = 8
+choosing_references = 0
+[checks.forget_accuracy]
+margin = 0.2
+reason = "a forest is right on all that it was fitted on"
+[checks.loss_membership]
+margin = 0.12
+reason = "a hundred records judge it"
+[checks.retain_accuracy]
+margin = 0.05
+reason = "as wide"
+"""
+
+
+def test_a_forest_is_judged_against_forests(files, erase, tmp_path):
+    (tmp_path / "policy.toml").write_text(POLICY)
+    asked = {"request": Request(subjects=tuple(f"h0-{n}" for n in range(35)))}
+    forest = RandomForestClassifier(20, random_state=1)
+    problem = files(forest, rows=people(300), holdout=people(400, seed=1), **asked)
+    result = erase("noop", "retrain", problem=problem, policy=tmp_path / "policy.toml")
+    control = {finding.check: finding.decision for finding in result.report.control.findings}
+    assert control["loss_membership"] is Decision.FAIL  # the original knows what it was fitted on
+    first, second = result.report.attempts
+    assert first.audits[0].verdict is Verdict.NOT_ERASED  # and so does its copy
+    assert (second.method, second.claim, second.audits[0].verdict) == ("retrain", Level.EXACT, Verdict.ERASED)
+    assert type(result.model) is RandomForestClassifier
+    assert verified(result) == []
+
+
+def test_the_checks_of_a_network_are_left_out(files, erase):
+    settings = {"policy": "standard", "references": 3}
+    result = erase("retrain", problem=files(RandomForestClassifier(3, random_state=1)), **settings)
+    asked = {finding.check for finding in result.report.control.findings}
+    assert {"record_distance", "perturbed_confidence", "neighbour_accuracy"} <= asked
+    assert not {"relearning", "representation"} & asked
+
+
+CONFIGS = {"native": {"verify_by_refit": True}}
+
+
+def test_a_model_that_can_forget_does(files, erase, monkeypatch):
+    monkeypatch.setattr("expunge.models._skops._OURS", "tests.support.estimators.")  # stands for expunge.estimators
+    problem = files(Means())
+    foreseen = {option.method: option for option in plan(problem).options}
+    assert (foreseen["native"].guarantee, foreseen["native"].share) == (Level.BITWISE, pytest.approx(37 / 123))
+    assert [name for name, option in foreseen.items() if option.planned] == ["native", "retrain"]
+    result = erase("native", problem=problem, policy="standard", configs=CONFIGS)
+    assert result.claim is Level.BITWISE
+    assert result.report.shipped.method == "native"
+    rest = people()[~people().person.isin(problem.forget_ids)]
+    assert result.model.fingerprint() == fitted(Means(), rest).fingerprint()
+    assert verified(result) == []
+    certificate = result.certificate.read_text()
+    page = result.page.read_text()
+    assert "means are computed anew in the order of ids" in page
+    assert "fresh fit" in page
+    assert "p0-150" not in page + certificate
+
+
+def test_a_finished_run_is_read_again(files, erase):
+    problem = files(LogisticRegression())
+    first = erase(problem=problem, policy="standard")
+    assert erase(problem=pickle.loads(pickle.dumps(problem)), policy="standard").certificate == first.certificate
+
+
+def test_classes_are_those_of_the_model(files, tmp_path):
+    files(LogisticRegression(), holdout=people(30, seed=1).query("income == 'low'"))
+    arguments = {"model": str(tmp_path / "model.skops"), "label": "income", "id": "person"}
+    assert from_files(data=str(tmp_path / "others.parquet"), **arguments).records.classes == ("high", "low")
+    people(8).assign(income="none").to_csv(tmp_path / "odd.csv")
+    with pytest.raises(UsageError, match="no class of the model"):
+        from_files(data=str(tmp_path / "odd.csv"), **arguments)
+
+
+def test_what_is_fitted_beforehand_is_refused(files):
+    from sklearn.frozen import FrozenEstimator
+
+    inner = LogisticRegression().fit(people()[FEATURES], people().income)
+    with pytest.raises(Refused, match="fitted beforehand"):
+        files(make_pipeline(StandardScaler(), FrozenEstimator(inner)))
