@@ -72,3 +72,21 @@ def test_a_changed_head_is_found(tmp_path):
         (ledger.folder / "head.json").write_text(json.dumps({**head, name: value}))
         with pytest.raises(Tampered, match="step 0"):
             Ledger(ledger.folder)
+
+
+def test_a_changed_checkpoint_is_found_before_anything_starts_from_it(tmp_path):
+    from expunge.engine import replay
+
+    model, ledger = train(tmp_path / "ledger")
+    gone = ["r3"]
+    start = replay.forecast(ledger, gone).start
+    for step in (start, ledger.head.total):
+        file = ledger.checkpoints[step] / "state.safetensors"
+        data = bytearray(file.read_bytes())
+        data[-3] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(Tampered, match=f"checkpoints/{step:09d}"):
+            if step == start:
+                replay.replay(PLAIN, ledger, own.records().without(gone), gone, tmp_path / f"new-{step}")
+            else:
+                ledger.ends_with(model)

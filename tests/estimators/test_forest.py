@@ -284,3 +284,14 @@ def test_ids_of_any_kind_come_back_from_a_file(ids, tmp_path):
     assert opened.sample_ids_ == made.sample_ids_
     assert opened.forget(ids[:1]).what_remains_.tombstones == 1  # known as forgotten
     assert opened.fingerprint() == made.fingerprint()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_put_in_a_few_at_a_time_split_leaves_as_a_fresh_fit_does(kind):
+    X, y = rows(kind, 160, 6)
+    how = {"n_estimators": 6, "trees_per_row": 4, "min_samples_leaf": 1, "random_state": 0}
+    made = kind(**how).fit(X[:120], y[:120])
+    for i in range(120, 160, 4):
+        made.partial_fit(X[i : i + 4], y[i : i + 4])
+        made.drain()
+    same(made, kind(**how).fit(X, y), X)

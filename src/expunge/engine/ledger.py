@@ -19,6 +19,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,10 +27,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from expunge.core.digest import sha256
+from expunge.core.digest import combine, sha256
 from expunge.core.errors import Refused, Tampered, UsageError
 from expunge.core.serial import build, canonical, parse
-from expunge.core.storage import storing, sweep, write_file
+from expunge.core.storage import storing, sweep, write_file, write_folder
 
 _STEP = struct.Struct("<IIdd16s32s")
 _SIZE = _STEP.size + 32
@@ -173,11 +174,32 @@ class Ledger:
             number, count, loss, rate, words, state = _STEP.unpack_from(data, start)
             yield StepLine(number, count, loss, rate, words, state.hex() if any(state) else "")
 
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the checkpoint before ``step`` after comparing it with what the ledger says of it.
+
+        Raises:
+            Tampered: it is not the state that was written.
+        """
+        folder = self.checkpoints[step]
+        said = next((line.state for line in self.lines() if line.number == step), "")
+        if step == self.head.total and self.head.finished:
+            said = self.head.finished
+        # A state that was written just before a kill has no line yet: the next command makes the step, and writes it.
+        if (said or step < self.length) and state_digest(read_files(folder)) != said:
+            raise Tampered(
+                "a checkpoint is not what was written",
+                where=f"checkpoints/{folder.name}",
+                found="other bytes",
+                expected="the state of which the ledger keeps the digest",
+                fix="restore it; or delete this folder: the run is then taken up from the state before it",
+            )
+        return folder
+
     def ends_with(self, model: nn.Module) -> bool:
         """Return whether the parameters and buffers of ``model`` are those of the last checkpoint."""
         if not self.checkpoints:
             return False
-        saved = load_file(list(self.checkpoints.values())[-1] / "state.safetensors")
+        saved = load_file(self.checkpoint(max(self.checkpoints)) / "state.safetensors")
         own = model.state_dict()
         last = {name.removeprefix("model."): t for name, t in saved.items() if name.startswith("model.")}
         return own.keys() == last.keys() and all(torch.equal(own[name].cpu(), last[name]) for name in own)
@@ -248,10 +270,10 @@ class Ledger:
         write_file(folder / "steps.bin", data, mode=0o600)
         # Even the state before the first step may hang on what was derived from the records.
         same = head.derived == self.head.derived
-        for step, source in self.checkpoints.items():
-            if step <= length and same:
-                with storing(folder):
-                    shutil.copytree(source, folder / "checkpoints" / source.name)
+        for step in self.checkpoints if same else ():
+            if step <= length:
+                source = self.checkpoint(step)
+                write_folder(folder / "checkpoints" / source.name, partial(_copy, source))
         return Ledger(made.folder)
 
     @staticmethod
@@ -294,6 +316,21 @@ def _entry(name: Any, content: Any, enters: Any, slot: Any) -> tuple[str, str, f
     if not (type(name) is str and type(content) is str and type(enters) is float and type(slot) is int):
         raise TypeError
     return name, content, enters, slot
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a checkpoint by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def state_digest(files: Mapping[str, bytes]) -> str:
+    """Return the digest of a state, over its files."""
+    return combine([sha256(name.encode() + b"\n" + data) for name, data in files.items()])
+
+
+def _copy(source: Path, folder: Path) -> None:
+    for name, data in read_files(source).items():
+        (folder / name).write_bytes(data)
 
 
 def words_digest(words: bytes) -> bytes:

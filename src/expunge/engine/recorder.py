@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from expunge.core.digest import combine, keyed_int, sha256
+from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import write_folder
 from expunge.engine.batches import fingerprints, places
 from expunge.engine.checkpoint import read_state, state_files
-from expunge.engine.ledger import Ledger, StepLine, words_digest
+from expunge.engine.ledger import Ledger, StepLine, state_digest, words_digest
 from expunge.engine.runtime import seed_everything
 
 MIXERS = (nn.modules.batchnorm._BatchNorm,)
@@ -226,7 +226,7 @@ class Recorder:
         # Batch normalisation cannot train on a single record: such a step is passed over, as one without any.
         self._least = 2 if mixing else 1
         if self._ledger is not None and self._ledger.checkpoints:
-            place = read_state(list(self._ledger.checkpoints.values())[-1], model, optimiser)
+            place = read_state(self._ledger.checkpoint(max(self._ledger.checkpoints)), model, optimiser)
             self._start, self.history, self._sums = place["step"], place["history"], place["sums"]
             if schedule is not None:
                 schedule.load_state_dict(place["schedule"])
@@ -245,7 +245,9 @@ class Recorder:
             for index in range(self._start % steps if epoch == self._start // steps else 0, steps):
                 number, indices = epoch * steps + index, table[index]
                 began = time.perf_counter()
-                state = self._checkpoint(number) if self._every and number % self._every == 0 else ""
+                # Where training stood still a checkpoint lies, whatever the interval: its digest goes into the chain.
+                due = self._every and (number % self._every == 0 or (not index and epoch in self._stages))
+                state = self._checkpoint(number) if due else ""
                 seed_everything(keyed_int(b"expunge step", self._table.seed, number) % 2**31)
                 self.seconds += time.perf_counter() - began
                 step = Step(number, epoch, index, indices, keys[indices], self)
@@ -286,7 +288,7 @@ class Recorder:
                 fix="to end early call recorder.stop(reason) and let the loop go on; do not break out of it",
             )
         self._optimiser.zero_grad(set_to_none=True)
-        digest = _digest(self._files(self._total))
+        digest = state_digest(self._files(self._total))
         if self._ledger is not None:
             if self._total not in self._ledger.checkpoints:
                 self._save(self._total)
@@ -342,7 +344,7 @@ class Recorder:
         if not folder.exists():
             self._ledger.sync()  # a checkpoint stands on the steps before it
             write_folder(folder, fill)
-        return _digest(files)
+        return state_digest(files)
 
     def _files(self, number: int) -> dict[str, bytes]:
         assert self._model is not None
@@ -382,10 +384,6 @@ def _zeroed(value: Any, empty: Tensor) -> Any:
     if isinstance(value, Mapping):
         return {name: _zeroed(each, empty) for name, each in value.items()}
     return type(value)(_zeroed(each, empty) for each in value)
-
-
-def _digest(files: Mapping[str, bytes]) -> str:
-    return combine([sha256(name.encode() + b"\n" + data) for name, data in files.items()])
 
 
 def _agree(line: StepLine, said: StepLine) -> bool:
