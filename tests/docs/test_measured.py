@@ -8,6 +8,9 @@ from tests.docs.blocks import ROOT
 PAGES = {
     "concepts/cheats.md": list(measured.cheats()),
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
+    "concepts/exact-costs.md": [
+        row for name in ("replay", "forest", "linear", "certified") for row in measured.figures(name)
+    ],
 }
 
 

@@ -246,7 +246,7 @@ class Recorder:
                 number, indices = epoch * steps + index, table[index]
                 began = time.perf_counter()
                 # Where training stood still a checkpoint lies, whatever the interval: its digest goes into the chain.
-                due = self._every and (number % self._every == 0 or (not index and epoch in self._stages))
+                due = (self._every and number % self._every == 0) or (not index and epoch in self._stages)
                 state = self._checkpoint(number) if due else ""
                 seed_everything(keyed_int(b"expunge step", self._table.seed, number) % 2**31)
                 self.seconds += time.perf_counter() - began
