@@ -80,13 +80,14 @@ def test_a_changed_checkpoint_is_found_before_anything_starts_from_it(tmp_path):
     model, ledger = train(tmp_path / "ledger")
     gone = ["r3"]
     start = replay.forecast(ledger, gone).start
-    for step in (start, ledger.head.total):
+
+    def begin():
+        replay.replay(PLAIN, ledger, own.records().without(gone), gone, tmp_path / "new")
+
+    for step, use in ((ledger.head.total, lambda: ledger.ends_with(model)), (start, begin)):
         file = ledger.checkpoints[step] / "state.safetensors"
         data = bytearray(file.read_bytes())
         data[-3] ^= 1
         file.write_bytes(data)
         with pytest.raises(Tampered, match=f"checkpoints/{step:09d}"):
-            if step == start:
-                replay.replay(PLAIN, ledger, own.records().without(gone), gone, tmp_path / f"new-{step}")
-            else:
-                ledger.ends_with(model)
+            use()

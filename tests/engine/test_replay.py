@@ -1,5 +1,6 @@
 """A replay is, byte for byte, the run from scratch that never had the records; and it refuses where it cannot be."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -220,3 +221,79 @@ def test_a_stretch_with_another_record_is_found_out(recorded, tmp_path):
     ledger.rewrite([replace(entry, content=contents[entry.id]) for entry in ledger.entries])
     with pytest.raises(Diverged, match="another loss"):
         replay.reproduce(trainer, ledger, forged, tmp_path / "work", start=0, stop=32)
+
+
+# --- what would make a claim untrue -----------------------------------------------------------------------------
+
+
+def test_a_run_in_stages_is_replayed_in_stages(tmp_path):
+    """The rate starts anew with each stage: without the ledger's stages another model would come out."""
+    short = own.recorded(own.dropped, config=own.config(epochs=3, schedule="one_cycle"), steps=8)
+    longer = own.recorded(own.dropped, config=own.config(epochs=6, schedule="one_cycle"), steps=8)
+    expunge.train(short, own.records(), seed=4, ledger=tmp_path / "ledger")
+    expunge.train(longer, own.records(), seed=4, ledger=tmp_path / "ledger")
+    found = replayed(longer, Ledger(tmp_path / "ledger"), GONE, tmp_path)
+    staged = replace(longer, stages=(3, 6)).run(own.records().without(GONE), seed=4).state
+    assert found.trained.state == staged
+    assert staged != longer.run(own.records().without(GONE), seed=4).state
+
+
+@pytest.mark.parametrize("how", ["a record is taken from the list", "a record enters at another time"])
+def test_the_list_of_records_is_that_of_the_steps(recorded, tmp_path, how):
+    trainer, _, ledger = recorded("adamw, dropout, one cycle")
+    rest = [entry for entry in ledger.entries if entry.id not in GONE]
+    late = [replace(entry, enters=3.0) if entry.id in GONE else entry for entry in ledger.entries]
+    ledger.rewrite(rest if how.startswith("a record is taken") else late)
+    refused(trainer, ledger, tmp_path, "list of records is not that")
+
+
+def test_a_changed_last_state_is_not_gone_on_from(recorded):
+    _, _, ledger = recorded(own.recorded(own.dropped, config=own.config(), steps=8))
+    file = ledger.checkpoints[ledger.head.total] / "state.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    longer = own.recorded(own.dropped, config=own.config(epochs=5), steps=8)
+    with pytest.raises(expunge.core.errors.Tampered, match="checkpoints"):
+        expunge.train(longer, own.records(), seed=4, ledger=ledger.folder)
+
+
+def test_what_was_shown_does_not_outlive_what_it_was_shown_of(recorded, tmp_path):
+    """A proof that was interrupted shows nothing, and going on asks for a new one."""
+    constant = Recorded(loop=own.constant_loop, epochs=4, steps=8)
+    trainer, _, ledger = recorded(constant)
+    (tmp_path / "work").write_text("in the way")
+    with pytest.raises(expunge.core.errors.StorageFailed):
+        replay.prove(trainer, own.records(), ledger, tmp_path / "work")
+    assert not Ledger(ledger.folder).head.proven
+    assert replay.prove(trainer, own.records(), ledger, tmp_path / "other")
+    expunge.train(replace(constant, epochs=5), own.records(), seed=4, ledger=ledger.folder)
+    assert not Ledger(ledger.folder).head.proven
+
+
+def test_a_proof_needs_a_checkpoint(recorded, tmp_path):
+    trainer, _, ledger = recorded(Recorded(loop=own.constant_loop, epochs=1, steps=8, checkpoints=1))
+    with pytest.raises(Refused, match="show nothing"):
+        replay.prove(trainer, own.records(), ledger, tmp_path / "work")
+
+
+def test_state_that_no_checkpoint_holds_is_seen_by_the_stretch(recorded, tmp_path):
+    trainer, _, ledger = recorded(own.recorded(own.counting, config=own.config(), steps=8, enters=own.late))
+    with pytest.raises(Diverged, match="leaves the recorded run"):
+        replay.replay(trainer, ledger, own.records().without(["r117"]), ["r117"], tmp_path / "new")
+
+
+def test_what_a_function_is_bound_to_is_part_of_the_program(recorded, tmp_path):
+    half, more = (
+        own.recorded(functools.partial(own.dropping, share), config=own.config(), steps=8) for share in (0.1, 0.5)
+    )
+    assert half.program != more.program
+    _, _, ledger = recorded(half)
+    refused(more, ledger, tmp_path, "code or the settings")
+
+
+def test_a_function_without_text_is_refused():
+    space = {}
+    exec("def build(): return None", space)
+    with pytest.raises(expunge.core.errors.UsageError, match="text of a function"):
+        assert own.recorded(space["build"], config=own.config(), steps=8).program

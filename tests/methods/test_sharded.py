@@ -107,3 +107,21 @@ def test_other_ledgers_are_refused(posed):
     assert "another number of shards" in Sharded().obstacles(other)[0].what
     other.trainer = own.TRAINERS["late"]
     assert "needs the trainer of the shards" in Sharded().obstacles(other)[0].what
+
+
+def test_members_that_vote_are_of_these_records(posed, tmp_path):
+    """A retained record that changed in an untouched shard: training on these data would give another ensemble."""
+    problem = posed()
+    members = ledgers(problem.ledger)
+    touched = next(shard for shard, ledger in enumerate(members) if "r3" in {entry.id for entry in ledger.entries})
+    other = next(e.id for shard, ledger in enumerate(members) if shard != touched for e in ledger.entries)
+    x, y = own.table()
+    x[int(other[1:])] += 1
+    again = expunge.Problem(
+        model=problem.source,
+        train=expunge.ArrayRecords(x, y, ids=own.records().ids),
+        forget=["r3"],
+        trainer=TRAINER,
+        ledger=tmp_path / "ledgers",
+    )
+    assert any("have changed" in wrong.what for wrong in Sharded().obstacles(again))

@@ -95,7 +95,39 @@ def plateau_loop(recorder: Recorder):
     return model
 
 
-COUNT = {"calls": 0}
+def constant_loop(recorder: Recorder):
+    """A loop of one's own that keeps to the rules."""
+    model = dropped()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder.track(model, optimiser)
+    for step in recorder:
+        x, y = step.batch
+        loss = step.mean(nn.functional.cross_entropy(model(x), y, reduction="none"))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        step.done(loss)
+    return model
+
+
+class Counting(nn.Sequential):
+    """A network whose answer hangs on how often it was asked."""
+
+    asked = 0
+
+    def forward(self, x):
+        self.asked += 1
+        return super().forward(x) * (1 + 0.01 * self.asked)
+
+
+def counting():
+    """A network with state that no state_dict holds."""
+    return Counting(nn.Linear(DIMS, CLASSES))
+
+
+def dropping(share):
+    """A perceptron with so much dropout."""
+    return nn.Sequential(nn.Linear(DIMS, 16), nn.ReLU(), nn.Dropout(share), nn.Linear(16, CLASSES))
 
 
 def forgetful_loop(recorder: Recorder):

@@ -28,6 +28,7 @@ def command(
     action: Annotated[
         Action,
         typer.Argument(
+            metavar="ACTION",
             help="`show` what it holds and what the job's deletion would cost; `verify` its chain, and run a stretch "
             "again; `prove` once that a replay of a loop of your own equals a run from scratch.",
             show_default=False,

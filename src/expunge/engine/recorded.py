@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -339,9 +340,10 @@ def _go_on(trainer: Recorded, records: Records, seed: int, values: Mapping[str, 
         )
     stages = tuple(dict.fromkeys((*head.stages, trainer.epochs)))
     if longer:
+        ledger.checkpoint(head.total)  # compared now: what is amended below is what it is compared with
         start = float(head.stages[-1])
         ledger.rewrite([*held.values(), *(Entry(name, given[name], start) for name in new)])
-        ledger.amend(stages=stages, finished="")
+        ledger.amend(stages=stages, finished="", proven=False)
     return replace(trainer, stages=stages)
 
 
@@ -363,10 +365,17 @@ def _source(function: Any) -> Any:
     if isinstance(function, Standard):
         length_apart = replace(function.config, epochs=0)
         return ["expunge's loop", function.task, length_apart, function.micro_batch, _source(function.build)]
+    if isinstance(function, functools.partial):
+        return ["partial", _source(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
+    plain = inspect.isroutine(function) or inspect.isclass(function)
     try:
-        text = inspect.getsource(
-            function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
-        )
-    except (OSError, TypeError):
-        text = ""
-    return [_name(function), text]
+        text = inspect.getsource(function if plain else type(function))
+    except (OSError, TypeError) as error:
+        raise UsageError(
+            "the text of a function cannot be found, so another one could not be told from it",
+            where=_name(function),
+            found="no source",
+            expected="a function or class in a file or a notebook",
+            fix="write it into a module",
+        ) from error
+    return [_name(function), text, [] if plain else repr(sorted(vars(function).items()))]

@@ -7,8 +7,9 @@ the forecast are derived (``docs/concepts/guarantees.md``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,7 +18,7 @@ from expunge.core.errors import Obstacle, Refused
 from expunge.core.records import Records
 from expunge.engine.batches import fingerprints
 from expunge.engine.fingerprint import differences, fingerprint, pinned
-from expunge.engine.ledger import Entry, Ledger, value_digest
+from expunge.engine.ledger import Entry, Ledger, value_digest, words_digest
 from expunge.engine.recorded import Recorded, Trained
 from expunge.engine.recorder import Timetable
 
@@ -30,7 +31,7 @@ class Forecast:
 
     Attributes:
         first: the first step that a forgotten record met.
-        start: the step from which is replayed: the last checkpoint not after ``first``.
+        start: the step from which is replayed: the last checkpoint before ``first``.
         total: the steps of the run.
         visits: record visits of the replay.
         whole: record visits of a run from scratch on what remains.
@@ -111,7 +112,10 @@ def forecast(ledger: Ledger, forget: Sequence[str], *, derived: bool = False) ->
     epochs = ledger.head.stages[-1]
     out = np.array([i for i, entry in enumerate(entries) if entry.id in gone], dtype=np.int64)
     first = 0 if derived else table.first_use(out, epochs)
-    start = 0 if derived else max((step for step in ledger.checkpoints if step <= first), default=0)
+    # Strictly before: the stretch from there to the first use must come out as recorded, which shows state that no
+    # checkpoint holds.
+    start = 0 if derived else max((step for step in ledger.checkpoints if step < first), default=0)
+    start = total if first == total else start  # never met: there is nothing to do
     enters = np.array([entry.enters for entry in entries if entry.id not in gone])
     whole = int(np.maximum(0, epochs - np.floor(enters)).sum())
     before = 0
@@ -174,6 +178,17 @@ def obstacles(ledger: Ledger, trainer: object, records: Records, forget: Sequenc
             )
         )
     found += _strangers(ledger, records, forget)
+    forged = _forged(ledger)
+    if forged is not None:
+        found.append(
+            Obstacle(
+                what="the list of records is not that of the recorded run",
+                where=f"records.jsonl, step {forged}",
+                found="other records than those that met the step",
+                expected="the list as it was written",
+                fix="restore the ledger from a copy",
+            )
+        )
     if not trainer.ours and not head.proven:
         found.append(
             Obstacle(
@@ -194,6 +209,7 @@ def replay(
     forget: Sequence[str],
     into: Path,
     *,
+    trusted: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Replayed:
     """Return the model of the recorded run without the records in ``forget``, and write its ledger.
@@ -204,13 +220,15 @@ def replay(
         records: what remains, in any order; forgotten records are not needed.
         forget: ids of those that must go.
         into: an empty folder for the new ledger; killed, the same call goes on in it.
+        trusted: also for a loop of one's own of which nothing was shown yet; :func:`prove` shows it with that.
         advance: called after every step.
 
     Raises:
         Refused: something stands in the way (:func:`obstacles`).
         Diverged: the stretch before the first forgotten record does not come out as recorded.
     """
-    _refuse(obstacles(ledger, trainer, records, forget))
+    found = obstacles(ledger, trainer, records, forget)
+    _refuse([wrong for wrong in found if not (trusted and wrong.what == UNPROVEN)])
     head, gone = ledger.head, set(forget)
     kept = [entry for entry in ledger.entries if entry.id not in gone]
     with pinned(head.threads):
@@ -222,12 +240,11 @@ def replay(
     else:
         made = ledger.copy(into, length=seen.start, entries=kept, derived=value_digest(values), proven=head.proven)
     expected = [*ledger.lines()][: seen.first]
-    trained = trainer.run(
+    trained = _recorded(trainer, ledger).run(
         records,
         seed=head.seed,
         ledger=made,
-        enters={entry.id: entry.enters for entry in kept},
-        slots=None if head.rule == "drop" else ({entry.id: entry.slot for entry in kept}, head.slots),
+        **_places(ledger, kept),
         expected=expected,
         derived=values,
         advance=advance,
@@ -235,38 +252,43 @@ def replay(
     return Replayed(trained, Ledger(into), seen, seen.first - seen.start)
 
 
-def prove(trainer: Recorded, records: Records, ledger: Ledger, into: Path) -> bool:
-    """Compare a replay without one record with a run from scratch without it; note in the ledger that they are equal.
+def prove(trainer: Recorded, records: Records, ledger: Ledger, into: Path, *, tries: int = 3) -> bool:
+    """Compare replays without one record each with runs from scratch; note in the ledger that they are equal.
 
     What a user's own loop needs once before a replay of it may be called bitwise: state that it keeps beside model,
-    optimiser and schedule, or randomness of its own, would show here. Costs about two trainings.
+    optimiser and schedule, or randomness of its own, shows here. Costs about two trainings a try.
 
     Args:
         trainer: as it was when the run was recorded.
         records: all records of the run.
         ledger: of the run.
         into: an empty folder to work in.
+        tries: how many records are left out, one after the other: the one that is met last, and some by chance.
+
+    Raises:
+        Refused: no replay would start from a checkpoint, so that none would show anything.
     """
-    entries = ledger.entries
+    entries, epochs = ledger.entries, ledger.head.stages[-1]
     table = timetable_of(ledger, entries)
-    # The record that is met last: most of the run is then taken from the ledger, and what it lacks shows.
-    late = max(range(len(entries)), key=lambda i: table.first_use(np.array([i]), ledger.head.stages[-1]))
-    name = entries[late].id
-    rest = records.without([name])
-    kept = [entry for entry in entries if entry.id != name]
-    ledger.amend(proven=True)
-    try:
-        replayed = replay(trainer, ledger, rest, [name], into)
-        scratch = trainer.run(
-            rest,
-            seed=ledger.head.seed,
-            enters={entry.id: entry.enters for entry in kept},
-            slots=None if ledger.head.rule == "drop" else ({e.id: e.slot for e in kept}, ledger.head.slots),
+    first = np.array([table.first_use(np.array([i]), epochs) for i in range(len(entries))])
+    usable = np.flatnonzero(first > min((step for step in ledger.checkpoints if step), default=ledger.head.total))
+    if not len(usable):
+        raise Refused(
+            "every replay of this run would start from nothing, and show nothing",
+            where="ledger",
+            found=f"{len(ledger.checkpoints)} checkpoints",
+            expected="one before some record is first met",
+            fix="record with more checkpoints",
         )
-        equal = scratch.state == replayed.trained.state
-    except BaseException:
-        ledger.amend(proven=False)
-        raise
+    chance = np.random.default_rng(ledger.head.seed).choice(usable, min(tries - 1, len(usable)), replace=False)
+    equal = True
+    for number, index in enumerate(dict.fromkeys([int(usable[first[usable].argmax()]), *map(int, chance)])):
+        name = entries[index].id
+        rest = records.without([name])
+        kept = [entry for entry in entries if entry.id != name]
+        replayed = replay(trainer, ledger, rest, [name], into / str(number), trusted=True)
+        scratch = _recorded(trainer, ledger).run(rest, seed=ledger.head.seed, **_places(ledger, kept))
+        equal = equal and scratch.state == replayed.trained.state
     ledger.amend(proven=equal)
     return equal
 
@@ -300,17 +322,45 @@ def reproduce(
     first = max((step for step in ledger.checkpoints if step <= start), default=0)
     last = min(max(stop, first + 1), ledger.length)
     made = ledger.copy(into, length=first, entries=ledger.entries)
-    trainer.run(
+    _recorded(trainer, ledger).run(
         records,
         seed=ledger.head.seed,
         ledger=made,
-        enters={entry.id: entry.enters for entry in ledger.entries},
-        slots=None if ledger.head.rule == "drop" else ({e.id: e.slot for e in ledger.entries}, ledger.head.slots),
+        **_places(ledger, ledger.entries),
         expected=list(ledger.lines()),
         until=last,
         advance=advance,
     )
     return first, last
+
+
+def _recorded(trainer: Recorded, ledger: Ledger) -> Recorded:
+    """Return the trainer with the stages of the recorded run: schedules start anew with each."""
+    return replace(trainer, stages=ledger.head.stages)
+
+
+def _places(ledger: Ledger, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return when records enter, and their slots, as the ledger has them."""
+    head = ledger.head
+    return {
+        "enters": {entry.id: entry.enters for entry in entries},
+        "slots": None if head.rule == "drop" else ({entry.id: entry.slot for entry in entries}, head.slots),
+    }
+
+
+def _forged(ledger: Ledger) -> int | None:
+    """Return the first step that other records met than the list of records says; None where all agree."""
+    table, steps = timetable_of(ledger, ledger.entries), ledger.head.steps
+    epoch, found = -1, []
+    for line in ledger.lines():
+        if line.number // steps != epoch:
+            epoch = line.number // steps
+            found = table.epoch(epoch)
+        held = found[line.number % steps]
+        held = held[held >= 0]
+        if line.count != len(held) or line.words != words_digest(table.words[held].tobytes()):
+            return line.number
+    return None
 
 
 def _refuse(wrong: Sequence[Obstacle]) -> None:

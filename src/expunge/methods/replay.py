@@ -16,7 +16,8 @@ from expunge.engine.passes import touched
 from expunge.engine.recorded import Recorded
 
 _RULES = {
-    "drop": "rule drop: equals a run from scratch, with the same seed, on the records that remain",
+    "drop": "rule drop: equals a run from scratch, with the same seed and stages, on the records that remain, each "
+    "entering when the ledger says",
     "mask": "rule mask: equals the recorded table of batches with the slots of the forgotten records empty",
 }
 

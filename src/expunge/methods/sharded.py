@@ -70,9 +70,11 @@ class Sharded(Method):
                     fix="pass the records that the ensemble was trained on",
                 )
             )
-        for shard in _touched(problem, members):
-            part = _retained(problem, members[shard])
-            found += replay.obstacles(members[shard], _trainer(problem, shard), part, problem.forget_ids)
+        for shard, ledger in enumerate(
+            members
+        ):  # untouched ones as well: they vote, and must be those of these records
+            trainer = _trainer(problem, shard)
+            found += replay.obstacles(ledger, trainer, _retained(problem, ledger), problem.forget_ids)
         model = problem.source.open()
         if not found and not _ends_with(model, members):
             found.append(
