@@ -6,7 +6,7 @@ Forecast: the share of steps and of time that replays took, against what the led
 for one record each, uniform or skewed to recent records, against one run of many epochs, one pass, records that enter
 late, and shards; simulated from the timetable, and measured on some.
 
-    python benchmarks/replay.py [--json] [--save FILE]        about 4 minutes on one core
+    python benchmarks/replay.py [--json] [--save FILE]        about 5 minutes on one core
 """
 
 from __future__ import annotations

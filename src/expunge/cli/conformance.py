@@ -1,4 +1,4 @@
-"""``expunge conformance``: does a method, check or task keep its contract?"""
+"""``expunge conformance``: does a method, check, task or estimator keep its contract?"""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def command(
         str,
         typer.Argument(
             metavar="NAME",
-            help="A method, check or task: its name, room/name, or package.module:Class.",
+            help="A method, check, task or estimator: its name, room/name, or package.module:Class.",
             show_default=False,
         ),
     ],
     as_json: _options.AsJson = False,
 ) -> None:
-    """Try every promise of its contract on a method, check or task, ours or a plug-in's.
+    """Try every promise of its contract on a method, check, task or estimator, ours or a plug-in's.
 
     Runs on small problems of its own, in seconds, and says what was seen. Exit code 1 where a promise is broken.
     """

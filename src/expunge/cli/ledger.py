@@ -77,7 +77,7 @@ def command(
     stop = after if steps is None else first + steps
     with tempfile.TemporaryDirectory(prefix="expunge-ledger-") as folder, Bars(quiet=as_json) as bars:
         label = f"{action.value} the ledger"
-        bars.start(label, 2 * ledger.head.total if action is Action.PROVE else stop - base)
+        bars.start(label, 1 if action is Action.PROVE else stop - base)
         into, why = Path(folder) / "work", ""
         try:
             with _console.own_stdout():

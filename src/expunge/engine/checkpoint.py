@@ -33,7 +33,7 @@ class Checkpoints:
             return
         target = self._folder / f"{place['epoch']:06d}"
         older = [path for path in self._folder.glob("[0-9]*") if path != target]
-        write_folder(target, lambda folder: _fill(folder, state_files(model, optimiser, place)))
+        write_folder(target, lambda folder: fill(folder, state_files(model, optimiser, place)))
         for path in older:
             shutil.rmtree(path)
         self._last = time.monotonic()
@@ -91,7 +91,8 @@ def read_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer)
         ) from error
 
 
-def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+def fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by name into ``folder``."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
 

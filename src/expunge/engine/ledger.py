@@ -31,6 +31,7 @@ from expunge.core.digest import combine, sha256
 from expunge.core.errors import Refused, Tampered, UsageError
 from expunge.core.serial import build, canonical, parse
 from expunge.core.storage import storing, sweep, write_file, write_folder
+from expunge.engine.checkpoint import fill
 
 _STEP = struct.Struct("<IIdd16s32s")
 _SIZE = _STEP.size + 32
@@ -273,7 +274,7 @@ class Ledger:
         for step in self.checkpoints if same else ():
             if step <= length:
                 source = self.checkpoint(step)
-                write_folder(folder / "checkpoints" / source.name, partial(_copy, source))
+                write_folder(folder / "checkpoints" / source.name, partial(fill, files=read_files(source)))
         return Ledger(made.folder)
 
     @staticmethod
@@ -326,11 +327,6 @@ def read_files(folder: Path) -> dict[str, bytes]:
 def state_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of a state, over its files."""
     return combine([sha256(name.encode() + b"\n" + data) for name, data in files.items()])
-
-
-def _copy(source: Path, folder: Path) -> None:
-    for name, data in read_files(source).items():
-        (folder / name).write_bytes(data)
 
 
 def words_digest(words: bytes) -> bytes:

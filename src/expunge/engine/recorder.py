@@ -8,10 +8,9 @@ left out leaves an empty slot, of weight 0 and content zero, so that shapes and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from expunge.core.errors import Diverged, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import write_folder
 from expunge.engine.batches import fingerprints, places
-from expunge.engine.checkpoint import read_state, state_files
+from expunge.engine.checkpoint import fill, read_state, state_files
 from expunge.engine.ledger import Ledger, StepLine, state_digest, words_digest
 from expunge.engine.runtime import seed_everything
 
@@ -178,7 +177,6 @@ class Recorder:
     ) -> None:
         self.records, self.derived, self.augment, self.rule = records, derived, augment, table.rule
         self.history: list[float] = []
-        self.seconds = 0.0
         self.visits = 0
         self.stopped = ""
         self._table, self._stages, self._ledger = table, tuple(stages), ledger
@@ -244,12 +242,10 @@ class Recorder:
             keys, table = self._table._drawn(epoch), self._table.epoch(epoch)
             for index in range(self._start % steps if epoch == self._start // steps else 0, steps):
                 number, indices = epoch * steps + index, table[index]
-                began = time.perf_counter()
                 # Where training stood still a checkpoint lies, whatever the interval: its digest goes into the chain.
                 due = (self._every and number % self._every == 0) or (not index and epoch in self._stages)
                 state = self._checkpoint(number) if due else ""
                 seed_everything(keyed_int(b"expunge step", self._table.seed, number) % 2**31)
-                self.seconds += time.perf_counter() - began
                 step = Step(number, epoch, index, indices, keys[indices], self)
                 count = int((indices >= 0).sum())
                 if count >= self._least:
@@ -263,10 +259,8 @@ class Recorder:
                             expected="step.done(loss) after optimiser.step()",
                             fix="call it in every step",
                         )
-                began = time.perf_counter()
                 # Read now: the loop may set the rate itself.
                 self._write(step, count, float(self._optimiser.param_groups[0]["lr"]), state)
-                self.seconds += time.perf_counter() - began
                 if self.stopped or number + 1 == self._until:
                     self._ended = True
                     return
@@ -337,13 +331,9 @@ class Recorder:
         files = self._files(number)
         folder = self._ledger.folder / "checkpoints" / f"{number:09d}"
 
-        def fill(aside: Any) -> None:
-            for name, data in files.items():
-                (aside / name).write_bytes(data)
-
         if not folder.exists():
             self._ledger.sync()  # a checkpoint stands on the steps before it
-            write_folder(folder, fill)
+            write_folder(folder, partial(fill, files=files))
         return state_digest(files)
 
     def _files(self, number: int) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Replay: from the last state before a forgotten record was first met, on what remains, to the same end.
 
 Source: the idea of replaying from a write-ahead log, "Unlearning at Scale" (arXiv 2508.12220); the filter rules and
-the forecast are derived (``docs/concepts/guarantees.md``).
+the forecast are derived (``docs/guides/networks.md``).
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def obstacles(ledger: Ledger, trainer: object, records: Records, forget: Sequenc
                 where="ledger",
                 found="a loop of your own, not compared yet",
                 expected="one comparison, without a record, in this environment",
-                fix="run expunge.engine.replay.prove(trainer, records, ledger) once",
+                fix="run `expunge ledger prove job.toml` once, or expunge.engine.replay.prove in Python",
             )
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,9 @@ class Clustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             if not isinstance(value, (int, np.integer)) or value < smallest:
                 raise ValueError(f"{name} must be an integer of at least {smallest}; found {value!r}")
 
+    @abstractmethod
     def _rows(self) -> np.ndarray:
         """Return the rows held ([n, d]), in the order of ``sample_ids_``: just after a fit that of the rows given."""
-        raise NotImplementedError
 
     def _read_points(self, X: Any, *, first: bool) -> np.ndarray:
         points = np.asarray(validate_data(self, X, reset=first, dtype=np.float64), order="C")

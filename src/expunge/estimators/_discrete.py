@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,9 @@ class Discrete(Summed):
         y = check_labels(y, None if first else self._sums)
         return {"X": self._integers(sparse.csr_array(X), first=first), "y": y}
 
+    @abstractmethod
     def _integers(self, X: sparse.csr_array, *, first: bool) -> sparse.csr_array:
-        raise NotImplementedError
+        """Return the counts of each row ([n, d]) as integers; ``first`` lets ``fit`` learn what they are counts of."""
 
     def _empty(self) -> None:
         self._sums = ByClass.empty(self.n_features_in_)
@@ -46,8 +48,9 @@ class Discrete(Summed):
         self.class_log_prior_ = log_priors(self._sums.counts, self.class_prior, fit=self.fit_prior)
         self._derive_shares()
 
+    @abstractmethod
     def _derive_shares(self) -> None:
-        raise NotImplementedError
+        """Derive the share of each feature in each class from the sums."""
 
     def _learnt(self) -> Mapping[str, Any]:
         return self._sums.learnt()

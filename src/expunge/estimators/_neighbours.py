@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -46,8 +47,9 @@ class Neighbours(Forgetting):
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=False, multi_output=True)
         return {"X": X, "y": self._read_y(y, first=first)}
 
+    @abstractmethod
     def _read_y(self, y: Any, *, first: bool) -> np.ndarray:
-        raise NotImplementedError
+        """Return the targets of the rows; ``first`` lets ``fit`` learn their kind."""
 
     def _begin(self) -> None:
         self._names: list[Any] = []

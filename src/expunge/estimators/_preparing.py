@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -33,9 +34,9 @@ class Preparing(Forgetting):
                 delattr(self, name)
         return self
 
+    @abstractmethod
     def _acts(self) -> Mapping[str, Any]:
         """Return all that ``transform`` is a function of, by name: while it is equal, later steps see equal rows."""
-        raise NotImplementedError
 
     def _fit_plainly(self, plain: type, X: Any) -> None:
         """Let scikit-learn's ``fit`` set this object's attributes from rows that stand for those held."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -63,11 +64,13 @@ class Sharded(MetaEstimatorMixin, Forgetting):
 
     # --- what differs ---
 
+    @abstractmethod
     def _default(self) -> Any:
-        raise NotImplementedError
+        """Return what a member is where no estimator is given."""
 
+    @abstractmethod
     def _target(self, y: Any) -> np.ndarray:
-        raise NotImplementedError
+        """Return the targets as an array, or refuse them."""
 
     # --- scikit-learn's ---
 

@@ -29,7 +29,7 @@ class Replay(Method):
     """The recorded run, from the last state before a forgotten record was first met, on what remains."""
 
     title = "Replay the recorded training"
-    source = "replay from a write-ahead log, arXiv 2508.12220; rules drop and mask in docs/concepts/replay.md"
+    source = "replay from a write-ahead log, arXiv 2508.12220; rules drop and mask in docs/guides/networks.md"
     guarantee = Level.BITWISE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.TRAINER, Need.LEDGER})
     exempt: ClassVar = {
