@@ -42,9 +42,9 @@ def test_one_epoch_is_one_pass_over_the_retained_records_beside_forget_batches()
     outcome = toy.unlearn(problem, toys.context(problem))
     # 48 retained records in tens; 12 forgotten ones in tens, from the start again whenever they are used up.
     assert toy.met == [(10, 10), (10, 2), (10, 10), (10, 2), (8, 10)] * 2
-    assert outcome.cost == Cost(trained=2 * (48 + 34), read=2 * 4)
+    assert outcome.cost == Cost(trained=2 * (48 + 34), read=2 * 4 + 3 * 8 + 4)  # the guard looks at 8 held-out records
     assert [row["trained"] for row in outcome.history] == [82, 164]
-    assert [row["read"] for row in outcome.history] == [4, 8]
+    assert [row["read"] for row in outcome.history] == [4 + 8, 8 + 16]
     assert outcome.stopped == "after 2 epochs"
     counts = {problem.records.seen[name] for name in problem.retain_view.ids}
     assert counts == {2}
@@ -52,7 +52,7 @@ def test_one_epoch_is_one_pass_over_the_retained_records_beside_forget_batches()
 
 def test_the_cost_is_known_before():
     problem = toys.problem()
-    assert Toy({"epochs": 2, "batch_size": 12}).cost(problem) == Cost(trained=2 * (48 + 4 * 12))
+    assert Toy({"epochs": 2, "batch_size": 12}).cost(problem) == Cost(trained=2 * (48 + 4 * 12), read=3 * 8)
     assert Toy({"epochs": 0}).cost(problem) == Cost()
     estimate, real = Toy(CONFIG).cost(problem), Toy(CONFIG).unlearn(problem, toys.context(problem)).cost
     assert real.trained <= estimate.trained
@@ -72,7 +72,7 @@ def test_without_the_need_the_forget_set_is_not_read():
     problem = toys.problem()
     outcome = Blind(CONFIG).unlearn(problem, toys.context(problem))
     assert set(problem.records.seen) == set(problem.retain_view.ids)
-    assert outcome.cost == Cost(trained=2 * 48)
+    assert outcome.cost == Cost(trained=2 * 48, read=3 * 8)
 
 
 def test_no_epochs_return_the_original_and_say_so():

@@ -132,6 +132,16 @@ def test_one_cycle_is_torchs(steps):
         schedule.step()
 
 
+def test_the_cosine_schedule_is_torch_s():
+    config, steps = LoopConfig(lr=0.3, schedule="cosine"), 7
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps)
+    for step in range(steps):
+        assert config.rate(step, steps) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12)
+        optimiser.step()
+        schedule.step()
+
+
 def test_the_constant_rate_is_constant():
     assert {LoopConfig(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
 
@@ -177,7 +187,7 @@ def test_every_step_gets_its_rate():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": 0}, {"lr": math.inf}, {"epochs": -1}, {"batch_size": 0}, {"schedule": "cosine"}, {"momentum": 2}]
+    "wrong", [{"lr": 0}, {"lr": math.inf}, {"epochs": -1}, {"batch_size": 0}, {"schedule": "sine"}, {"momentum": 2}]
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError):

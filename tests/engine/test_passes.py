@@ -46,8 +46,8 @@ def by_hand(problem, *, ascents=2, decay=1, sign=-1.0, batch=8):
     for epoch in range(1, 4):
         rate = 0.5 * (0.1 if epoch > decay else 1.0)
         for name in (["forget"] if epoch <= ascents else []) + ["retain"]:
-            for item in Pass(name, None, batch if name == "forget" else 64).batches(problem, seed=3, epoch=epoch - 1):
-                inputs, label = (part.numpy() for part in item[name == "forget"])
+            for step in Pass(name, None, batch if name == "forget" else 64).batches(problem, seed=3, epoch=epoch - 1):
+                inputs, label = (part.numpy() for part in getattr(step, name).batch)
                 logits, taught = inputs @ weight.T + bias, inputs @ start[0].T + start[1]
                 apart = 3 * (np.exp(log_softmax(logits / 3, 1)) - np.exp(log_softmax(taught / 3, 1))) / len(label)
                 loss = (np.exp(log_softmax(logits, 1)) - np.eye(3)[label]) / len(label)
@@ -72,7 +72,9 @@ def test_work_is_counted_as_announced_and_the_teacher_reads():
     problem = toys.problem()
     outcome = Alternating(LOOP).unlearn(problem, toys.context(problem))
     visits = 3 * 48 + 2 * 12
-    assert outcome.cost == Alternating(LOOP).cost(problem) == Cost(trained=visits, read=visits)
+    looked = 4 * 8  # the choosing holdout: at the original, and after each of three epochs
+    assert Alternating(LOOP).cost(problem) == Cost(trained=visits, read=visits + looked)
+    assert outcome.cost == Cost(trained=visits, read=visits + looked + 4)  # and once at the choosing forget records
     assert [row["trained"] for row in outcome.history] == [60, 120, 168]
 
 
@@ -124,6 +126,6 @@ def test_a_resumed_method_ends_with_the_same_bits(tmp_path):
 def test_a_pass_over_both_sets_puts_a_forget_batch_beside_every_step():
     problem = toys.problem()
     both = Pass("both", None, 10)
-    sizes = [(len(r[1]), len(f[1])) for r, f in both.batches(problem, seed=3, epoch=0)]
+    sizes = [(len(s.retain.ids), len(s.forget.ids)) for s in both.batches(problem, seed=3, epoch=0)]
     assert sizes == [(10, 10), (10, 2), (10, 10), (10, 2), (8, 10)]
     assert (both.steps(problem), both.visits(problem)) == (5, 48 + 5 * 10)

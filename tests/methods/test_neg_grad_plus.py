@@ -130,7 +130,9 @@ def test_the_cost_counts_both_sets_and_the_looking():
     # 8 choosing holdout records that give the target.
     epochs = len(outcome.history)
     assert outcome.cost.trained == epochs * (48 + 36)
-    assert outcome.cost.read == epochs * 4 + 8
+    assert (
+        outcome.cost.read == epochs * 4 + 8 + (epochs + 1) * 8 + 4
+    )  # the guard: 8 held-out records a look, 4 forgotten
 
 
 def test_ascent_without_bound_raises_and_never_returns_a_model():

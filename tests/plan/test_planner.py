@@ -10,7 +10,9 @@ from expunge.plan.planner import make_plan
 from tests.support import toys
 
 # 48 records stay and 12 go; a retraining reads each retained record 40 times: 1,920 visits.
-# finetune: 5 x 48 = 240 visits, 12.5%. neg_grad_plus: 5 x (48 + 12) = 300 visits, 15.625%.
+# The guard looks at 8 of 24 held-out records, at the original and after each of 5 epochs: 48 reads, 16 visits' worth.
+# finetune: 5 x 48 + 16 = 256 visits, 13.3%. neg_grad_plus: 5 x (48 + 12) + 16 = 316 visits, 16.5%.
+FINETUNE, BOTH = 256 / 1920, (256 + 316) / 1920
 RETRAINING = Cost(trained=40 * 48)
 AUDIT = Cost(read=576)  # a tenth of a retraining
 
@@ -32,11 +34,20 @@ def by_name(plan):
     return {option.method: option for option in plan.options}
 
 
+def test_a_method_that_waits_to_be_named_is_an_option_and_no_more(monkeypatch):
+    monkeypatch.setattr(registry.load("methods", "finetune"), "unasked", False)
+    plan = plan_of(budget=1.0)
+    assert plan.order == ("neg_grad_plus", "retrain")
+    assert by_name(plan)["finetune"].why == "tried only where it is named: --method finetune"
+    assert by_name(plan)["finetune"].share == pytest.approx(FINETUNE)
+    assert plan_of(only=["finetune"], budget=1.0).order == ("finetune",)
+
+
 def test_methods_come_by_cost_and_those_that_stand_alone_last():
     plan = plan_of(budget=1.0)
     assert plan.order == ("finetune", "neg_grad_plus", "retrain")
     shares = {name: option.share for name, option in by_name(plan).items()}
-    assert shares == pytest.approx({"finetune": 0.125, "neg_grad_plus": 0.15625, "retrain": 1.0})
+    assert shares == pytest.approx({"finetune": FINETUNE, "neg_grad_plus": BOTH - FINETUNE, "retrain": 1.0})
     assert by_name(plan)["retrain"].guarantee is Level.EXACT
     assert (plan.budget, plan.references, plan.choosing_references) == (1.0, 5, 1)
     assert plan.retraining == RETRAINING
@@ -60,9 +71,9 @@ def test_a_budget_of_a_fifth_stops_before_retraining():
     ("budget", "order"),
     [
         (0.1, ()),
-        (0.125, ("finetune",)),
+        (FINETUNE, ("finetune",)),
         (0.2, ("finetune",)),
-        (0.28125, ("finetune", "neg_grad_plus")),
+        (BOTH, ("finetune", "neg_grad_plus")),
         (0.99, ("finetune", "neg_grad_plus")),
         (1.0, ("finetune", "neg_grad_plus", "retrain")),
     ],
@@ -87,7 +98,7 @@ def test_unknown_passes_leave_shares_unknown():
     assert {option.share for option in plan.options} == {None}
     assert plan.order == ("finetune", "neg_grad_plus", "retrain"), "what is not known is not over the budget"
     assert plan.whole is None
-    assert by_name(plan)["finetune"].cost == Cost(trained=240)
+    assert by_name(plan)["finetune"].cost == Cost(trained=240, read=48)
 
 
 def test_a_trainer_that_was_measured_is_believed():
@@ -116,7 +127,7 @@ def test_what_is_impossible_is_not_planned_even_if_asked_for():
 
 def test_settings_decide_costs_and_wrong_ones_are_refused():
     plan = plan_of(configs={"finetune": {"epochs": 1}})
-    assert by_name(plan)["finetune"].cost == Cost(trained=48)
+    assert by_name(plan)["finetune"].cost == Cost(trained=48, read=16)
     with pytest.raises(UsageError):
         plan_of(configs={"finetune": {"epoch": 1}})
     with pytest.raises(UnknownName, match="finetune"):
@@ -126,7 +137,7 @@ def test_settings_decide_costs_and_wrong_ones_are_refused():
 def test_the_whole_course_counts_references_and_audits():
     plan = plan_of(budget=0.3)
     # Two attempts; six references; an audit for each attempt, for the original and for every reference.
-    assert plan.whole == pytest.approx(0.28125 + 6 + 0.1 * (2 + 1 + 6))
+    assert plan.whole == pytest.approx(BOTH + 6 + 0.1 * (2 + 1 + 6))
     assert plan.audit_share == pytest.approx(0.1)
 
 

@@ -21,12 +21,15 @@ def setting(
     high: float | None = None,
     above: float | None = None,
     choices: Sequence[str] | None = None,
+    search: tuple[float, float] | None = None,
 ) -> Any:
     """Declare a field of a :class:`Config`: ``low <= value <= high``, ``value > above``, or one of ``choices``.
 
-    With ``dataclasses.MISSING`` for a default the field must be given.
+    ``search`` is where tuning looks (``plan/tune``), both ends included: on a logarithmic scale where the ends are
+    more than a factor of 20 apart and the first is above 0. With ``dataclasses.MISSING`` for a default the field must
+    be given.
     """
-    meta = {"doc": doc, "low": low, "high": high, "above": above, "choices": choices}
+    meta = {"doc": doc, "low": low, "high": high, "above": above, "choices": choices, "search": search}
     return dataclasses.field(default=default, metadata=meta)
 
 

@@ -10,6 +10,8 @@ from expunge.core.method import Cost
 
 FORCED = "asked for by name"
 """Why a method is planned that was named."""
+ON_REQUEST = "tried only where it is named"
+"""How the reason starts why a method is not planned that the plan does not try unasked."""
 OVER_BUDGET = "would take the attempts over the budget"
 """How the reason starts why a method is not planned that would be possible."""
 

@@ -48,8 +48,13 @@ def places(words: Words, *, seeds: Sequence[int], epoch: int) -> Words:
 
 def shuffled(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[Any]:
     """Yield the records of one epoch in batches; the last may be smaller, none is dropped."""
+    return map(records.read, drawn(records, size, seed=seed, epoch=epoch))
+
+
+def drawn(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Yield the positions of the batches of :func:`shuffled`."""
     indices = order(records.ids, seed=seed, epoch=epoch)
-    return (records.read(indices[start:stop]) for start, stop in bounds(len(indices), size))
+    return (indices[start:stop] for start, stop in bounds(len(indices), size))
 
 
 def bounds(count: int, size: int) -> list[tuple[int, int]]:
@@ -67,7 +72,12 @@ def in_order(records: Records, size: int = 512) -> Iterator[Any]:
 
 def endless(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[Any]:
     """Yield batches for ever, none of no records; each time around is a new shuffle, never a replay of old batches."""
+    return map(records.read, drawn_endlessly(records, size, seed=seed, epoch=epoch))
+
+
+def drawn_endlessly(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Yield the positions of the batches of :func:`endless`."""
     around = 0
     while len(records):
-        yield from shuffled(records, size, seed=seed, epoch=epoch * 1_000_003 + around)
+        yield from drawn(records, size, seed=seed, epoch=epoch * 1_000_003 + around)
         around += 1

@@ -49,6 +49,12 @@ class Checkpoints:
             return None
         return read_state(latest, model, optimiser)
 
+    def beside(self, name: str) -> Path:
+        """Return a folder for what the loop must find again when it resumes; it goes when the checkpoints go."""
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def clear(self) -> None:
         """Delete all checkpoints: they hold what the loop has seen."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -25,7 +25,7 @@ class LoopConfig(Config):
     epochs: int = setting(5, "passes over the records that drive the loop", low=0)
     batch_size: int = setting(64, "records per step", low=1)
     lr: float = setting(1e-3, "peak learning rate", above=0)
-    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle", "step"))
+    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle", "step", "cosine"))
     decay: tuple[int, ...] = setting((), "epochs after each of which the rate is a tenth, of schedule step")
     optimiser: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
     momentum: float = setting(0.9, "momentum, of sgd", low=0, high=1)
@@ -50,13 +50,16 @@ class LoopConfig(Config):
     def rate(self, step: int, steps: int, *, epoch: int = 1) -> float:
         """Return the learning rate of step ``step`` of ``steps`` over all epochs; it lies in ``epoch`` (1, 2, ...).
 
-        ``one_cycle``: cosine up to ``lr`` over the first 30% and down to nothing (Smith and Topin 2018,
+        ``cosine``: half a wave from ``lr`` down to nothing (Loshchilov and Hutter 2017, arXiv 1608.03983, without
+        restarts); ``one_cycle``: cosine up to ``lr`` over the first 30% and down to nothing (Smith and Topin 2018,
         arXiv 1708.07120).
         """
         if self.schedule == "constant":
             return self.lr
         if self.schedule == "step":
             return self.lr * 0.1 ** sum(epoch > last for last in self.decay)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
         warm = 0.3 * steps
         if step < warm:
             return self.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / warm)))
@@ -72,6 +75,10 @@ class Steps:
         batches: ``epoch -> one item per step``.
         objective: ``item -> scalar to minimise``, with gradients.
         name: ``item -> name`` under which the history keeps the mean objective of an epoch's items.
+        rate: ``item -> factor`` on the learning rate of its step.
+        before_epoch: ``(epoch, optimiser)``, epochs 1, 2, ...; may change the model.
+        before_update / after_update: around the optimiser's step, ``(step, steps)`` counted over all epochs; what is
+            changed between the gradients and the step, and after it.
         after_epoch: ``(epoch, history) -> reason to stop``, empty to go on; may evaluate.
         advance: called after every step, for progress.
     """
@@ -80,6 +87,10 @@ class Steps:
     batches: Callable[[int], Iterator[Any]]
     objective: Callable[[Any], Tensor]
     name: Callable[[Any], str] = field(default=lambda item: "objective")
+    rate: Callable[[Any], float] = field(default=lambda item: 1.0)
+    before_epoch: Callable[[int, torch.optim.Optimizer], None] = field(default=lambda epoch, optimiser: None)
+    before_update: Callable[[int, int], None] = field(default=lambda step, steps: None)
+    after_update: Callable[[int, int, torch.optim.Optimizer], None] = field(default=lambda step, steps, optimiser: None)
     after_epoch: Callable[[int, list[dict[str, float]]], str] = field(default=lambda epoch, history: "")
     advance: Callable[[], None] = field(default=lambda: None)
 
@@ -95,24 +106,27 @@ def run_loop(
         Diverged: an objective or a parameter became NaN or infinite.
     """
     optimiser = config.optimise(model)
-    place = checkpoints.restore(model, optimiser) if checkpoints else None
-    history: list[dict[str, float]] = list(place["history"]) if place else []
-    reason = str(place["reason"]) if place else ""
+    saved = checkpoints.restore(model, optimiser) if checkpoints else None
+    history: list[dict[str, float]] = list(saved["history"]) if saved else []
+    reason = str(saved["reason"]) if saved else ""
     counts = [steps.count(epoch) for epoch in range(config.epochs)]
     for epoch in range(len(history), config.epochs):
         if reason:
             break
         seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
+        steps.before_epoch(epoch + 1, optimiser)
         train_mode(model)
         values: dict[str, list[float]] = {}
         for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
-            rate = config.rate(sum(counts[:epoch]) + index, sum(counts), epoch=epoch + 1)
+            place = sum(counts[:epoch]) + index
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = config.rate(place, sum(counts), epoch=epoch + 1) * steps.rate(item)
             loss = steps.objective(item)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            steps.before_update(place, sum(counts))
             optimiser.step()
+            steps.after_update(place, sum(counts), optimiser)
             values.setdefault(steps.name(item), []).append(float(loss.detach()))
             steps.advance()
         history.append({"epoch": epoch + 1, **{name: sum(each) / len(each) for name, each in values.items()}})

@@ -1,101 +1,111 @@
 """Methods that train the original further by passes: over retained records, over forgotten ones, or both side by side.
 
 A method names its passes, epoch by epoch, and what is minimised on each batch; everything else lives here: the
-fresh copy, a frozen teacher where one is wanted, batches, seeds, modes, checkpoints, progress, the count of work.
+fresh copy, frozen teachers where they are wanted, batches, seeds, modes, checkpoints, progress, the count of work,
+and what is looked at between epochs.
 """
 
 from __future__ import annotations
 
-import math
+import copy
+import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from expunge.core.config import setting
+from expunge.core.digest import keyed_int
 from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
-from expunge.engine.batches import endless, shuffled
+from expunge.core.storage import write_file
 from expunge.engine.context import Context
+from expunge.engine.guard import Guard
 from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
-from expunge.numerics.units import Scored
+from expunge.engine.runtime import seed_everything
+from expunge.engine.visits import Batch, Pass, Step
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What an objective is written over: the units of one step.
-
-    Attributes:
-        retain / forget: units of the model that is trained, with gradients; None where the pass has none.
-        teacher: the same units of the original, without gradients; None unless the method wants a ``teacher``.
-    """
-
-    retain: Scored | None
-    forget: Scored | None
-    teacher: Batch | None = None
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass of an epoch.
-
-    Attributes:
-        over: ``retain``, ``forget``, or ``both``: once over the retain set, a forget batch beside every step.
-        objective: the scalar to minimise on a batch.
-        batch_size: records per step and set.
-    """
-
-    over: str
-    objective: Callable[[Batch], Tensor]
-    batch_size: int
-
-    def steps(self, problem: Problem) -> int:
-        """Return the number of steps."""
-        records = problem.forget_view if self.over == "forget" else problem.retain_view
-        return math.ceil(len(records) / self.batch_size)
-
-    def visits(self, problem: Problem) -> int:
-        """Return how many records it reads."""
-        if self.over == "forget":
-            return len(problem.forget_view)
-        beside = self.steps(problem) * min(self.batch_size, len(problem.forget_view)) if self.over == "both" else 0
-        return len(problem.retain_view) + beside
-
-    def batches(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[tuple[Any, Any]]:
-        """Yield (retain batch, forget batch), None for what it does not read; a pure function of seed and epoch."""
-        if self.over == "forget":
-            forget = shuffled(problem.forget_view, self.batch_size, seed=seed, epoch=epoch)
-            return ((None, batch) for batch in forget)
-        retain = shuffled(problem.retain_view, self.batch_size, seed=seed, epoch=epoch)
-        if self.over == "retain":
-            return ((batch, None) for batch in retain)
-        return zip(retain, endless(problem.forget_view, self.batch_size, seed=seed, epoch=epoch), strict=False)
+__all__ = ["Batch", "Pass", "Passes", "touched"]
 
 
 class Passes(Method):
     """A method that trains the original further, pass by pass.
 
-    Class attributes: ``teacher``, whether batches carry the original's units beside the student's.
+    It runs on a copy of itself, so what :meth:`prepare` keeps on ``self`` lasts for one run.
+
+    Class attributes: ``teacher``, whether batches carry the teachers' units beside the student's; ``dips``, whether
+    epochs before the last may ruin the model because later ones repair it.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
     teacher: ClassVar[bool] = False
+    dips: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LoopConfig):
         """Settings of the loop."""
 
+        epochs: int = setting(5, "passes over the records that drive the loop", low=0, search=(1, 10))
+        lr: float = setting(1e-3, "peak learning rate", above=0, search=(1e-4, 3e-2))
+
+    # --- what a method says ------------------------------------------------------------------------------------
+
     @abstractmethod
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return the passes of ``epoch`` (1, 2, ...), in order; the last one's objective stands in the history."""
 
+    def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
+        """Change the fresh copy before its first epoch, or note something on ``self``; return the work of it.
+
+        Randomness is seeded. What is frozen here (``requires_grad``) may move again in the model that comes back.
+        """
+        return Cost()
+
+    def preparation(self, problem: Problem) -> Cost:
+        """Return the work of :meth:`prepare`, before it is done."""
+        return Cost()
+
+    def teachers(self, problem: Problem, run: Context) -> tuple[nn.Module, nn.Module]:
+        """Return who teaches on retained and who on forgotten records: the original, unless said otherwise."""
+        original = problem.source.open()
+        return original, original
+
+    def before_epoch(self, model: nn.Module, epoch: int, optimiser: torch.optim.Optimizer) -> None:
+        """Change the model before ``epoch`` (1, 2, ...); randomness is seeded by the epoch."""
+
+    def before_update(self, model: nn.Module, step: int, steps: int) -> None:
+        """Change gradients before step ``step`` (0, 1, ...) of ``steps`` over all epochs."""
+
+    def after_update(self, model: nn.Module, step: int, steps: int, optimiser: torch.optim.Optimizer) -> None:
+        """Change weights, or the optimiser's moments, after a step."""
+
+    def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
+        """Return figures of ``epoch`` for its row of the history. May look at the choosing part only."""
+        return {}
+
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
         """Return why to stop after ``epoch`` (1, 2, ...); empty to go on. May look at the choosing part only."""
         return ""
+
+    def rewind(self, model: nn.Module, history: Sequence[dict[str, float]], run: Context) -> int:
+        """Return the epoch (1, 2, ...) whose model comes back; 0 for the last. Asked once, at the end.
+
+        A method that overrides this has every epoch's model kept until then.
+        """
+        return 0
+
+    def finish(self, model: nn.Module, problem: Problem, run: Context) -> None:
+        """Change the model once more, after its last epoch; randomness is seeded."""
+
+    # --- what is done for it -----------------------------------------------------------------------------------
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what the contract says, and that the model is no network: nothing of it could be trained further."""
@@ -108,76 +118,120 @@ class Passes(Method):
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of all passes of all epochs; a teacher reads what the student is trained on."""
         visits = sum(p.visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
-        return Cost(trained=visits, read=visits if self.teacher else 0)
+        looks = Guard.cost(problem, self.config.epochs)
+        return self.preparation(problem) + Cost(trained=visits, read=visits if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
-        """Return the original, trained further on a fresh copy."""
-        model = problem.source.open()
+        """Return the original, trained further on a fresh copy.
+
+        Raises:
+            Diverged: something became NaN or infinite, or the model lost what it could do on held-out records.
+        """
+        return copy.copy(self)._unlearn(problem, run)
+
+    def _unlearn(self, problem: Problem, run: Context) -> Outcome:
+        model, config = problem.source.open(), self.config
         if not len(problem.forget_view):
             return Outcome(model=model, stopped="nothing to forget")
-        teacher = problem.source.open() if self.teacher else None
+        if not config.epochs:
+            return Outcome(model=model, stopped="after 0 epochs", warnings=(_NO_EFFECT,))
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        movable = [p.requires_grad for p in model.parameters()]
+        spent = run.spent.read
+        teachers = self.teachers(problem, run) if self.teacher else None
+        guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
+        seed_everything(keyed_int(b"expunge prepare", run.seed) % 2**31)
+        prepared = self.prepare(model, problem, run)
+        spent = run.spent.read - spent
         seen = {"trained": 0, "read": 0}
 
-        def units(who: nn.Module, item: tuple[Any, Any], taught: Batch | None = None) -> Batch:
-            scored = [None if batch is None else problem.meaning.units(who, batch) for batch in item]
-            return Batch(scored[0], scored[1], taught)
-
-        def objective(item: tuple[Pass, bool, Any, Any]) -> Tensor:
-            kind, _, *parts = item
+        def objective(item: tuple[Pass, bool, Step]) -> Tensor:
+            kind, _, step = item
             taught = None
-            if teacher is not None:
-                with evaluating(teacher), torch.no_grad():
-                    taught = units(teacher, (parts[0], parts[1]))
-            batch = units(model, (parts[0], parts[1]), taught)
-            visits = sum(part.batch_size for part in (batch.retain, batch.forget) if part is not None)
-            seen["trained"] += visits
-            seen["read"] += visits if teacher is not None else 0
-            return kind.objective(batch)
+            if teachers is not None:
+                with evaluating(teachers[0]), evaluating(teachers[1]), torch.no_grad():
+                    taught = step.units(problem.meaning, *teachers)
+            seen["trained"] += step.visits
+            seen["read"] += step.visits if teachers is not None else 0
+            return kind.objective(step.units(problem.meaning, model, model, taught))
 
-        config = self.config
-        steps = Steps(
-            count=lambda epoch: sum(p.steps(problem) for p in self.passes(epoch + 1)),
-            batches=lambda epoch: self._items(problem, run.seed, epoch),
-            objective=objective,
-            name=lambda item: "objective" if item[1] else f"objective on {item[0].over}",
-            after_epoch=lambda epoch, history: self._after(model, epoch, history, run, seen),
-            advance=lambda: run.progress.advance(run.label),
-        )
-        run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-        history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints)
-        run.progress.finish(run.label)
-        share = touched(before, model)
-        last = history[-1] if history else {"trained": 0, "read": 0}
+        with _epochs(run, type(self).rewind is not Passes.rewind) as kept:
+
+            def after_epoch(epoch: int, history: list[dict[str, float]]) -> str:
+                reads = run.spent
+                history[-1].update(self.observe(model, epoch, run))
+                reason = self.stop(model, epoch, run)
+                guard.look(model, epoch, last=bool(reason) or epoch == config.epochs)
+                if kept is not None:
+                    write_file(kept / f"{epoch:06d}.safetensors", _bytes(model))
+                # The history carries the cost so far, so that a resumed loop reports the work of all its epochs.
+                earlier = history[-2] if len(history) > 1 else {"trained": 0, "read": 0}
+                history[-1]["trained"] = earlier["trained"] + seen["trained"]
+                history[-1]["read"] = earlier["read"] + seen["read"] + run.spent.read - reads.read
+                seen.update(trained=0, read=0)
+                return reason
+
+            steps = Steps(
+                count=lambda epoch: sum(p.steps(problem) for p in self.passes(epoch + 1)),
+                batches=lambda epoch: self._items(problem, run.seed, epoch),
+                objective=objective,
+                name=lambda item: "objective" if item[1] else f"objective on {item[0].over}",
+                rate=lambda item: item[0].rate,
+                before_epoch=lambda epoch, optimiser: self.before_epoch(model, epoch, optimiser),
+                before_update=lambda step, count: self.before_update(model, step, count),
+                after_update=lambda step, count, optimiser: self.after_update(model, step, count, optimiser),
+                after_epoch=after_epoch,
+                advance=lambda: run.progress.advance(run.label),
+            )
+            run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
+            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints)
+            run.progress.finish(run.label)
+            if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):
+                model.load_state_dict(load_file(kept / f"{epoch:06d}.safetensors"))
+                stopped = f"{stopped}; gone back to epoch {epoch}"
+        seed_everything(keyed_int(b"expunge finish", run.seed) % 2**31)
+        self.finish(model, problem, run)
+        for p, may in zip(model.parameters(), movable, strict=True):
+            p.requires_grad_(may)
+        share, reads = touched(before, model), run.spent.read
+        warnings = guard.warnings(model)
+        reads = spent + run.spent.read - reads
         return Outcome(
             model=model,
-            cost=Cost(trained=last["trained"], read=last["read"]),
+            cost=prepared + Cost(trained=history[-1]["trained"], read=history[-1]["read"] + reads),
             history=tuple(history),
             touched=share,
             stopped=stopped,
-            warnings=("no parameter changed: the method had no effect",) if share == 0 else (),
+            warnings=(*((_NO_EFFECT,) if share == 0 else ()), *warnings),
         )
 
-    def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[tuple[Pass, bool, Any, Any]]:
+    def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[tuple[Pass, bool, Step]]:
         passes = self.passes(epoch + 1)
         for place, one in enumerate(passes):
-            for retain, forget in one.batches(problem, seed=seed, epoch=epoch):
-                yield one, place == len(passes) - 1, retain, forget
+            for step in one.batches(problem, seed=seed, epoch=epoch):
+                yield one, place == len(passes) - 1, step
 
-    def _after(
-        self, model: nn.Module, epoch: int, history: list[dict[str, float]], run: Context, seen: dict[str, int]
-    ) -> str:
-        before = history[-2] if len(history) > 1 else {"trained": 0, "read": 0}
-        reads = run.spent.read
-        reason = self.stop(model, epoch, run)
-        # The history carries the cost so far, so that a resumed loop reports the work of all its epochs.
-        history[-1]["trained"] = before["trained"] + seen["trained"]
-        history[-1]["read"] = before["read"] + seen["read"] + run.spent.read - reads
-        seen.update(trained=0, read=0)
-        return reason
+
+_NO_EFFECT = "no parameter changed: the method had no effect"
 
 
 def touched(before: dict[str, Tensor], model: nn.Module) -> float:
     """Return the share of parameters (single numbers) that differ from ``before``."""
     changed = sum(int((p.detach() != before[name]).sum()) for name, p in model.named_parameters())
     return changed / max(1, sum(p.numel() for p in model.parameters()))
+
+
+@contextmanager
+def _epochs(run: Context, wanted: bool) -> Iterator[Path | None]:
+    """Hold a folder for the models of all epochs: beside the checkpoints, so that a resumed run finds them."""
+    if not wanted:
+        yield None
+    elif run.checkpoints is not None:
+        yield run.checkpoints.beside("epochs")
+    else:
+        with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+            yield Path(folder)
+
+
+def _bytes(model: nn.Module) -> bytes:
+    return save({name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()})

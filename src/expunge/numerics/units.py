@@ -44,6 +44,23 @@ class Scored(Units):
         loss = F.cross_entropy(logits, target, reduction="none")
         return cls(loss=loss, record=record, batch_size=batch_size, logits=logits, target=target)
 
+    def among(self, chosen: Tensor) -> Scored:
+        """Return the units of the records that are ``chosen`` [B], bool, counted anew."""
+        mine = chosen[self.record]
+        place = chosen.long().cumsum(0) - 1
+        return Scored(
+            loss=self.loss[mine],
+            record=place[self.record[mine]],
+            batch_size=int(chosen.sum()),
+            logits=self.logits[mine],
+            target=self.target[mine],
+        )
+
+    @property
+    def output(self) -> Tensor:
+        """What the model said, one row per unit: the logits [N, C]."""
+        return self.logits
+
     @cached_property
     def log_probs(self) -> Tensor:
         """Log-probabilities of all classes, [N, C]."""
@@ -53,6 +70,25 @@ class Scored(Units):
     def correct(self) -> Tensor:
         """Whether the target is the most likely class, [N], bool; the lowest class wins a tie."""
         return self.logits.argmax(dim=-1) == self.target
+
+
+@dataclass(frozen=True)
+class Answered(Units):
+    """Units that are numbers: ``answer`` [N] and ``target`` [N], in the unit of the target."""
+
+    answer: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, answer: Tensor, target: Tensor, record: Tensor, batch_size: int) -> Answered:
+        """Return units whose loss is the squared error of ``answer`` [N] against ``target`` [N], any numbers."""
+        target = target.to(answer.dtype)
+        return cls((answer - target) ** 2, record, batch_size, answer, target)
+
+    @property
+    def output(self) -> Tensor:
+        """What the model said, one row per unit: the answers [N, 1]."""
+        return self.answer[:, None]
 
 
 def alike(logits: Tensor) -> bool:

@@ -9,7 +9,7 @@ from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method
-from expunge.core.plan import FORCED, OVER_BUDGET, Foresight, Option, Plan
+from expunge.core.plan import FORCED, ON_REQUEST, OVER_BUDGET, Foresight, Option, Plan
 from expunge.core.problem import Problem
 from expunge.numerics.equivalence import MIN_REFERENCES
 
@@ -56,7 +56,7 @@ def make_plan(
     if not only:
         stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
         shares = {m.name: math.inf if obstacles[m.name] else _share(m, problem, whole) for m in methods}
-        methods.sort(key=lambda method: (stands[method.name], shares[method.name], method.name))
+        methods.sort(key=lambda m: (stands[m.name], not m.unasked, shares[m.name], m.name))
     options, spent = [], 0.0
     for method in methods:
         found = obstacles[method.name]
@@ -120,6 +120,8 @@ def _option(
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
     elif forced:
         why = FORCED
+    elif not method.unasked:
+        planned, why = False, f"{ON_REQUEST}: --method {method.name}"
     elif share is not None and share + (0 if guarantee.stands_alone else spent) > budget * (1 + 1e-9):
         planned = False
         why = f"{OVER_BUDGET} of {budget:.0%} of one retraining"

@@ -1,0 +1,114 @@
+"""The parts of a network, known by what they are and not by their names: blocks in order, the head, what can be reset.
+
+A block is a layer with its parameters, or a container of layers that belong together (a residual block); blocks come
+in the order in which a model registers them, which is the order of the forward pass in every network of this field
+that we know of. What normalises a block's output belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from expunge.core.errors import InvalidProblem, Obstacle
+from expunge.core.problem import Problem
+from expunge.engine.loop import evaluating
+
+NORMALISERS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    nn.RMSNorm,
+)
+"""Layers that rescale what the layer before them gives."""
+
+_LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def blocks(model: nn.Module) -> list[list[nn.Module]]:
+    """Return the blocks of ``model``, first to last; each a list of modules, which share no parameter with another.
+
+    Containers that only order others (Sequential, ModuleList) are opened, as is the model itself while it has one child
+    with parameters; any other module with children is one block. Parameters that a module holds beside its children
+    are in no block: they stand for themselves and belong to the model.
+    """
+    found: list[list[nn.Module]] = []
+    for part in _opened(model):
+        if found and isinstance(part, NORMALISERS):
+            found[-1].append(part)
+        else:
+            found.append([part])
+    return found
+
+
+def _opened(module: nn.Module, *, outermost: bool = True) -> list[nn.Module]:
+    children = [child for child in module.children() if next(child.parameters(), None) is not None]
+    if not children:
+        return [module] if next(module.parameters(), None) is not None else []
+    wrapper = len(children) == 1 and not list(module.parameters(recurse=False))
+    if outermost or wrapper or isinstance(module, _LISTS):
+        return [part for child in children for part in _opened(child, outermost=wrapper and outermost)]
+    return [module]
+
+
+def head(model: nn.Module, problem: Problem) -> nn.Module | None:
+    """Return the layer whose output the task scores: the linear layer or convolution that ran last; None without one.
+
+    Found by running two records through the model, in evaluation mode; nothing of it changes.
+    """
+    ran: list[nn.Module] = []
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in model.modules() if isinstance(m, kinds)]
+    try:
+        with evaluating(model), torch.no_grad():
+            problem.meaning.units(model, problem.retain_view.read(range(min(2, len(problem.retain_view)))))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran[-1] if ran else None
+
+
+def reset(modules: Sequence[nn.Module]) -> None:
+    """Draw all parameters of ``modules`` and of what is inside them anew, and set their buffers back.
+
+    Raises:
+        InvalidProblem: a module has parameters of its own and no ``reset_parameters``.
+    """
+    stubborn = [type(m).__name__ for m in unresettable(modules)]
+    if stubborn:
+        raise InvalidProblem([cannot_reset(stubborn)])
+    for module in modules:
+        for part in module.modules():
+            renew: Any = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
+            if renew is not None:
+                renew()
+
+
+def unresettable(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the parts that hold parameters and cannot draw them anew."""
+    parts = [part for module in modules for part in module.modules()]
+    own = [part for part in parts if list(part.parameters(recurse=False))]
+    # A layer inside one that resets it (attention's output projection) needs none of its own; that is not assumed.
+    return [part for part in own if not hasattr(part, "reset_parameters") and not hasattr(part, "_reset_parameters")]
+
+
+def cannot_reset(kinds: Sequence[str]) -> Obstacle:
+    """Return the obstacle that these kinds of layers cannot be drawn anew."""
+    return Obstacle(
+        what="layers cannot be initialised anew",
+        where="the model",
+        found=f"{', '.join(sorted(set(kinds)))} without reset_parameters()",
+        expected="layers that say how they are initialised",
+        fix="give the class a method reset_parameters(self), as torch's own layers have",
+    )
+
+
+def freeze_all_but(model: nn.Module, modules: Sequence[nn.Module]) -> None:
+    """Let only the parameters of ``modules`` move, of those that could."""
+    free = {id(p) for module in modules for p in module.parameters()}
+    for p in model.parameters():
+        p.requires_grad_(p.requires_grad and id(p) in free)

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from torch import nn
+
+from expunge.conformance.problems import Convolution, Headless
+from expunge.core.errors import InvalidProblem
+from expunge.engine.anatomy import blocks, freeze_all_but, head, reset
+from tests.support import toys
+
+
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(width, width), nn.BatchNorm1d(width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.second(torch.relu(self.norm(self.first(x))))
+
+
+class Deep(nn.Module):
+    """A stem, two stages of residual blocks, a head that is defined last."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU())
+        self.stages = nn.Sequential(nn.Sequential(Residual(8), Residual(8)), nn.Sequential(Residual(8)))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.stages(self.stem(x)))
+
+
+class Stubborn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+
+def kinds(model):
+    return [[type(part).__name__ for part in block] for block in blocks(model)]
+
+
+def test_blocks_come_in_order_and_take_their_normalisation_along():
+    wanted = [["Linear", "BatchNorm1d"], ["Residual"], ["Residual"], ["Residual"], ["Linear"]]
+    assert kinds(Deep()) == kinds(nn.Sequential(Deep())) == wanted
+    assert kinds(toys.Noisy()) == [["Linear", "BatchNorm1d"], ["Linear"]]
+    assert kinds(Convolution()) == [["Conv2d", "BatchNorm2d"], ["Conv2d"], ["Linear"]]
+
+
+@pytest.mark.parametrize("build", [Deep, toys.Noisy, Convolution])
+def test_every_parameter_of_a_layer_is_in_one_block(build):
+    model = build()
+    inside = [id(p) for block in blocks(model) for part in block for p in part.parameters()]
+    assert sorted(inside) == sorted(id(p) for p in model.parameters())
+
+
+@pytest.mark.parametrize(("build", "place"), [(Deep, -1), (toys.Mlp, -1), (Convolution, -1)])
+def test_the_head_is_what_ran_last(build, place):
+    problem = toys.problem(build=build)
+    model = problem.source.open()
+    assert head(model, problem) is [m for m in model.modules() if isinstance(m, nn.Linear)][place]
+
+
+def test_the_head_may_be_a_convolution():
+    problem = toys.problem(build=Headless)
+    model = problem.source.open()
+    assert head(model, problem) is model.layers[3]
+
+
+def test_reset_draws_nested_parameters_and_statistics_anew():
+    model = Deep()
+    with torch.no_grad():
+        model(torch.randn(16, 4))
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    nn.init.uniform_(model.stages[0][0].norm.weight)
+    changed = model.stages[0][0].norm.weight.clone()
+    reset(blocks(model)[1])
+    after = model.state_dict()
+    part = "stages.0.0."
+    assert all(
+        not torch.equal(before[n], after[n])
+        for n in after
+        if n.startswith(part) and n.endswith(".weight") and "norm" not in n
+    )
+    assert not torch.equal(changed, after[part + "norm.weight"])
+    assert not torch.equal(before[part + "norm.running_mean"], after[part + "norm.running_mean"])
+    assert all(torch.equal(before[n], after[n]) for n in after if not n.startswith(part))
+
+
+def test_what_cannot_be_reset_is_said():
+    with pytest.raises(InvalidProblem, match="Stubborn"):
+        reset([nn.Sequential(Stubborn())])
+
+
+def test_only_what_is_named_and_could_move_moves():
+    model = Deep()
+    model.head.bias.requires_grad_(False)
+    freeze_all_but(model, [model.head])
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.weight"]

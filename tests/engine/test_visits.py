@@ -1,0 +1,86 @@
+"""What a pass reads: each record of the set that leads once, the other beside it, both in one call where asked for."""
+
+import pytest
+import torch
+
+from expunge.core.problem import Problem
+from expunge.engine.visits import Pass, concatenated
+from tests.support import toys
+
+
+def drawn(over, problem=None, **more):
+    problem = problem or toys.problem(count=50, forget=12)
+    one = Pass(over, None, more.pop("batch_size", 8), **more)
+    steps = list(one.batches(problem, seed=3, epoch=1))
+    assert len(steps) == one.steps(problem)
+    assert sum(step.visits for step in steps) <= one.visits(problem)
+    return problem, steps
+
+
+def ids(steps, name):
+    return [i for step in steps for i in (getattr(step, name).ids if getattr(step, name) else ())]
+
+
+@pytest.mark.parametrize("over", ["retain", "forget"])
+def test_a_pass_over_one_set_reads_each_of_its_records_once_and_no_other(over):
+    problem, steps = drawn(over)
+    wanted = problem.retain_view.ids if over == "retain" else problem.forget_view.ids
+    assert sorted(ids(steps, over)) == sorted(wanted)
+    assert ids(steps, "forget" if over == "retain" else "retain") == []
+    for step in steps:
+        side = getattr(step, over)
+        expected = problem.records.select(side.ids).read(range(len(side.ids)))
+        assert all(torch.equal(a, b) for a, b in zip(side.batch, expected, strict=True))
+
+
+def test_the_set_that_leads_is_read_once_and_the_other_beside_it():
+    problem, steps = drawn("both", lead="forget", beside=5)
+    assert sorted(ids(steps, "forget")) == sorted(problem.forget_view.ids)
+    assert [len(step.retain.ids) for step in steps] == [5, 5]
+    problem, steps = drawn("both")
+    assert sorted(ids(steps, "retain")) == sorted(problem.retain_view.ids)
+    rounds = ids(steps, "forget")
+    assert sorted(rounds[:12]) == sorted(rounds[12:24]) == sorted(problem.forget_view.ids)
+    assert rounds[:12] != rounds[12:24]  # shuffled anew
+
+
+def test_both_sets_together_are_one_batch_told_apart():
+    problem, steps = drawn("all")
+    model, task = problem.source.open(), problem.meaning
+    assert sorted(i for step in steps for i in step.together.ids) == sorted(problem.records.ids)
+    assert {bool(step.gone.any()) and not bool(step.gone.all()) for step in steps} >= {True}
+    for step in steps:
+        batch = step.units(task, model, model)
+        for units, side in ((batch.retain, batch.retain_side), (batch.forget, batch.forget_side)):
+            expected = problem.records.select(side.ids) if side.ids else None
+            if expected is None:
+                assert units is None
+                continue
+            alone = task.units(model, expected.read(range(len(expected))))
+            torch.testing.assert_close(units.loss, alone.loss)
+            assert torch.equal(units.target, alone.target)
+            assert units.by_record(units.loss).isfinite().all()
+        gone = {i for i, go in zip(step.together.ids, step.gone, strict=True) if go}
+        assert gone == set(step.together.ids) & set(problem.forget_ids)
+
+
+def test_other_records_can_stand_in_for_a_set():
+    problem = toys.problem(count=50, forget=12)
+    noise = toys.records(9, prefix="noise", seed=5)
+    _, steps = drawn("all", problem, forget=noise)
+    seen = [i for step in steps for i in step.together.ids]
+    assert sorted(seen) == sorted([*problem.retain_view.ids, *noise.ids])
+
+
+def test_leaving_a_forgotten_record_out_moves_no_other():
+    whole = toys.problem(count=50, forget=12)
+    fewer = Problem(model=whole.model, train=whole.records, forget=whole.forget_ids[1:], holdout=None)
+    first = [i for step in drawn("forget", whole)[1] for i in step.forget.ids if i != whole.forget_ids[0]]
+    assert first == ids(drawn("forget", fewer)[1], "forget")
+
+
+def test_batches_of_one_form_become_one():
+    x, y = torch.arange(6).reshape(3, 2), torch.arange(3)
+    whole = concatenated([({"a": x}, y), ({"a": x}, y)])
+    assert torch.equal(whole[0]["a"], torch.cat([x, x]))
+    assert torch.equal(whole[1], torch.cat([y, y]))
