@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from expunge.data.arrays import ArrayRecords
     from expunge.data.dataset import DatasetRecords
     from expunge.data.table import TableRecords
+    from expunge.data.texts import TextRecords
     from expunge.engine.ensemble import ShardedTrainer
     from expunge.engine.fitting import Refit
     from expunge.engine.loop import LoopConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from expunge.engine.recorder import Recorder
     from expunge.engine.training import Trainer
     from expunge.models.estimator import EstimatorModel
+    from expunge.models.huggingface import HuggingFaceModel
     from expunge.models.torch import TorchModel
     from expunge.workflow import Result, audit, erase, plan
 
@@ -33,6 +35,7 @@ _HOMES = {
     "ArrayRecords": "expunge.data.arrays",
     "DatasetRecords": "expunge.data.dataset",
     "EstimatorModel": "expunge.models.estimator",
+    "HuggingFaceModel": "expunge.models.huggingface",
     "Level": "expunge.core.level",
     "LoopConfig": "expunge.engine.loop",
     "Problem": "expunge.core.problem",
@@ -44,6 +47,7 @@ _HOMES = {
     "Result": "expunge.workflow",
     "ShardedTrainer": "expunge.engine.ensemble",
     "TableRecords": "expunge.data.table",
+    "TextRecords": "expunge.data.texts",
     "TorchModel": "expunge.models.torch",
     "Trainer": "expunge.engine.training",
     "Verdict": "expunge.core.verdict",
@@ -58,6 +62,7 @@ __all__ = [
     "ArrayRecords",
     "DatasetRecords",
     "EstimatorModel",
+    "HuggingFaceModel",
     "Level",
     "LoopConfig",
     "Problem",
@@ -69,6 +74,7 @@ __all__ = [
     "Result",
     "ShardedTrainer",
     "TableRecords",
+    "TextRecords",
     "TorchModel",
     "Trainer",
     "Verdict",

@@ -5,7 +5,7 @@ from torch import nn
 from expunge.conformance.problems import Convolution, Headless
 from expunge.core.errors import InvalidProblem
 from expunge.engine.anatomy import blocks, freeze_all_but, head, reset
-from tests.support import toys
+from tests.support import texts, toys
 
 
 class Residual(nn.Module):
@@ -47,7 +47,12 @@ def test_blocks_come_in_order_and_take_their_normalisation_along():
     assert kinds(Convolution()) == [["Conv2d", "BatchNorm2d"], ["Conv2d"], ["Linear"]]
 
 
-@pytest.mark.parametrize("build", [Deep, toys.Noisy, Convolution])
+def test_a_transformer_s_layers_are_blocks():
+    wanted = [["BertEmbeddings"], ["BertLayer"], ["BertLayer"], ["Linear"], ["Linear"]]
+    assert kinds(texts.untrained()) == wanted
+
+
+@pytest.mark.parametrize("build", [Deep, toys.Noisy, Convolution, texts.classifier])
 def test_every_parameter_of_a_layer_is_in_one_block(build):
     model = build()
     inside = [id(p) for block in blocks(model) for part in block for p in part.parameters()]

@@ -30,6 +30,7 @@ _BASES = {
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "safetensors", "numpy", "scipy", "sklearn"), "torch"),
     **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
+    **dict.fromkeys(("tokenizers", "transformers"), "text"),
 }
 """Import name -> extra of pyproject.toml that brings it."""
 

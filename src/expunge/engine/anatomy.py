@@ -32,9 +32,9 @@ _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 def blocks(model: nn.Module) -> list[list[nn.Module]]:
     """Return the blocks of ``model``, first to last; each a list of modules, which share no parameter with another.
 
-    Containers that only order others (Sequential, ModuleList) are opened, as is the model itself while it has one child
-    with parameters; any other module with children is one block. Parameters that a module holds beside its children
-    are in no block: they stand for themselves and belong to the model.
+    Containers that only order others (Sequential, ModuleList) are opened, as are the model itself and what holds a
+    stack of like modules (a transformer's encoder); any other module with children is one block. Parameters that a
+    module holds beside its children are in no block: they stand for themselves and belong to the model.
     """
     found: list[list[nn.Module]] = []
     for part in _opened(model):
@@ -50,9 +50,19 @@ def _opened(module: nn.Module, *, outermost: bool = True) -> list[nn.Module]:
     if not children:
         return [module] if next(module.parameters(), None) is not None else []
     wrapper = len(children) == 1 and not list(module.parameters(recurse=False))
-    if outermost or wrapper or isinstance(module, _LISTS):
+    if outermost or wrapper or isinstance(module, _LISTS) or _holds_a_stack(module):
         return [part for child in children for part in _opened(child, outermost=wrapper and outermost)]
     return [module]
+
+
+def _holds_a_stack(module: nn.Module) -> bool:
+    """Return whether a container somewhere inside lists two or more modules of one class that have children."""
+    for part in module.modules():
+        if isinstance(part, _LISTS):
+            kinds = [type(child) for child in part.children() if next(child.children(), None) is not None]
+            if len(kinds) > len(set(kinds)):
+                return True
+    return False
 
 
 def head(model: nn.Module, problem: Problem) -> nn.Module | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -60,17 +61,36 @@ class Step:
         """How many records it reads."""
         return sum(len(side.ids) for side in (self.retain, self.forget, self.together) if side is not None)
 
-    def units(self, task: Any, retain_by: nn.Module, forget_by: nn.Module, taught: Batch | None = None) -> Batch:
-        """Return the units of the step; one call answers what was drawn together where one model answers both."""
+    def units(
+        self,
+        task: Any,
+        retain_by: nn.Module,
+        forget_by: nn.Module,
+        taught: Batch | None = None,
+        *,
+        unanswered: str = "",
+    ) -> Batch:
+        """Return the units of the step; one call answers what was drawn together where one model answers both.
+
+        Where two models share it, each reads its own records alone.
+        """
         if self.together is None or self.gone is None:
-            first = None if self.retain is None else task.units(retain_by, self.retain.batch)
-            second = None if self.forget is None else task.units(forget_by, self.forget.batch)
+            first, second = (
+                None if side is None or unanswered == name else task.units(model, side.batch)
+                for name, model, side in (("retain", retain_by, self.retain), ("forget", forget_by, self.forget))
+            )
             return Batch(first, second, taught, self.retain, self.forget)
-        stay = task.units(retain_by, self.together.batch)
-        go = stay if retain_by is forget_by else task.units(forget_by, self.together.batch)
+        together = self.together.batch
+        whole = task.units(retain_by, together) if retain_by is forget_by else None
+
+        def part(model: nn.Module, mine: Tensor) -> Scored | None:
+            if not bool(mine.any()):
+                return None
+            return task.units(model, rows(together, mine)) if whole is None else whole.among(mine)
+
         return Batch(
-            stay.among(~self.gone) if not bool(self.gone.all()) else None,
-            go.among(self.gone) if bool(self.gone.any()) else None,
+            part(retain_by, ~self.gone),
+            part(forget_by, self.gone),
             taught,
             Side(tuple(i for i, gone in zip(self.together.ids, self.gone, strict=True) if not gone), None),
             Side(tuple(i for i, gone in zip(self.together.ids, self.gone, strict=True) if gone), None),
@@ -88,7 +108,11 @@ class Pass:
         batch_size: records per step and set.
         lead: of ``both``, the set that is passed through once: ``retain`` or ``forget``.
         beside: of ``both``, records per step of the other set; ``batch_size`` by default.
-        rate: factor on the learning rate of these steps.
+        rate: factor on the learning rate of these steps; or such a factor by step of the pass (0, 1, ...).
+        share: of its steps that are made, rounded down; the rest of the records is left out.
+        moments: passes of one name share what the optimiser remembers (momentum); passes of another have their own.
+        weight_decay: of these steps, in the place of that of the settings.
+        unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read.
         retain / forget: records in the place of the problem's retain or forget set: a part of it, or noise.
     """
 
@@ -97,7 +121,11 @@ class Pass:
     batch_size: int
     lead: str = "retain"
     beside: int | None = None
-    rate: float = 1.0
+    rate: float | Callable[[int], float] = 1.0
+    share: float = 1.0
+    moments: str = ""
+    weight_decay: float | None = None
+    unanswered: str = ""
     retain: Records | None = None
     forget: Records | None = None
 
@@ -108,7 +136,11 @@ class Pass:
 
     def steps(self, problem: Problem) -> int:
         """Return the number of steps."""
-        return math.ceil(self._once(problem) / self.batch_size)
+        return int(self.share * math.ceil(self._lead(problem) / self.batch_size) + 1e-9)
+
+    def factor(self, step: int) -> float:
+        """Return the factor on the learning rate of a step of the pass (0, 1, ...)."""
+        return self.rate(step) if callable(self.rate) else self.rate
 
     def visits(self, problem: Problem) -> int:
         """Return how many records it reads."""
@@ -119,9 +151,16 @@ class Pass:
 
     def batches(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[Step]:
         """Yield what every step reads; a pure function of seed and epoch."""
+        return islice(self._whole_pass(problem, seed=seed, epoch=epoch), self.steps(problem))
+
+    def _whole_pass(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[Step]:
         sets = dict(zip(("retain", "forget"), self.sets(problem), strict=True))
         if self.over == "all":
-            yield from _mixed(sets["retain"], sets["forget"], self.batch_size, seed=seed, epoch=epoch)
+            known = problem.records.position
+            if self.forget is None and (self.retain is None or all(name in known for name in self.retain.ids)):
+                yield from _whole(problem, sets["retain"], self.batch_size, seed=seed, epoch=epoch)
+            else:
+                yield from _mixed(sets["retain"], sets["forget"], self.batch_size, seed=seed, epoch=epoch)
             return
         lead = self.lead if self.over == "both" else self.over
         other = "forget" if lead == "retain" else "retain"
@@ -133,11 +172,23 @@ class Pass:
             yield Step(**step) if beside is None else Step(**step, **{other: Side.read(sets[other], beside)})
 
     def _once(self, problem: Problem) -> int:
+        steps = self.steps(problem)
+        return bounds(self._lead(problem), self.batch_size)[steps - 1][1] if steps else 0
+
+    def _lead(self, problem: Problem) -> int:
         retain, forget = self.sets(problem)
         if self.over == "all":
             return len(retain) + len(forget)
         lead = self.lead if self.over == "both" else self.over
         return len(forget) if lead == "forget" else len(retain)
+
+
+def _whole(problem: Problem, retain: Records, size: int, *, seed: int, epoch: int) -> Iterator[Step]:
+    gone = set(problem.forget_ids)
+    records = problem.records.select([name for name in problem.records.ids if name in gone or name in retain.position])
+    for indices in drawn(records, size, seed=seed, epoch=epoch):
+        side = Side.read(records, indices)
+        yield Step(together=side, gone=torch.tensor([name in gone for name in side.ids]))
 
 
 def _mixed(retain: Records, forget: Records, size: int, *, seed: int, epoch: int) -> Iterator[Step]:
@@ -151,8 +202,17 @@ def _mixed(retain: Records, forget: Records, size: int, *, seed: int, epoch: int
         yield Step(together=side, gone=torch.arange(len(side.ids)) >= len(stay))
 
 
+def rows(batch: Any, chosen: Tensor) -> Any:
+    """Return the ``chosen`` [B], bool, records of a batch of tensors, in tuples or mappings."""
+    if isinstance(batch, Tensor):
+        return batch[chosen.to(batch.device)]
+    if isinstance(batch, Mapping):
+        return {key: rows(part, chosen) for key, part in batch.items()}
+    return type(batch)(rows(part, chosen) for part in batch)
+
+
 def concatenated(batches: Sequence[Any]) -> Any:
-    """Return batches of one form (tensors, in tuples or mappings) as one."""
+    """Return batches of one form (tensors of one width, in tuples or mappings) as one."""
     first = batches[0]
     if len(batches) == 1:
         return first

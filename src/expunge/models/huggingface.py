@@ -1,0 +1,226 @@
+"""Hugging Face models: a directory as transformers wrote it goes in, one that it opens comes out; nothing is unpickled.
+
+What lies beside the weights (tokenizer, generation settings) is carried over byte for byte; a model card of the
+original is not: it may quote what must be forgotten.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from expunge.core import digest as digests
+from expunge.core.errors import Obstacle, Tampered, UnsafeFile, UsageError
+from expunge.core.model import ModelSource
+from expunge.models.torch import TorchModel, refuse_pickle
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack")
+CARRIED = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Files that ship with the model as they came."""
+
+
+class HuggingFaceModel(ModelSource):
+    """A transformers model: a live one (copied once), or a directory with ``config.json`` and safetensors.
+
+    Args:
+        path: the directory; it is read, never written.
+
+    Raises:
+        UsageError: no such directory, no configuration, a class that this transformers does not know.
+        UnsafeFile: the weights are pickled, or the configuration asks for code from the directory.
+        Tampered: weights are missing, truncated, or do not fit the configuration.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        folder = Path(path)
+        kind = _kind(folder)
+        self._original = _load(kind, folder).eval()
+        self._beside = {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
+
+    @staticmethod
+    def accepts(thing: object) -> bool:
+        """Return whether ``thing`` is a network that saves itself as transformers' models do."""
+        # By what it has: to ask for the class would load transformers for every network.
+        return isinstance(thing, nn.Module) and all(
+            hasattr(thing, name) for name in ("save_pretrained", "from_pretrained", "config")
+        )
+
+    @classmethod
+    def adopt(cls, thing: Any) -> HuggingFaceModel:
+        """Return a source over a copy of the model, taken now; there is no tokenizer to carry over."""
+        source = cls.__new__(cls)
+        source._original, source._beside = copy.deepcopy(thing).eval(), {}
+        return source
+
+    def open(self) -> Any:
+        """Return a fresh copy of the original, in evaluation mode."""
+        return copy.deepcopy(self._original)
+
+    def digest(self, model: Any = None) -> str:
+        """Return the model digest: that of the files which :meth:`save` writes."""
+        # transformers decides which tensors a file holds (tied weights once, names as published): it is asked.
+        with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+            _write(self._original if model is None else model, Path(folder))
+            return digests.model_digest(Path(folder))
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write weights in one file, configuration, and what lay beside the original."""
+        _write(model, folder)
+        for name, data in self._beside.items():
+            (folder / name).write_bytes(data)
+
+    def reopen(self, folder: Path) -> Any:
+        """Return the model that :meth:`save` wrote."""
+        _safe(folder)
+        return _load(type(self._original), folder).eval()
+
+    def unsaved(self, model: Any) -> list[str]:
+        """Return the non-persistent buffers that differ from the original's: no file holds them."""
+        return TorchModel.unsaved(self, model)  # type: ignore[arg-type]
+
+    def examine(self) -> list[Obstacle]:
+        """Return weights that are not finite, and state that cannot be saved."""
+        return TorchModel.examine(self)  # type: ignore[arg-type]
+
+
+def _write(model: Any, folder: Path) -> None:
+    with _quiet():
+        model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
+
+
+def _load(kind: Any, folder: Path) -> Any:
+    for file in folder.glob("*.safetensors"):
+        refuse_pickle(file)
+        digests.read_safetensors_header(file)
+    try:
+        with _quiet():
+            model, told = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
+            )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Tampered(
+            "cannot read the model",
+            where=folder.name,
+            found=type(error).__name__,
+            expected="whole safetensors files that fit config.json",
+            fix="restore the directory from where it was saved",
+        ) from error
+    wrong = sorted({*told["missing_keys"], *told["unexpected_keys"], *(str(m) for m in told["mismatched_keys"])})
+    if wrong:
+        raise Tampered(
+            "the weights do not fit the model",
+            where=f"{folder.name}, {wrong[0]}",
+            found=f"{len(wrong)} tensors missing, unknown or of another shape",
+            expected="the tensors of the class that config.json names",
+            fix="use the weights that were saved with this configuration; a head that was never trained is no original",
+        )
+    return model
+
+
+def _kind(folder: Path) -> Any:
+    """Return the class of the model in ``folder``."""
+    import transformers
+
+    about = _safe(folder)
+    named = (about.get("architectures") or [""])[0]
+    kind = getattr(transformers, named, None) if named else None
+    if kind is None:
+        raise UsageError(
+            "the model is of a class that transformers does not have",
+            where=f"{folder.name}/{CONFIG}, architectures",
+            found=named or "none named",
+            expected=f"a class of transformers {transformers.__version__}",
+            fix="install the version of transformers that has it",
+        )
+    return kind
+
+
+def _safe(folder: Path) -> dict[str, Any]:
+    """Return the configuration in ``folder``, once nothing in the directory could run code."""
+    if not (folder / CONFIG).is_file():
+        raise UsageError(
+            "no Hugging Face model here",
+            where=folder.name,
+            found=f"no {CONFIG}" if folder.is_dir() else "no such directory",
+            expected=f"a directory with {CONFIG} and {WEIGHTS}",
+            fix="save it with model.save_pretrained(directory)",
+        )
+    pickled = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
+        if not pickled:
+            raise UsageError(
+                "no weights",
+                where=folder.name,
+                found="no safetensors file",
+                expected=f"{WEIGHTS}, or {INDEX} and its parts",
+                fix="save it with model.save_pretrained(directory)",
+            )
+        raise UnsafeFile(
+            "pickled weights can run code when they are opened, so they are refused",
+            where=folder.name,
+            found=pickled[0],
+            expected=WEIGHTS,
+            fix="convert them where you trust them: load the model there, and model.save_pretrained(directory)",
+        )
+    try:
+        about: Any = json.loads((folder / CONFIG).read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise Tampered(
+            "cannot read the configuration",
+            where=f"{folder.name}/{CONFIG}",
+            found=type(error).__name__,
+            expected="JSON as transformers writes it",
+            fix="restore the file from where it was saved",
+        ) from error
+    if not isinstance(about, dict) or about.get("auto_map"):
+        raise UnsafeFile(
+            "the model wants code from its own directory to be run, so it is refused",
+            where=f"{folder.name}/{CONFIG}",
+            found="auto_map" if isinstance(about, dict) else type(about).__name__,
+            expected="a model whose class is part of transformers",
+            fix="port the model to a class of transformers, or build the module yourself and give it to the Problem",
+        )
+    return about
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back transformers' own progress bars and remarks: the terminal is the command's."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    # Weights that are drawn although they are read next would move the caller's generator.
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,156 @@
+"""A directory that transformers wrote goes in, one that transformers opens comes out, and nothing in it runs."""
+
+import json
+import pickle
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from expunge.core import registry
+from expunge.core.digest import model_digest
+from expunge.core.errors import Tampered, UnsafeFile, UsageError
+from expunge.models.huggingface import HuggingFaceModel
+from expunge.models.torch import TorchModel
+from tests.support import texts
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model = texts.untrained()
+    model.save_pretrained(tmp_path / "in")
+    texts.tokenizer().save_pretrained(tmp_path / "in")
+    (tmp_path / "in" / "README.md").write_text("Trained on the diary of Ada.")
+    return tmp_path / "in"
+
+
+def outputs(model):
+    batch, _ = texts.records(9).read(range(9))
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def test_a_live_model_is_taken_as_what_it_is():
+    assert isinstance(registry.adopt("models", texts.untrained()), HuggingFaceModel)
+    assert isinstance(registry.adopt("models", torch.nn.Linear(2, 2)), TorchModel)
+
+
+def test_what_is_saved_opens_in_transformers_with_its_tokenizer_and_without_the_card(folder, tmp_path):
+    source = HuggingFaceModel(folder)
+    model, out = source.open(), tmp_path / "out"
+    with torch.no_grad():
+        model.classifier.bias += 1
+    out.mkdir()
+    source.save(model, out)
+    again = AutoModelForSequenceClassification.from_pretrained(out).eval()
+    assert torch.equal(outputs(again), outputs(model))
+    assert AutoTokenizer.from_pretrained(out)("sea salt")["input_ids"] == texts.tokenizer()("sea salt")["input_ids"]
+    assert not (out / "README.md").exists()
+    assert torch.equal(outputs(source.reopen(out)), outputs(model))
+    assert source.digest(model) == model_digest(out) != source.digest()
+    assert source.digest() == model_digest(folder)
+
+
+def test_opening_gives_fresh_copies(folder):
+    source = HuggingFaceModel(folder)
+    first, second = source.open(), source.open()
+    with torch.no_grad():
+        first.classifier.weight.zero_()
+    assert torch.equal(outputs(second), outputs(source.open()))
+    assert not second.training
+
+
+def test_tied_weights_are_written_once_and_come_back_tied(tmp_path):
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=40, n_embd=8, n_layer=1, n_head=2, n_positions=8, bos_token_id=0, eos_token_id=0, pad_token_id=0
+    )
+    source = HuggingFaceModel.adopt(GPT2LMHeadModel(config))
+    tmp_path.joinpath("out").mkdir()
+    source.save(source.open(), tmp_path / "out")
+    assert "lm_head.weight" not in load_file(tmp_path / "out" / "model.safetensors")
+    again = source.reopen(tmp_path / "out")
+    assert again.lm_head.weight is again.transformer.wte.weight
+    assert source.digest() == source.digest(again) == model_digest(tmp_path / "out")
+
+
+def test_weights_in_several_files_are_one_model(folder, tmp_path):
+    model = HuggingFaceModel(folder).open()
+    model.save_pretrained(tmp_path / "parts", max_shard_size="8KB")
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
+    assert HuggingFaceModel(tmp_path / "parts").digest() == HuggingFaceModel(folder).digest()
+
+
+def test_pickled_weights_and_code_of_the_directory_are_refused(folder):
+    weights = folder / "model.safetensors"
+    data = weights.read_bytes()
+    weights.rename(folder / "pytorch_model.bin")
+    with pytest.raises(UnsafeFile, match="pickled"):
+        HuggingFaceModel(folder)
+    weights.write_bytes(pickle.dumps({"x": 1}, protocol=4))
+    with pytest.raises(UnsafeFile, match="pickle"):
+        HuggingFaceModel(folder)
+    weights.write_bytes(data)
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**about, "auto_map": {"AutoModel": "evil.Evil"}}))
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UnsafeFile, match="code from its own directory"):
+        HuggingFaceModel(folder)
+
+
+def broken(folder, what):
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    state, about = load_file(weights), json.loads(config.read_text())
+    if what == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif what == "missing head":
+        save_file({k: v for k, v in state.items() if "classifier" not in k}, weights, metadata={"format": "pt"})
+    elif what == "other shape":
+        state["classifier.bias"] = torch.zeros(7)
+        save_file(state, weights, metadata={"format": "pt"})
+    elif what == "no weights":
+        weights.unlink()
+    elif what == "no config":
+        config.unlink()
+    elif what == "bad config":
+        config.write_text("{")
+    elif what == "unknown class":
+        config.write_text(json.dumps({**about, "architectures": ["NoSuchModel"]}))
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "said"),
+    [
+        ("truncated", Tampered, "safetensors"),
+        ("missing head", Tampered, "do not fit"),
+        ("other shape", Tampered, "read the model|do not fit"),
+        ("no weights", UsageError, "no weights"),
+        ("no config", UsageError, "no Hugging Face model"),
+        ("bad config", Tampered, "configuration"),
+        ("unknown class", UsageError, "NoSuchModel"),
+    ],
+)
+def test_a_broken_directory_is_refused_with_what_is_wrong(folder, what, error, said):
+    broken(folder, what)
+    with pytest.raises(error, match=said):
+        HuggingFaceModel(folder)
+
+
+def test_nothing_is_printed_and_no_random_number_is_used_up(folder, capfd):
+    torch.manual_seed(1)
+    wanted = torch.rand(1)
+    torch.manual_seed(1)
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    source = HuggingFaceModel(folder)
+    source.digest()
+    assert torch.rand(1) == wanted
+    assert transformers.utils.logging.is_progress_bar_enabled() == bars
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_that_are_not_finite_are_told(folder):
+    source = HuggingFaceModel(folder)
+    source._original.classifier.bias.data[0] = float("nan")
+    assert "NaN" in source.examine()[0].what
