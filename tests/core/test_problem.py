@@ -162,7 +162,7 @@ def test_no_id_is_ever_quoted():
     subjects = Request(ids=("alice@x.org", "alice@x.org"), subjects=("alice@x.org",), corrections={"alice@x.org": 1})
     with pytest.raises(InvalidProblem) as caught:
         make(request=subjects).check()
-    assert len(caught.value.obstacles) == 4
+    assert len(caught.value.obstacles) == 5  # one of them: this task has no classes
     assert "alice" not in str(caught.value)
 
 
@@ -333,3 +333,33 @@ def test_canaries_cross_a_process_boundary():
     there = pickle.loads(pickle.dumps(toys.problem(train=given.train, canaries=given)))
     assert there.forget_ids == toys.problem(train=given.train, canaries=given).forget_ids
     assert there.canaries.aside.manifest == given.aside.manifest
+
+
+def without_retained(**changes):
+    whole = toys.problem(count=60, forget=12)
+    forget = whole.forget_view
+    given = {"train": forget, "forget": forget.ids, "calibration": toys.records(20, prefix="c", seed=9)}
+    return Problem(model=whole.model, holdout=whole.held_out, **{**given, **changes})
+
+
+def test_calibration_records_stand_for_retained_ones_that_are_gone():
+    problem = without_retained()
+    assert [obstacle for obstacle in problem.validate() if obstacle.fatal] == []
+    assert problem.retain_view.ids == tuple(f"c{i}" for i in range(20))
+    again = pickle.loads(pickle.dumps(problem))
+    assert again.spec == problem.spec
+    other = without_retained(calibration=toys.records(20, prefix="c", seed=8))
+    assert other.spec.digest != problem.spec.digest
+    assert problem.spec.committed(b"x").calibration not in (None, problem.spec.calibration)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"forget": toys.records(60).ids[:3]}, "train"),
+        ({"trainer": toys.TRAINER}, "trainer"),
+        ({"calibration": toys.records(0)}, "calibration"),
+    ],
+)
+def test_calibration_beside_what_it_stands_for_is_refused(changes, where):
+    assert where in [obstacle.where for obstacle in without_retained(**changes).validate() if obstacle.fatal]

@@ -5,6 +5,7 @@ from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost
+from expunge.core.problem import Problem
 from expunge.core.serial import plain
 from expunge.plan.planner import make_plan
 from tests.support import toys
@@ -187,3 +188,19 @@ def test_a_guarantee_may_depend_on_the_problem(monkeypatch):
     plan = plan_of(budget=1.0)
     assert by_name(plan)["finetune"].guarantee is Level.BITWISE
     assert plan.order == ("neg_grad_plus", "finetune", "retrain")
+
+
+def test_with_calibration_records_the_plan_says_what_is_lost():
+    whole = toys.problem(count=60, forget=12)
+    problem = Problem(
+        model=whole.model,
+        train=whole.forget_view,
+        forget=whole.forget_ids,
+        holdout=whole.held_out,
+        calibration=toys.records(20, prefix="c", seed=9),
+    )
+    plan = plan_of(problem, passes=None, references=0)
+    assert "20 calibration records stand for them" in " ".join(plan.advice)
+    assert by_name(plan)["finetune"].planned
+    assert by_name(plan)["finetune"].cost.trained == 5 * 20
+    assert not by_name(plan)["retrain"].planned

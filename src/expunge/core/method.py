@@ -93,7 +93,7 @@ class Method(ABC):
                     fix="record the next training: expunge.train(..., ledger=folder); then Problem(ledger=folder)",
                 )
             )
-        if Need.RETAIN in self.needs and len(problem.forget_ids) == len(problem.records):
+        if Need.RETAIN in self.needs and not len(problem.retain_view):
             lacks.append(Obstacle(what=f"{self.name} needs retained records", found="none"))
         return lacks
 

@@ -42,6 +42,7 @@ class ProblemSpec:
     trainer: str | None
     request: str
     canaries: str | None = None
+    calibration: str | None = None
 
     @property
     def digest(self) -> str:
@@ -54,7 +55,7 @@ class ProblemSpec:
         A plain digest of a single record's id could be found by trying ids; with the secret its holder can
         still show what a commitment stands for.
         """
-        names = ("train", "forget", "holdout", "request")
+        names = ("train", "forget", "holdout", "request", "calibration")
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         hidden: dict[str, Any] = {name: keyed(secret, name, digest).hex() for name, digest in plain.items()}
         return replace(self, **hidden)
@@ -119,6 +120,8 @@ class Problem:
         forget: ids of the records to forget; or give ``request``.
         task: name of the task, e.g. ``classification``.
         holdout: records of the same distribution that were never trained on.
+        calibration: where the retained records are gone: a few records of the same kind that stand for them, real or
+            synthetic. ``train`` then holds what must be forgotten and nothing else, and there is no trainer.
         trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
         request: the request, where more than ids is known.
         ledger: folder in which the training of the model was recorded (``expunge.train``); makes replay possible.
@@ -132,6 +135,7 @@ class Problem:
     forget: Sequence[str] = ()
     task: str = "classification"
     holdout: Any = None
+    calibration: Any = None
     trainer: Trainer | None = None
     request: Request = Request()
     canaries: Planted | None = None
@@ -186,6 +190,7 @@ class Problem:
                 self.request,
                 self.canaries,
                 self.ledger,
+                self.calibration if self.calibration is None else self.retain_view,
             ),
         )
 
@@ -237,7 +242,10 @@ class Problem:
 
     @cached_property
     def retain_view(self) -> View:
-        """The retain set."""
+        """The retain set, or the calibration records that stand for it."""
+        if self.calibration is not None:
+            calibration: Records = registry.adopt("data", self.calibration)
+            return calibration.select(calibration.ids)
         return self.records.without(self.forget_ids)
 
     @cached_property
@@ -256,6 +264,7 @@ class Problem:
             trainer=None if self.trainer is None else _trainer_name(self.trainer),
             request=sha256(canonical(self.request)),
             canaries=None if self.canaries is None else self.canaries.commitment,
+            calibration=None if self.calibration is None else self.retain_view.manifest.digest,
         )
 
     def validate(self) -> list[Obstacle]:
@@ -327,14 +336,27 @@ class Problem:
                     fix="correct the subjects, or give the records their subjects",
                 )
             )
-        if len(records) and len(self.forget_ids) == len(records):
+        if self.calibration is not None:
+            found += self._calibration_obstacles(records)
+        elif len(records) and len(self.forget_ids) == len(records):
             found.append(
                 Obstacle(
                     what="the request covers all records",
                     where="request",
                     found=f"{len(records)} of {len(records)}",
                     expected="some records that stay",
-                    fix="nothing would be left to learn from: destroy the model instead",
+                    fix="where the other records are gone: calibration= with a few like them; else destroy the model",
+                )
+            )
+        some = self.retain_view
+        if self.request.corrections and len(some) and self.meaning.relabelled(some.read([0]), {}) is None:
+            found.append(
+                Obstacle(
+                    what="true labels are given where there are no classes",
+                    where="corrections of the request",
+                    found=f"task {self.task}",
+                    expected="none: they are class numbers, and the check on them reads classes",
+                    fix="leave them out; the records are forgotten all the same",
                 )
             )
         stray = set(self.request.corrections) - set(self.forget_ids)
@@ -349,6 +371,25 @@ class Problem:
                 )
             )
         return found
+
+    def _calibration_obstacles(self, records: Records) -> list[Obstacle]:
+        wrong = (
+            (len(self.forget_ids) < len(records), "train", "records that stay", "what must be forgotten, alone"),
+            (self.trainer is not None, "trainer", "a trainer", "none: nothing can be retrained on stand-ins"),
+            (self.ledger is not None, "ledger", "a ledger", "none: a replay needs the retained records"),
+            (not len(self.retain_view), "calibration", "no records", "some records of the same kind"),
+        )
+        return [
+            Obstacle(
+                what="calibration records stand for retained ones that are gone",
+                where=where,
+                found=found,
+                expected=expected,
+                fix="leave calibration out where the retained records are at hand",
+            )
+            for is_so, where, found, expected in wrong
+            if is_so
+        ]
 
     def _copies(self, records: Records) -> list[Obstacle]:
         """Return that retained records equal forgotten ones: what they taught stays, and bounds what can be shown."""
@@ -460,6 +501,7 @@ def _rebuild(
     request: Request,
     canaries: Planted | None,
     ledger: str | Path | None,
+    calibration: Any,
 ) -> Problem:
     return Problem(
         model=source,
@@ -471,4 +513,5 @@ def _rebuild(
         request=request,
         canaries=canaries,
         ledger=ledger,
+        calibration=calibration,
     )

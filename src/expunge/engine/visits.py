@@ -157,7 +157,7 @@ class Pass:
         sets = dict(zip(("retain", "forget"), self.sets(problem), strict=True))
         if self.over == "all":
             known = problem.records.position
-            if self.forget is None and (self.retain is None or all(name in known for name in self.retain.ids)):
+            if self.forget is None and all(name in known for name in sets["retain"].ids):
                 yield from _whole(problem, sets["retain"], self.batch_size, seed=seed, epoch=epoch)
             else:
                 yield from _mixed(sets["retain"], sets["forget"], self.batch_size, seed=seed, epoch=epoch)

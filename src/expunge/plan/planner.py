@@ -178,6 +178,12 @@ def _advice(
     advice = []
     uncompared = [name for name, kinds in missing.items() if EvidenceKind.REFERENCES.value in kinds]
     others = {name: kinds for name, kinds in missing.items() if name not in uncompared}
+    if problem.calibration is not None:
+        advice.append(
+            f"The retained records are gone, and {len(problem.retain_view)} calibration records stand for them: "
+            "what a method keeps, it keeps as far as these show it. Nothing can be retrained, so there is no exact "
+            "method, no cost of a retraining to compare with, and no reference that was not given."
+        )
     if problem.trainer is None and not uncompared:
         advice.append(
             "Without a trainer there is no exact retraining to fall back on: where no method passes the audit, nothing "

@@ -89,6 +89,7 @@ def _digests(report: Report) -> Markup:
         (f"Training records ({count(spec.train_count)})", spec.train),
         (f"Records to forget ({count(spec.forget_count)})", spec.forget),
         (f"Holdout, never trained on ({count(spec.holdout_count)})", spec.holdout),
+        ("Calibration records, in place of the retained ones", spec.calibration),
         ("Request", spec.request),
     ]
     cells: list[list[Child]] = [[what, code(digest) if digest else "none"] for what, digest in rows if digest]
