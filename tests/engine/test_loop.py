@@ -1,3 +1,5 @@
+import functools
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +10,7 @@ from torch.nn import functional
 from expunge.core.errors import Diverged, UsageError
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
+from expunge.engine.loop import LoopConfig, Steps, evaluating, forget_moments, run_loop
 from tests.support import toys
 
 RECORDS = toys.records(40)
@@ -333,6 +335,20 @@ def test_a_frozen_block_keeps_its_batch_statistics():
     assert not torch.equal(before["running_mean"], free[1].running_mean)
 
 
+def test_batch_statistics_are_kept_where_that_is_asked_for():
+    """The layer normalises by what it has, its weights move, and dropout stays on."""
+    model, untrained = toys.network(toys.Noisy), toys.network(toys.Noisy)
+    modes = []
+    hooked = toys.network(toys.Noisy)
+    hooked.register_forward_hook(lambda m, *_: modes.append([layer.training for layer in (m[1], m[3])]))
+    for each, keep in ((model, True), (hooked, True)):
+        run_loop(each, steps_of(each, keep_statistics=keep), LoopConfig(epochs=1, lr=0.1), seed=5)
+    buffers = dict(untrained[1].named_buffers())
+    assert all(torch.equal(buffers[name], buffer) for name, buffer in model[1].named_buffers())
+    assert not torch.equal(model[1].weight, untrained[1].weight)
+    assert modes == [[False, True]] * 3
+
+
 def test_no_gradient_is_left_on_the_model():
     model, _, _ = train(LoopConfig(epochs=1))
     assert all(p.grad is None for p in model.parameters())
@@ -353,3 +369,77 @@ def test_the_history_is_a_copy():
     _, history, _ = train(LoopConfig(epochs=1), after_epoch=lambda epoch, h: rows.append(h) or "")
     rows[0][0]["objective"] = -1
     assert history[0]["objective"] > 0
+
+
+# --- several optimisers in one --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_moments_with_a_name_of_their_own_are_those_of_several_optimisers(kind, interrupted, tmp_path):
+    inputs, labels = toys.points(30, dtype=torch.float64)
+    plan = [["a", "a", "b"], ["b", "c", "a"], ["c", "b"]]
+    decay = {"a": 0.0, "b": 0.3, "c": None}
+    size = {"a": 30, "b": 20, "c": 10}
+    config = LoopConfig(epochs=3, lr=0.05, optimiser=kind, weight_decay=0.1)
+
+    def loss(model, item):
+        return functional.cross_entropy(model(inputs[: size[item]]), labels[: size[item]])
+
+    def looped(**more):
+        model = toys.network(toys.Softmax, dtype=torch.float64)
+        steps = Steps(
+            count=lambda epoch: len(plan[epoch]),
+            batches=lambda epoch: iter(plan[epoch]),
+            objective=lambda item: loss(model, item),
+            moments=lambda item: item,
+            weight_decay=lambda item: decay[item],
+            rate=lambda item: 0.5 if item == "b" else 1.0,
+            after_epoch=more.pop("after_epoch", lambda epoch, rows: ""),
+        )
+        run_loop(model, steps, config, seed=1, **more)
+        return model
+
+    def killed(epoch, rows):
+        if epoch == 2:
+            raise Killed
+        return ""
+
+    if interrupted:
+        with pytest.raises(Killed):
+            looped(checkpoints=Checkpoints(tmp_path, every_s=0), after_epoch=killed)
+        mine = looped(checkpoints=Checkpoints(tmp_path, every_s=0))
+    else:
+        mine = looped()
+    theirs = toys.network(toys.Softmax, dtype=torch.float64)
+    torch_s = {"adamw": torch.optim.AdamW, "sgd": functools.partial(torch.optim.SGD, momentum=0.9)}[kind]
+    optimisers = {
+        name: torch_s(theirs.parameters(), lr=0.025 if name == "b" else 0.05, weight_decay=0.1 if d is None else d)
+        for name, d in decay.items()
+    }
+    for item in itertools.chain(*plan):
+        theirs.zero_grad()
+        loss(theirs, item).backward()
+        optimisers[item].step()
+    for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_forgotten_moments_are_those_of_a_new_optimiser(kind):
+    config = LoopConfig(lr=0.05, optimiser=kind, weight_decay=0.1)
+    models = [toys.network(toys.Softmax) for _ in range(2)]
+    one, other = (config.optimise(model) for model in models)
+
+    def step(model, optimiser):
+        optimiser.zero_grad()
+        (model.weight**2).sum().backward()
+        optimiser.step()
+
+    step(models[0], one)
+    models[1].load_state_dict(models[0].state_dict())
+    forget_moments(one)
+    for _ in range(2):
+        step(models[0], one)
+        step(models[1], other)
+    assert toys.same(*models)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.engine.checkpoint import Checkpoints
@@ -129,3 +130,77 @@ def test_a_pass_over_both_sets_puts_a_forget_batch_beside_every_step():
     sizes = [(len(s.retain.ids), len(s.forget.ids)) for s in both.batches(problem, seed=3, epoch=0)]
     assert sizes == [(10, 10), (10, 2), (10, 10), (10, 2), (8, 10)]
     assert (both.steps(problem), both.visits(problem)) == (5, 48 + 5 * 10)
+
+
+def test_batch_statistics_move_or_are_kept_as_the_settings_say():
+    problem = toys.problem(build=toys.Noisy)
+    before = problem.source.open().state_dict()
+    moved = {}
+    for wanted in ("move", "keep"):
+        run = toys.context(problem)
+        after = Alternating({**LOOP, "lr": 0.01, "batch_statistics": wanted}).unlearn(problem, run).model.state_dict()
+        moved[wanted] = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert moved["move"] - moved["keep"] == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert "1.weight" in moved["keep"]
+
+
+class Ruinous(Alternating):
+    """Says something at its end, and ruins the model in its last word."""
+
+    def finish(self, model, problem, run):
+        with torch.no_grad():
+            model[2].bias.add_(torch.tensor([50.0, 0.0, 0.0]))
+
+    def remarks(self, history):
+        return (f"{len(history)} epochs, {sorted(history[0])[0]}",)
+
+
+def test_a_method_may_remark_on_what_happened():
+    problem = toys.problem()
+
+    class Remarking(Alternating):
+        remarks = Ruinous.remarks
+
+    assert "3 epochs, epoch" in Remarking(LOOP).unlearn(problem, toys.context(problem)).warnings
+
+
+def test_what_the_end_of_a_method_ruins_is_no_result():
+    problem = toys.problem(model=toys.TRAINER(toys.records(60), seed=1), holdout=600)
+    looked = Alternating(LOOP).cost(problem).read
+    assert Ruinous(LOOP).cost(problem).read == looked + 200  # one look more
+    with pytest.raises(Diverged, match="collapsed"):
+        Ruinous({**LOOP, "lr": 1e-3}).unlearn(problem, toys.context(problem))
+
+
+def test_epochs_are_kept_only_where_the_method_rewinds(tmp_path):
+    class Back(Alternating):
+        def rewind(self, model, history, run):
+            return 1
+
+    class Never(Back):
+        rewinds = False
+
+    problem = toys.problem()
+    one, last, never = (
+        kind({**LOOP, "epochs": epochs}).unlearn(problem, toys.context(problem))
+        for kind, epochs in ((Back, 3), (Alternating, 3), (Never, 3))
+    )
+    assert one.stopped == "after 3 epochs; gone back to epoch 1"
+    assert toys.same(never.model, last.model)
+    assert not toys.same(one.model, last.model)
+    places = Checkpoints(tmp_path / "c", every_s=1e9)
+    Never(LOOP).unlearn(problem, toys.context(problem, checkpoints=places))
+    assert not (tmp_path / "c" / "epochs").exists()
+    # Going back is counted: the model that comes back is looked at once more.
+    assert one.cost.read == last.cost.read + 8
+
+
+def test_what_needs_classes_is_refused_where_there_are_none():
+    class Classed(Alternating):
+        classes = True
+
+    regression, classes = toys.problem(task="regression"), toys.problem()
+    assert ["needs class labels" in found.what for found in Classed().obstacles(regression)] == [True]
+    assert not Classed().obstacles(classes)
+    assert not Alternating().obstacles(regression)
+    assert not regression.records.seen

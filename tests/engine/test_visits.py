@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from expunge.core.problem import Problem
-from expunge.engine.visits import Pass, concatenated
+from expunge.engine.visits import Pass, concatenated, rows
 from tests.support import toys
 
 
@@ -84,3 +84,73 @@ def test_batches_of_one_form_become_one():
     whole = concatenated([({"a": x}, y), ({"a": x}, y)])
     assert torch.equal(whole[0]["a"], torch.cat([x, x]))
     assert torch.equal(whole[1], torch.cat([y, y]))
+
+
+def test_a_share_of_the_steps_is_made_and_its_records_are_counted():
+    # 49 retained records in batches of 8 are seven steps, the last but one of which gives a record to the last.
+    problem = toys.problem(count=61, forget=12)
+    part = Pass("retain", None, 8, share=0.85)
+    whole = list(Pass("retain", None, 8).batches(problem, seed=3, epoch=0))
+    assert [len(step.retain.ids) for step in whole] == [8, 8, 8, 8, 8, 7, 2]  # never a single record
+    assert part.steps(problem) == 5
+    assert list(part.batches(problem, seed=3, epoch=0))[-1].retain.ids == whole[4].retain.ids
+    assert part.visits(problem) == 40
+    most = Pass("retain", None, 8, share=6 / 7)
+    assert (most.steps(problem), most.visits(problem)) == (6, 47)
+    assert Pass("retain", None, 8, share=0.1).visits(problem) == 0
+    assert list(Pass("retain", None, 8, share=0.1).batches(problem, seed=3, epoch=0)) == []
+
+
+def test_the_rate_may_follow_the_steps_of_the_pass():
+    assert Pass("retain", None, 8, rate=0.5).factor(3) == 0.5
+    assert Pass("retain", None, 8, rate=lambda step: 1 / (1 + step)).factor(3) == 0.25
+
+
+@pytest.mark.parametrize("missing", ["retain", "forget"])
+def test_a_set_may_be_left_to_the_objective(missing):
+    problem, steps = drawn("both")
+    model = problem.source.open()
+    batch = steps[0].units(problem.meaning, model, model, unanswered=missing)
+    other = {"retain": "forget", "forget": "retain"}[missing]
+    assert getattr(batch, missing) is None
+    assert getattr(batch, other) is not None
+    assert getattr(batch, f"{missing}_side").batch is not None
+
+
+def test_a_part_of_the_retained_records_is_shuffled_with_all_that_go():
+    problem = toys.problem(count=50, forget=12)
+    part = problem.retain_view.select(problem.retain_view.ids[5:20])
+    _, steps = drawn("all", problem, retain=part)
+    seen = [i for step in steps for i in step.together.ids]
+    assert sorted(seen) == sorted([*part.ids, *problem.forget_ids])
+    assert {i for step in steps for i, go in zip(step.together.ids, step.gone, strict=True) if go} == set(
+        problem.forget_ids
+    )
+
+
+def test_two_teachers_of_a_mixed_batch_each_answer_their_own_records_alone():
+    problem, steps = drawn("all")
+    asked = []
+
+    class Listening(toys.Mlp):
+        def forward(self, x):
+            asked.append((id(self), len(x)))
+            return super().forward(x)
+
+    kind, other = toys.network(Listening, seed=1), toys.network(Listening, seed=2)
+    for step in steps:
+        asked.clear()
+        batch = step.units(problem.meaning, kind, other)
+        gone = int(step.gone.sum())
+        expected = [(id(kind), len(step.gone) - gone), (id(other), gone)]
+        assert asked == [one for one in expected if one[1]]
+        for model, units, mine in ((kind, batch.retain, ~step.gone), (other, batch.forget, step.gone)):
+            if units is not None:
+                torch.testing.assert_close(units.logits, model(step.together.batch[0])[mine])
+
+
+def test_rows_of_a_batch_of_any_form():
+    batch = ({"x": torch.arange(6).reshape(3, 2), "mask": torch.tensor([1, 2, 3])}, torch.tensor([7, 8, 9]))
+    inputs, target = rows(batch, torch.tensor([True, False, True]))
+    assert inputs["x"].tolist() == [[0, 1], [4, 5]]
+    assert (inputs["mask"].tolist(), target.tolist()) == ([1, 3], [7, 9])

@@ -31,12 +31,21 @@ LEVEL = 0.01
 class Guard:
     """Looks at the choosing part between epochs: is the model still a model?
 
-    ``model`` is the original, or a copy that nothing has changed yet. Without holdout records, or for a task without
-    classes, there is nothing to look at; NaN is seen by the loop.
+    ``model`` is the original, or a copy that nothing has changed yet; ``fix`` is what to do where it collapses. Without
+    holdout records, or for a task without classes, there is nothing to look at; NaN is seen by the loop.
     """
 
-    def __init__(self, model: Any, problem: Problem, run: Context, *, dips: bool, reads_forget: bool) -> None:
-        self._problem, self._run, self._dips, self._reads_forget = problem, run, dips, reads_forget
+    def __init__(
+        self,
+        model: Any,
+        problem: Problem,
+        run: Context,
+        *,
+        dips: bool,
+        reads_forget: bool,
+        fix: str = "lower the learning rate, or fewer epochs",
+    ) -> None:
+        self._problem, self._run, self._dips, self._reads_forget, self._fix = problem, run, dips, reads_forget, fix
         self._holdout = run.choosing.holdout
         self._floor: float | None = None
         if self._holdout is not None and len(self._holdout):
@@ -54,6 +63,8 @@ class Guard:
     def look(self, model: Any, epoch: int, *, last: bool) -> None:
         """Stop a model that has collapsed, after its last epoch, or any where nothing later would repair it.
 
+        ``epoch`` is 0 for a method that has none.
+
         Raises:
             Diverged: its held-out accuracy has surely lost more than half of the original's lead over guessing
                 (Clopper-Pearson, one-sided 99 %).
@@ -66,10 +77,10 @@ class Guard:
         if _at_most(right) < self._floor:
             raise Diverged(
                 "the model collapsed: it has lost most of what it could do on held-out records",
-                where=f"epoch {epoch}",
+                where=f"epoch {epoch}" if epoch else "after the change",
                 found=f"{float(right.double().mean()):.0%} of the choosing holdout right",
                 expected=f"at least {self._floor:.0%}, half-way between guessing and the original",
-                fix="lower the learning rate, or fewer epochs; the original is untouched",
+                fix=f"{self._fix}; the original is untouched",
             )
 
     def warnings(self, model: Any) -> tuple[str, ...]:

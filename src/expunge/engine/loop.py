@@ -76,11 +76,14 @@ class Steps:
         objective: ``item -> scalar to minimise``, with gradients.
         name: ``item -> name`` under which the history keeps the mean objective of an epoch's items.
         rate: ``item -> factor`` on the learning rate of its step.
+        moments: ``item -> name``: steps of one name share what the optimiser remembers, those of another have other.
+        weight_decay: ``item -> weight decay`` of its step; None for that of the settings.
         before_epoch: ``(epoch, optimiser)``, epochs 1, 2, ...; may change the model.
         before_update / after_update: around the optimiser's step, ``(step, steps)`` counted over all epochs; what is
             changed between the gradients and the step, and after it.
         after_epoch: ``(epoch, history) -> reason to stop``, empty to go on; may evaluate.
         advance: called after every step, for progress.
+        keep_statistics: hold batch normalisation to the running statistics it has, and leave these as they are.
     """
 
     count: Callable[[int], int]
@@ -88,11 +91,14 @@ class Steps:
     objective: Callable[[Any], Tensor]
     name: Callable[[Any], str] = field(default=lambda item: "objective")
     rate: Callable[[Any], float] = field(default=lambda item: 1.0)
+    moments: Callable[[Any], str] = field(default=lambda item: "")
+    weight_decay: Callable[[Any], float | None] = field(default=lambda item: None)
     before_epoch: Callable[[int, torch.optim.Optimizer], None] = field(default=lambda epoch, optimiser: None)
     before_update: Callable[[int, int], None] = field(default=lambda step, steps: None)
     after_update: Callable[[int, int, torch.optim.Optimizer], None] = field(default=lambda step, steps, optimiser: None)
     after_epoch: Callable[[int, list[dict[str, float]]], str] = field(default=lambda epoch, history: "")
     advance: Callable[[], None] = field(default=lambda: None)
+    keep_statistics: bool = False
 
 
 def run_loop(
@@ -115,12 +121,15 @@ def run_loop(
             break
         seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
         steps.before_epoch(epoch + 1, optimiser)
-        train_mode(model)
+        train_mode(model, keep_statistics=steps.keep_statistics)
         values: dict[str, list[float]] = {}
         for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
             place = sum(counts[:epoch]) + index
             for group in optimiser.param_groups:
                 group["lr"] = config.rate(place, sum(counts), epoch=epoch + 1) * steps.rate(item)
+                decay = steps.weight_decay(item)
+                group["weight_decay"] = config.weight_decay if decay is None else decay
+            _recall(optimiser, steps.moments(item))
             loss = steps.objective(item)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -139,12 +148,16 @@ def run_loop(
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
 
 
-def train_mode(model: nn.Module) -> None:
-    """Put ``model`` in training mode, but for layers whose parameters are all frozen: their batch statistics stay."""
+def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
+    """Put ``model`` in training mode, but for layers whose parameters are all frozen: their batch statistics stay.
+
+    With ``keep_statistics`` those of all other layers stay as well, and are what these normalise by.
+    """
     model.train()
     for layer in model.modules():
         own = list(layer.parameters(recurse=False))
-        if own and not any(p.requires_grad for p in own):
+        frozen = bool(own) and not any(p.requires_grad for p in own)
+        if frozen or (keep_statistics and getattr(layer, "running_mean", None) is not None):
             layer.eval()
 
 
@@ -166,6 +179,27 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         for layer, training in modes:
             layer.training = training
+
+
+def _recall(optimiser: torch.optim.Optimizer, name: str) -> None:
+    """Let the optimiser go on with the moments of ``name``, and keep those it had for when their name comes again."""
+    group = optimiser.param_groups[0]
+    last = group.get("moments", "")
+    if name == last:
+        return
+    for state in optimiser.state.values():
+        for slot in [slot for slot in state if "/" not in slot]:
+            value = state[f"{last}/{slot}"] = state[slot]
+            mine = state.pop(f"{name}/{slot}", None)
+            state[slot] = torch.zeros_like(value) if mine is None else mine.to(value.dtype)
+    group["moments"] = name
+
+
+def forget_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Set all that the optimiser remembers to nothing, as in a new one."""
+    for state in optimiser.state.values():
+        for value in state.values():
+            value.zero_()
 
 
 def _finite(model: nn.Module, total: float, epoch: int) -> None:

@@ -27,6 +27,7 @@ from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.storage import write_file
+from expunge.core.task import Task
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
 from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
@@ -42,12 +43,14 @@ class Passes(Method):
     It runs on a copy of itself, so what :meth:`prepare` keeps on ``self`` lasts for one run.
 
     Class attributes: ``teacher``, whether batches carry the teachers' units beside the student's; ``dips``, whether
-    epochs before the last may ruin the model because later ones repair it.
+    epochs before the last may ruin the model because later ones repair it; ``classes``, whether its objectives need
+    class labels and logits.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
     teacher: ClassVar[bool] = False
     dips: ClassVar[bool] = False
+    classes: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LoopConfig):
@@ -55,6 +58,12 @@ class Passes(Method):
 
         epochs: int = setting(5, "passes over the records that drive the loop", low=0, search=(1, 10))
         lr: float = setting(1e-3, "peak learning rate", above=0, search=(1e-4, 3e-2))
+        batch_statistics: str = setting(
+            "move",
+            "running statistics of batch normalisation: `move` with every batch that is trained on, forgotten records "
+            "included, as in most papers' code; `keep` normalises by those of the original and leaves them",
+            choices=("move", "keep"),
+        )
 
     # --- what a method says ------------------------------------------------------------------------------------
 
@@ -74,7 +83,10 @@ class Passes(Method):
         return Cost()
 
     def teachers(self, problem: Problem, run: Context) -> tuple[nn.Module, nn.Module]:
-        """Return who teaches on retained and who on forgotten records: the original, unless said otherwise."""
+        """Return who teaches on retained and who on forgotten records: the original, unless said otherwise.
+
+        Randomness is seeded.
+        """
         original = problem.source.open()
         return original, original
 
@@ -98,12 +110,21 @@ class Passes(Method):
     def rewind(self, model: nn.Module, history: Sequence[dict[str, float]], run: Context) -> int:
         """Return the epoch (1, 2, ...) whose model comes back; 0 for the last. Asked once, at the end.
 
-        A method that overrides this has every epoch's model kept until then.
+        A method that overrides this has every epoch's model kept until then, unless it ``rewinds`` not.
         """
         return 0
 
+    @property
+    def rewinds(self) -> bool:
+        """Whether :meth:`rewind` is to be asked, and every epoch's model kept until then."""
+        return type(self).rewind is not Passes.rewind
+
     def finish(self, model: nn.Module, problem: Problem, run: Context) -> None:
         """Change the model once more, after its last epoch; randomness is seeded."""
+
+    def remarks(self, history: Sequence[dict[str, float]]) -> tuple[str, ...]:
+        """Return what a reader of the outcome must know, beside what is said of every method; asked at the end."""
+        return ()
 
     # --- what is done for it -----------------------------------------------------------------------------------
 
@@ -113,12 +134,16 @@ class Passes(Method):
         if not problem.source.gradients:
             what = f"{self.name} trains a network further"
             found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
+        if self.classes and type(problem.meaning).relabelled is Task.relabelled:
+            what, fix = f"{self.name} needs class labels", "see which methods `expunge plan` offers instead"
+            found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
         return found
 
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of all passes of all epochs; a teacher reads what the student is trained on."""
         visits = sum(p.visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
-        looks = Guard.cost(problem, self.config.epochs)
+        epochs = self.config.epochs
+        looks = Guard.cost(problem, epochs + (epochs > 0 and (self.rewinds or self._finishes)))
         return self.preparation(problem) + Cost(trained=visits, read=visits if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
@@ -134,10 +159,11 @@ class Passes(Method):
         if not len(problem.forget_view):
             return Outcome(model=model, stopped="nothing to forget")
         if not config.epochs:
-            return Outcome(model=model, stopped="after 0 epochs", warnings=(_NO_EFFECT,))
+            return Outcome(model=model, stopped="after 0 epochs", warnings=(NO_EFFECT,))
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         movable = [p.requires_grad for p in model.parameters()]
         spent = run.spent.read
+        seed_everything(keyed_int(b"expunge teachers", run.seed) % 2**31)
         teachers = self.teachers(problem, run) if self.teacher else None
         guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
         seed_everything(keyed_int(b"expunge prepare", run.seed) % 2**31)
@@ -145,23 +171,25 @@ class Passes(Method):
         spent = run.spent.read - spent
         seen = {"trained": 0, "read": 0}
 
-        def objective(item: tuple[Pass, bool, Step]) -> Tensor:
-            kind, _, step = item
+        def objective(item: _Item) -> Tensor:
+            kind, _, step, _ = item
             taught = None
             if teachers is not None:
                 with evaluating(teachers[0]), evaluating(teachers[1]), torch.no_grad():
                     taught = step.units(problem.meaning, *teachers)
             seen["trained"] += step.visits
             seen["read"] += step.visits if teachers is not None else 0
-            return kind.objective(step.units(problem.meaning, model, model, taught))
+            return kind.objective(step.units(problem.meaning, model, model, taught, unanswered=kind.unanswered))
 
-        with _epochs(run, type(self).rewind is not Passes.rewind) as kept:
+        with _epochs(run, self.rewinds) as kept:
 
             def after_epoch(epoch: int, history: list[dict[str, float]]) -> str:
                 reads = run.spent
                 history[-1].update(self.observe(model, epoch, run))
                 reason = self.stop(model, epoch, run)
                 guard.look(model, epoch, last=bool(reason) or epoch == config.epochs)
+                if not reason and epoch < config.epochs:
+                    reason = run.watch(model, epoch)
                 if kept is not None:
                     write_file(kept / f"{epoch:06d}.safetensors", _bytes(model))
                 # The history carries the cost so far, so that a resumed loop reports the work of all its epochs.
@@ -176,25 +204,31 @@ class Passes(Method):
                 batches=lambda epoch: self._items(problem, run.seed, epoch),
                 objective=objective,
                 name=lambda item: "objective" if item[1] else f"objective on {item[0].over}",
-                rate=lambda item: item[0].rate,
+                rate=lambda item: item[3],
+                moments=lambda item: item[0].moments,
+                weight_decay=lambda item: item[0].weight_decay,
                 before_epoch=lambda epoch, optimiser: self.before_epoch(model, epoch, optimiser),
                 before_update=lambda step, count: self.before_update(model, step, count),
                 after_update=lambda step, count, optimiser: self.after_update(model, step, count, optimiser),
                 after_epoch=after_epoch,
                 advance=lambda: run.progress.advance(run.label),
+                keep_statistics=config.batch_statistics == "keep",
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
             history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints)
             run.progress.finish(run.label)
+            reads, epoch = run.spent.read, 0
             if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):
                 model.load_state_dict(load_file(kept / f"{epoch:06d}.safetensors"))
                 stopped = f"{stopped}; gone back to epoch {epoch}"
         seed_everything(keyed_int(b"expunge finish", run.seed) % 2**31)
         self.finish(model, problem, run)
+        if epoch or self._finishes:  # another model than the one that was looked at after the last epoch
+            guard.look(model, epoch or len(history), last=True)
         for p, may in zip(model.parameters(), movable, strict=True):
             p.requires_grad_(may)
-        share, reads = touched(before, model), run.spent.read
-        warnings = guard.warnings(model)
+        share = touched(before, model)
+        warnings = (*self.remarks([dict(row) for row in history]), *guard.warnings(model))
         reads = spent + run.spent.read - reads
         return Outcome(
             model=model,
@@ -202,17 +236,26 @@ class Passes(Method):
             history=tuple(history),
             touched=share,
             stopped=stopped,
-            warnings=(*((_NO_EFFECT,) if share == 0 else ()), *warnings),
+            warnings=(*((NO_EFFECT,) if share == 0 else ()), *warnings),
         )
 
-    def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[tuple[Pass, bool, Step]]:
+    @property
+    def _finishes(self) -> bool:
+        return type(self).finish is not Passes.finish
+
+    def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[_Item]:
         passes = self.passes(epoch + 1)
         for place, one in enumerate(passes):
-            for step in one.batches(problem, seed=seed, epoch=epoch):
-                yield one, place == len(passes) - 1, step
+            for index, step in enumerate(one.batches(problem, seed=seed, epoch=epoch)):
+                yield one, place == len(passes) - 1, step, one.factor(index)
 
 
-_NO_EFFECT = "no parameter changed: the method had no effect"
+_Item = tuple[Pass, bool, Step, float]
+"""A pass, whether it is the last of its epoch, what one of its steps reads, and the factor on its rate."""
+
+
+NO_EFFECT = "no parameter changed: the method had no effect"
+"""What a warning says where a method did nothing."""
 
 
 def touched(before: dict[str, Tensor], model: nn.Module) -> float:
