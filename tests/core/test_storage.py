@@ -197,3 +197,17 @@ for write in (
     closed.chmod(0o555)
     assert in_a_process(code, str(closed)) == ["Permission-denied"] * 3
     assert listing(closed) == []
+
+
+def test_a_discarded_folder_is_gone_whole_or_swept(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    storage.discard(tmp_path / "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.shutil, "rmtree", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            storage.discard(tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+    storage.sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -103,6 +103,36 @@ def test_a_run_that_is_not_finished_is_not_replayed(tmp_path):
         replay.replay(PLAIN, ledger, own.records().without(["r3"]), ["r3"], tmp_path / "new")
 
 
+# --- states by room on disk -------------------------------------------------------------------------------------
+
+
+def room(ledger):
+    """Return the size of each state in MiB."""
+    return [sum(file.stat().st_size for file in folder.iterdir()) / 2**20 for folder in ledger.checkpoints.values()]
+
+
+def test_states_are_kept_as_far_as_there_is_room_where_they_save_most(tmp_path):
+    """The last twenty records enter late: states are kept about where these are met."""
+    late = own.recorded(own.dropped, config=own.config(epochs=8), steps=8, enters=own.late)
+    size = max(room(train(tmp_path / "number", late)[1]))
+    allowed = replace(late, disk_mib=4.2 * size)
+    _, ledger = train(tmp_path / "disk", allowed)
+    assert len(ledger.checkpoints) == 4
+    assert sum(room(ledger)) <= allowed.disk_mib
+    assert max(ledger.checkpoints) == 64
+    assert ledger.head.finished == late.run(own.records(), seed=4).state
+    assert replay.forecast(ledger, ["r119"]).start >= 16
+    found = replay.replay(allowed, ledger, own.records().without(["r119"]), ["r119"], tmp_path / "new")
+    assert found.trained.state == late.run(own.records().without(["r119"]), seed=4).state
+    assert sum(room(found.ledger)) <= allowed.disk_mib
+
+
+def test_room_for_less_than_a_state_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="budget holds no state"):
+        train(tmp_path / "ledger", replace(PLAIN, disk_mib=1e-4))
+    assert not Ledger(tmp_path / "ledger").checkpoints
+
+
 # --- going on ---------------------------------------------------------------------------------------------------
 
 

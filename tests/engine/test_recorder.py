@@ -7,7 +7,7 @@ from scipy import stats
 
 from expunge.core.errors import UsageError
 from expunge.engine.recorded import Recorded
-from expunge.engine.recorder import Timetable, timetable
+from expunge.engine.recorder import Timetable, least_missed, timetable
 from tests.support import recordings as own
 
 
@@ -72,6 +72,27 @@ def test_the_first_use_is_where_the_table_has_it(rule):
         wanted = next(n for n, step in enumerate(made.epoch(0)) if index in step)
         assert made.first_use(np.array([index]), 3) == wanted
     assert made.first_use(np.array([], dtype=int), 3) == 21
+
+
+@pytest.mark.parametrize("rule", ["drop", "mask"])
+def test_first_uses_are_those_of_each_record(rule):
+    made, _ = table(rule, enters=own.late)
+    found = made.first_uses(4)
+    assert found.tolist() == [made.first_use(np.array([i]), 4) for i in range(own.N)]
+    assert made.first_uses(2).max() == 14  # who enters later meets none of two epochs
+
+
+def test_the_state_that_is_missed_least_is_found_by_trying_all():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        states = sorted(draw.choice(100, 6, replace=False).tolist())
+        first = draw.integers(0, 100, 80)
+
+        def cost(kept, first=first):
+            return sum(max((one for one in kept if one < use), default=0) for use in first.tolist())
+
+        without = {one: cost([other for other in states if other != one]) for one in states[:-1]}
+        assert without[least_missed(states, first)] == max(without.values())
 
 
 def test_a_timetable_hangs_on_names_alone():

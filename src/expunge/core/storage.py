@@ -71,6 +71,14 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         sync_folder(path.parent)
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder so that a reader sees all of it or nothing; what a kill leaves of it is swept."""
+    aside = folder.with_name(f"{ASIDE}{uuid.uuid4().hex}")
+    with storing(folder):
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
 def sweep(folder: Path) -> None:
     """Remove what an interrupted writer left aside."""
     for left in sorted(folder.rglob(f"{ASIDE}*")):

@@ -20,7 +20,7 @@ from expunge.core import registry
 from expunge.core.errors import Tampered, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import storing, write_file
-from expunge.engine.ledger import Ledger
+from expunge.engine.ledger import Ledger, settle
 from expunge.engine.recorded import Recorded, train
 from expunge.engine.shards import Shards, whose
 
@@ -28,9 +28,10 @@ FILE = "shards.json"
 
 
 class Ensemble(nn.Module):
-    """Classifiers that vote by the weighted mean of their probabilities; a weight of 0 has no vote.
+    """Classifiers that vote by the weighted mean of their probabilities, or regressors by that of their numbers.
 
-    Shapes: any input of the members; logits [B, C] are the logarithm of that mean.
+    A weight of 0 has no vote. Shapes: any input of the members; logits [B, C] are the logarithm of that mean, numbers
+    are [B] or [B, 1] as those of the members.
     """
 
     weights: Tensor
@@ -41,10 +42,12 @@ class Ensemble(nn.Module):
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
 
     def forward(self, *inputs: Any) -> Tensor:
-        """Return the logarithm of the weighted mean of the members' probabilities."""
-        said = torch.stack([torch.log_softmax(member(*inputs), dim=-1) for member in self.members])
-        weights = torch.log(self.weights).reshape(-1, *[1] * (said.dim() - 1))
-        voted: Tensor = torch.logsumexp(said + weights, dim=0)
+        """Return the logarithm of the weighted mean of the members' probabilities, or the mean of their numbers."""
+        said = torch.stack([member(*inputs) for member in self.members])
+        weights = self.weights.reshape(-1, *[1] * (said.dim() - 1))
+        if said.dim() == 2 or said.shape[-1] == 1:
+            return (said * weights).sum(dim=0)
+        voted: Tensor = torch.logsumexp(torch.log_softmax(said, dim=-1) + torch.log(weights), dim=0)
         return voted
 
 
@@ -129,6 +132,7 @@ def voting(sizes: Sequence[int]) -> list[float]:
 
 def _record(trainer: ShardedTrainer, records: Any, seed: int, folder: Path) -> Ensemble:
     adopted: Records = registry.adopt("data", records)
+    settle(folder)
     about = {"shards": trainer.shards, "slices": trainer.slices, "seed": seed}
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -154,6 +158,7 @@ def read_about(folder: Path) -> dict[str, int]:
         UsageError: there are none.
         Tampered: the file is damaged.
     """
+    settle(folder)
     try:
         found: dict[str, int] = json.loads((folder / FILE).read_text())
     except OSError as error:

@@ -30,7 +30,7 @@ from torch import nn
 from expunge.core.digest import combine, sha256
 from expunge.core.errors import Refused, Tampered, UsageError
 from expunge.core.serial import build, canonical, parse
-from expunge.core.storage import storing, sweep, write_file, write_folder
+from expunge.core.storage import ASIDE, discard, storing, sweep, sync_folder, write_file, write_folder
 from expunge.engine.checkpoint import fill
 
 _STEP = struct.Struct("<IIdd16s32s")
@@ -111,6 +111,7 @@ class Ledger:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        settle(self.folder)
         sweep(self.folder)
         try:
             self.head: Head = build(Head, _read(self.folder / "head.json"), where="head.json")
@@ -260,7 +261,7 @@ class Ledger:
         write_file(path, data, mode=0o600)
         for step, folder in self.checkpoints.items():
             if step > length:
-                shutil.rmtree(folder)
+                discard(folder)
         self._chain, self.length = self._verify()
 
     def copy(self, folder: Path, *, length: int, entries: Sequence[Entry], **changes: Any) -> Ledger:
@@ -306,6 +307,27 @@ class Ledger:
         if len(data) != whole * _SIZE:
             write_file(path, data[: whole * _SIZE], mode=0o600)
         return chain, whole
+
+
+def beside(place: Path) -> tuple[Path, Path]:
+    """Return where a ledger lies that takes the place of the one in ``place``, and that one while it does."""
+    new, old = (place.with_name(f"{ASIDE}{place.name}-{word}") for word in ("new", "old"))
+    return new, old
+
+
+def settle(place: Path) -> None:
+    """Complete an exchange of the ledger in ``place`` that was killed: the new one stands, the old one is destroyed.
+
+    The old one is put aside only once the new one is whole; before that there is nothing to complete.
+    """
+    new, old = beside(place)
+    if not old.is_dir():
+        return
+    with storing(place):
+        if not place.exists():
+            (new if new.is_dir() else old).rename(place)
+            sync_folder(place.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _lines(entries: Sequence[Entry]) -> bytes:

@@ -17,7 +17,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import ForeignRun, UsageError
 from expunge.core.records import Records
 from expunge.engine.fingerprint import differences, fingerprint, pinned
-from expunge.engine.ledger import Entry, Head, Ledger, StepLine, value_digest
+from expunge.engine.ledger import Entry, Head, Ledger, StepLine, settle, value_digest
 from expunge.engine.loop import LoopConfig, train_mode
 from expunge.engine.recorder import Recorder, timetable
 from expunge.engine.runtime import seed_everything
@@ -35,6 +35,8 @@ class Recorded:
         rule: ``drop``, or ``mask``: see ``engine/recorder``.
         threads: torch's threads; another number gives other bits.
         checkpoints: states to keep, evenly over the run: more of them make a replay shorter and the ledger larger.
+        disk_mib: room for states in MiB, in the place of their number: those stay that make the expected replay for
+            one record shortest, and the newest, from which a killed run goes on. 0: by number.
         derive: ``derive(records) -> mapping`` of JSON-ready values: whatever is computed from the data (means, class
             weights, a vocabulary); they are computed anew on what remains.
         augment: ``augment(batch, keys) -> batch``: a pure function; ``keys`` [B] are all it may draw from.
@@ -51,6 +53,7 @@ class Recorded:
     rule: str = "drop"
     threads: int = 1
     checkpoints: int = 10
+    disk_mib: float = 0.0
     derive: Callable[[Records], Mapping[str, Any]] | None = None
     augment: Callable[[Any, np.ndarray], Any] | None = None
     enters: Callable[[str], float] | None = None
@@ -59,7 +62,7 @@ class Recorded:
 
     def __post_init__(self) -> None:
         """Refuse a run that means nothing."""
-        for name, least in (("epochs", 1), ("steps", 1), ("threads", 1), ("checkpoints", 0)):
+        for name, least in (("epochs", 1), ("steps", 1), ("threads", 1), ("checkpoints", 0), ("disk_mib", 0)):
             if getattr(self, name) < least:
                 raise UsageError(
                     "a recorded run without work",
@@ -142,6 +145,7 @@ class Recorded:
                 augment=self.augment,
                 ledger=ledger,
                 checkpoints=self.checkpoints,
+                disk=self.disk_mib * 2**20,
                 expected=expected,
                 until=until,
                 advance=advance,
@@ -279,6 +283,7 @@ def train(
         return trainer.record(records, seed=seed, ledger=ledger)
     adopted: Records = registry.adopt("data", records)
     folder = Path(ledger)
+    settle(folder)
     with pinned(trainer.threads):
         values = trainer.derived(adopted)
         if not (folder / "head.json").exists():

@@ -21,12 +21,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged, UsageError
 from expunge.core.records import Records
-from expunge.core.storage import write_folder
+from expunge.core.storage import discard, write_folder
 from expunge.engine.batches import fingerprints, places
 from expunge.engine.checkpoint import fill, read_state, state_files
 from expunge.engine.ledger import Ledger, StepLine, state_digest, words_digest
 from expunge.engine.runtime import seed_everything
 
+CANDIDATES = 200
+"""States written in a run with a disk budget, at the most; a record's replay is at most 1/200 of the run longer."""
 MIXERS = (nn.modules.batchnorm._BatchNorm,)
 """Modules whose answer on one record depends on the others of the batch."""
 
@@ -60,6 +62,17 @@ class Timetable:
         order = here[np.lexsort((self._drawn(epoch)[here], found[here]))]
         edges = np.searchsorted(found[order], np.arange(1, self.steps) / self.steps)
         return np.split(order, edges)
+
+    def first_uses(self, epochs: int) -> np.ndarray:
+        """Return the first step that each record meets, [n]; the number of all steps for one that meets none."""
+        found = np.full(len(self.words), epochs * self.steps, dtype=np.int64)
+        for epoch in range(epochs):
+            for index, step in enumerate(self.epoch(epoch)):
+                here = step[step >= 0]
+                found[here] = np.minimum(found[here], epoch * self.steps + index)
+            if (found < (epoch + 1) * self.steps).all():
+                break
+        return found
 
     def first_use(self, indices: np.ndarray, epochs: int) -> int:
         """Return the first step that any of these records meets, the number of all steps where none does."""
@@ -171,6 +184,7 @@ class Recorder:
         augment: Callable[[Any, np.ndarray], Any] | None,
         ledger: Ledger | None,
         checkpoints: int,
+        disk: float = 0,
         expected: Sequence[StepLine] = (),
         until: int | None = None,
         advance: Callable[[], None] = lambda: None,
@@ -181,7 +195,8 @@ class Recorder:
         self.stopped = ""
         self._table, self._stages, self._ledger = table, tuple(stages), ledger
         self._total = stages[-1] * table.steps
-        self._every = max(1, -(-self._total // checkpoints)) if checkpoints else 0
+        self._disk = disk if ledger is not None else 0
+        self._every = max(1, -(-self._total // checkpoints)) if checkpoints and not self._disk else 0
         self._expected, self._until, self._advance = expected, until, advance
         self._model: nn.Module | None = None
         self._optimiser: torch.optim.Optimizer | None = None
@@ -242,6 +257,8 @@ class Recorder:
             keys, table = self._table._drawn(epoch), self._table.epoch(epoch)
             for index in range(self._start % steps if epoch == self._start // steps else 0, steps):
                 number, indices = epoch * steps + index, table[index]
+                if self._disk and number == self._start + 1:  # from here on the optimiser has its state
+                    self._every = self._interval(number)
                 # Where training stood still a checkpoint lies, whatever the interval: its digest goes into the chain.
                 due = (self._every and number % self._every == 0) or (not index and epoch in self._stages)
                 state = self._checkpoint(number) if due else ""
@@ -330,11 +347,43 @@ class Recorder:
         assert self._ledger is not None
         files = self._files(number)
         folder = self._ledger.folder / "checkpoints" / f"{number:09d}"
-
         if not folder.exists():
             self._ledger.sync()  # a checkpoint stands on the steps before it
             write_folder(folder, partial(fill, files=files))
+            if self._disk:
+                self._thin()
         return state_digest(files)
+
+    def _interval(self, number: int) -> int:
+        """Return after how many steps to write a state that may be kept: twice as many as there is room for.
+
+        Raises:
+            UsageError: there is no room for one.
+        """
+        size = sum(map(len, self._files(number).values()))
+        if size > self._disk:
+            raise UsageError(
+                "the disk budget holds no state",
+                where="disk_mib",
+                found=f"{self._disk / 2**20:.3g} MiB",
+                expected=f"{size / 2**20:.3g} MiB or more, several times that for several states",
+                fix="raise the budget",
+            )
+        return -(-self._total // min(CANDIDATES, 2 * int(self._disk // size)))
+
+    def _thin(self) -> None:
+        """Discard states until the others fit the budget, the newest never: each time the one that is missed least."""
+        assert self._ledger is not None
+        kept = self._ledger.checkpoints
+        sizes = {step: sum(file.stat().st_size for file in folder.iterdir()) for step, folder in kept.items()}
+        while len(sizes) > 1 and sum(sizes.values()) > self._disk:
+            step = least_missed(sorted(sizes), self._first_uses)
+            discard(kept[step])
+            del sizes[step]
+
+    @cached_property
+    def _first_uses(self) -> np.ndarray:
+        return self._table.first_uses(self.epochs)
 
     def _files(self, number: int) -> dict[str, bytes]:
         assert self._model is not None
@@ -349,6 +398,19 @@ class Recorder:
         # Any record lends its shape to an empty slot; nothing of its content stays.
         batch = self.records.read(np.where(indices < 0, int(indices.max()), indices).tolist())
         return _zeroed(batch, torch.from_numpy(indices < 0))
+
+
+def least_missed(states: Sequence[int], first_uses: np.ndarray) -> int:
+    """Return which state, the last apart, makes requests for one record least dearer when it is discarded.
+
+    Args:
+        states: steps before which states lie, rising.
+        first_uses: the first step that each record meets, [n]; each is equally likely to be asked for.
+    """
+    # A replay starts strictly before the first use. Without a state it starts from the one before, or from nothing.
+    between = np.histogram(first_uses, [*(step + 1 for step in states), np.inf])[0]
+    further = between * np.diff([0, *states])
+    return states[int(np.argmin(further[:-1]))]
 
 
 def timetable(

@@ -270,7 +270,7 @@ def prove(trainer: Recorded, records: Records, ledger: Ledger, into: Path, *, tr
     """
     entries, epochs = ledger.entries, ledger.head.stages[-1]
     table = timetable_of(ledger, entries)
-    first = np.array([table.first_use(np.array([i]), epochs) for i in range(len(entries))])
+    first = table.first_uses(epochs)
     usable = np.flatnonzero(first > min((step for step in ledger.checkpoints if step), default=ledger.head.total))
     if not len(usable):
         raise Refused(

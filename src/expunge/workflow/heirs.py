@@ -8,7 +8,8 @@ from pathlib import Path
 from expunge.core.digest import tree_digests
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt
-from expunge.core.storage import ASIDE, storing, sync_folder
+from expunge.core.storage import storing
+from expunge.engine.ledger import beside, settle
 from expunge.engine.runs import RunDirectory
 
 STALE = (
@@ -37,17 +38,14 @@ def succeed(problem: Problem, run: RunDirectory, heir: Path) -> None:
     if problem.ledger is None or not heir.is_dir():
         return
     place = Path(problem.ledger)
-    new, old = (place.with_name(f"{ASIDE}{place.name}-{word}") for word in ("new", "old"))
+    settle(place)
+    new, old = beside(place)
     with storing(place):
-        shutil.rmtree(new, ignore_errors=True)
         if place.is_dir() and tree_digests(place) == tree_digests(heir):
-            shutil.rmtree(old, ignore_errors=True)  # killed after the exchange, before the end
-            return
+            return  # killed after the exchange, before the end
+        shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(heir, new)
         if place.exists():
-            shutil.rmtree(old, ignore_errors=True)
             place.rename(old)
-        new.rename(place)
-        sync_folder(place.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        settle(place)
     run.event("destroyed", what="the ledger of the run that saw the records")
