@@ -4,7 +4,7 @@ from torch import nn
 
 from expunge.conformance.problems import Convolution, Headless
 from expunge.core.errors import InvalidProblem
-from expunge.engine.anatomy import blocks, freeze_all_but, head, reset
+from expunge.engine.anatomy import blocks, freeze_all_but, head, last, reset, stem
 from tests.support import texts, toys
 
 
@@ -92,6 +92,24 @@ def test_reset_draws_nested_parameters_and_statistics_anew():
     assert all(torch.equal(before[n], after[n]) for n in after if not n.startswith(part))
 
 
+def test_what_may_not_move_is_not_reset():
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.BatchNorm1d(5))
+    model(torch.randn(16, 4))
+    for p in (model[0].bias, *model[1].parameters()):
+        p.requires_grad_(False)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    reset([model])
+    changed = {name for name, t in model.state_dict().items() if not torch.equal(t, before[name])}
+    assert changed == {"0.weight", "2.running_mean", "2.running_var", "2.num_batches_tracked"}
+
+
+def test_the_stem_is_the_first_layer_that_multiplies():
+    convolution, linear = nn.Conv2d(1, 2, 3), nn.Linear(4, 5)
+    assert stem(nn.Sequential(nn.BatchNorm2d(1), nn.Sequential(convolution), linear)) is convolution
+    assert stem(nn.Sequential(nn.Embedding(9, 4), nn.LayerNorm(4), linear)) is linear
+    assert stem(nn.Embedding(9, 4)) is None
+
+
 def test_what_cannot_be_reset_is_said():
     with pytest.raises(InvalidProblem, match="Stubborn"):
         reset([nn.Sequential(Stubborn())])
@@ -102,3 +120,11 @@ def test_only_what_is_named_and_could_move_moves():
     model.head.bias.requires_grad_(False)
     freeze_all_but(model, [model.head])
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.weight"]
+
+
+def test_the_last_blocks_are_the_head_and_so_many_before_it():
+    model = Deep()
+    assert last(model, 0) == [model.head]
+    assert last(model, 2) == [model.stages[0][1], model.stages[1][0], model.head]
+    # All blocks are the whole model: with what belongs to none of them.
+    assert last(model, 4) == last(model, 9) == [model]

@@ -51,6 +51,30 @@ def test_a_model_surely_below_half_the_lead_of_the_original_has_collapsed():
         guarded(few - 1)
 
 
+def test_an_original_no_better_than_guessing_has_nothing_to_lose():
+    problem = toys.problem(count=40, holdout=90)
+    run, holdout = toys.context(problem), split(problem, 1)[0].holdout
+    guess = int(torch.bincount(holdout.read(range(30))[1]).max())
+    guard = Guard(Answering(holdout, guess), problem, run, dips=False, reads_forget=True)
+    guard.look(Answering(holdout, 0), 1, last=True)
+    better = Guard(Answering(holdout, guess + 1), problem, run, dips=False, reads_forget=True)
+    with pytest.raises(Diverged):
+        better.look(Answering(holdout, 0), 1, last=True)
+
+
+def test_a_warning_needs_no_look_before_it():
+    """A resumed method that had ended looks no more."""
+    problem = toys.problem(count=40, holdout=90)
+    model = problem.source.open()
+    for looked in (True, False):
+        guard = Guard(model, problem, toys.context(problem), dips=False, reads_forget=True)
+        if looked:
+            guard.look(model, 1, last=True)
+            said = guard.warnings(model)
+        else:
+            assert guard.warnings(model) == said
+
+
 def test_who_dips_is_looked_at_in_its_last_epoch_alone():
     guarded(0, dips=True)
     with pytest.raises(Diverged):

@@ -10,7 +10,7 @@ from torch.nn import functional
 from expunge.core.errors import Diverged, UsageError
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.loop import LoopConfig, Steps, evaluating, forget_moments, run_loop
+from expunge.engine.loop import LoopConfig, Steps, evaluating, forget_moments, run_loop, train_mode
 from tests.support import toys
 
 RECORDS = toys.records(40)
@@ -443,3 +443,15 @@ def test_forgotten_moments_are_those_of_a_new_optimiser(kind):
         step(models[0], one)
         step(models[1], other)
     assert toys.same(*models)
+
+
+def test_a_frozen_number_beside_layers_that_move_leaves_these_in_training_mode():
+    class Scaled(torch.nn.Sequential):
+        def __init__(self):
+            super().__init__(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
+            self.scale = torch.nn.Parameter(torch.ones(()), requires_grad=False)
+
+    model = Scaled()
+    model[2].requires_grad_(False)
+    train_mode(model)
+    assert [layer.training for layer in model.modules()] == [True, True, True, False]

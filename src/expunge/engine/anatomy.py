@@ -82,8 +82,19 @@ def head(model: nn.Module, problem: Problem) -> nn.Module | None:
     return ran[-1] if ran else None
 
 
+def stem(model: nn.Module) -> nn.Module | None:
+    """Return the convolution or linear layer that comes first, before all others; None without one.
+
+    First is what a model registers first; a table of tokens is not looked at.
+    """
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return next((module for module in model.modules() if isinstance(module, kinds)), None)
+
+
 def reset(modules: Sequence[nn.Module]) -> None:
     """Draw all parameters of ``modules`` and of what is inside them anew, and set their buffers back.
+
+    What may not move stays: parameters, and the buffers of layers all of whose parameters are frozen.
 
     Raises:
         InvalidProblem: a module has parameters of its own and no ``reset_parameters``.
@@ -91,11 +102,16 @@ def reset(modules: Sequence[nn.Module]) -> None:
     stubborn = [type(m).__name__ for m in unresettable(modules)]
     if stubborn:
         raise InvalidProblem([cannot_reset(stubborn)])
+    kept = [(p, p.detach().clone()) for module in modules for p in module.parameters() if not p.requires_grad]
     for module in modules:
         for part in module.modules():
+            own = list(part.parameters(recurse=False))
             renew: Any = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
-            if renew is not None:
+            if renew is not None and (not own or any(p.requires_grad for p in own)):
                 renew()
+    with torch.no_grad():
+        for p, value in kept:
+            p.copy_(value)
 
 
 def unresettable(modules: Sequence[nn.Module]) -> list[nn.Module]:
@@ -122,3 +138,32 @@ def freeze_all_but(model: nn.Module, modules: Sequence[nn.Module]) -> None:
     free = {id(p) for module in modules for p in module.parameters()}
     for p in model.parameters():
         p.requires_grad_(p.requires_grad and id(p) in free)
+
+
+def last(model: nn.Module, count: int) -> list[nn.Module]:
+    """Return the last block and ``count`` blocks before it; the whole model where it has no more than these."""
+    found = blocks(model)
+    return [part for block in found[-count - 1 :] for part in block] if count + 1 < len(found) else [model]
+
+
+def head_of(model: nn.Module, problem: Problem, classes: int) -> nn.Module:
+    """Return the head, as :func:`head` finds it, with one row of weights for each of ``classes``.
+
+    Raises:
+        InvalidProblem: there is none.
+    """
+    found = head(model, problem)
+    if found is not None and len(found.weight) == classes:  # type: ignore[arg-type]
+        return found
+    what = "no layer" if found is None else f"a last layer with {len(found.weight)} rows"  # type: ignore[arg-type]
+    raise InvalidProblem(
+        [
+            Obstacle(
+                what="the network has no head whose rows are the classes",
+                where="the model",
+                found=what,
+                expected=f"a linear layer or convolution that runs last, with {classes} rows",
+                fix="choose a method that asks for none: `expunge plan` lists them",
+            )
+        ]
+    )

@@ -48,11 +48,14 @@ class Guard:
         self._problem, self._run, self._dips, self._reads_forget, self._fix = problem, run, dips, reads_forget, fix
         self._holdout = run.choosing.holdout
         self._floor: float | None = None
+        self._right: Tensor | None = None
         if self._holdout is not None and len(self._holdout):
             right = right_answers(run, model, self._holdout)
             if right is not None:
                 guess = _guessing(problem, self._holdout)
-                self._floor = guess + (1 - EDGE) * max(0.0, float(right.double().mean()) - guess)
+                lead = float(right.double().mean()) - guess
+                # An original that does no better than guessing has nothing that it could lose.
+                self._floor = guess + (1 - EDGE) * lead if lead > 0 else 0.0
 
     @staticmethod
     def cost(problem: Problem, epochs: int) -> Cost:
@@ -93,7 +96,10 @@ class Guard:
             return ()
         right = right_answers(self._run, model, forget)
         assert right is not None
-        held = float(self._right.numpy()[np.isin(theirs, mine)].mean())
+        # A method that was interrupted after its last look has not looked again.
+        seen = right_answers(self._run, model, self._holdout) if self._right is None else self._right
+        assert seen is not None
+        held = float(seen.numpy()[np.isin(theirs, mine)].mean())
         if _at_most(right) >= held - OVER:
             return ()
         return (

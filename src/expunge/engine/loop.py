@@ -156,7 +156,8 @@ def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
     model.train()
     for layer in model.modules():
         own = list(layer.parameters(recurse=False))
-        frozen = bool(own) and not any(p.requires_grad for p in own)
+        # A frozen number of the model's own (a class token) puts none of its layers to rest: eval() would reach them.
+        frozen = bool(own) and not any(p.requires_grad for p in layer.parameters())
         if frozen or (keep_statistics and getattr(layer, "running_mean", None) is not None):
             layer.eval()
 
