@@ -187,7 +187,9 @@ class Passes(Method):
                 reads = run.spent
                 history[-1].update(self.observe(model, epoch, run))
                 reason = self.stop(model, epoch, run)
-                guard.look(model, epoch, last=bool(reason) or epoch == config.epochs)
+                ended = bool(reason) or epoch == config.epochs
+                # Who dips until its very end is looked at after it.
+                guard.look(model, epoch, last=ended and not (self.dips and self._finishes))
                 if not reason and epoch < config.epochs:
                     reason = run.watch(model, epoch)
                 if kept is not None:

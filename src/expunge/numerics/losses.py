@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -29,3 +33,55 @@ def distillation(student: Scored, teacher: Scored, *, temperature: float = 1.0) 
     mine = F.log_softmax(student.logits / temperature, dim=-1)
     theirs = F.log_softmax(teacher.logits / temperature, dim=-1)
     return temperature**2 * F.kl_div(mine, theirs, log_target=True, reduction="batchmean")
+
+
+def relabelled(units: Scored, labels: Tensor) -> Tensor:
+    """Return the cross entropy of each unit, [N], against ``labels`` [N] in the place of its target."""
+    return F.cross_entropy(units.logits, labels, reduction="none")
+
+
+def drawn_labels(units: Scored, *, other: bool) -> Tensor:
+    """Return a label for every unit, [N], from torch's global generator: of all C classes, or the ``other`` C - 1.
+
+    Source: Fan et al. 2024 (SalUn), arXiv 2310.12508, random labels: all classes, the true one with chance 1/C; Graves
+    et al. 2021, arXiv 2010.10981 (amnesiac): never the true one.
+    """
+    target, count = units.target, units.logits.shape[1]
+    if not other:
+        return torch.randint(count, target.shape, device=target.device)
+    return (target + torch.randint(1, count, target.shape, device=target.device)) % count
+
+
+def soft_cross_entropy(student: Scored, teacher: Scored, *, temperature: float = 1.0) -> Tensor:
+    """Return the mean over units of the cross entropy of the student against the teacher, logits divided by ``T``."""
+    theirs = F.softmax(teacher.logits / temperature, dim=-1)
+    return -(theirs * F.log_softmax(student.logits / temperature, dim=-1)).sum(dim=-1).mean()
+
+
+def from_uniform(units: Scored) -> Tensor:
+    """Return the mean over units of KL(uniform || model), in nats, >= 0."""
+    return -units.log_probs.mean() - math.log(units.logits.shape[1])
+
+
+def contrast(units: Scored, others: Scored, *, temperature: float) -> Tensor:
+    """Return ``-mean log_softmax(Z V^T / T)`` over logits Z [N, C] of ``units`` and V [M, C] of ``others``; >= log M.
+
+    Smallest where the units are equally far from all others; V gets no gradient.
+    Source: NeurIPS 2023 unlearning competition, first place (reference for FCS).
+    """
+    return -F.log_softmax(units.logits @ others.logits.detach().T / temperature, dim=-1).mean()
+
+
+def entropy(units: Scored) -> Tensor:
+    """Return the entropy of each unit's answer, [N], in nats, between 0 and log C."""
+    return -(units.log_probs.exp() * units.log_probs).sum(dim=-1)
+
+
+def weighted_loss(units: Units, weights: Sequence[float]) -> Tensor:
+    """Return the mean over units of ``weight * loss``; ``weights`` [B] are those of the records."""
+    return (torch.tensor(weights, dtype=units.loss.dtype, device=units.loss.device)[units.record] * units.loss).mean()
+
+
+def away_from(units: Scored, shares: Tensor) -> Tensor:
+    """Return the mean over units of KL(shares || model), in nats, >= 0; ``shares`` [N, C] are probabilities."""
+    return F.kl_div(units.log_probs, shares, reduction="batchmean")
