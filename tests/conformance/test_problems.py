@@ -7,8 +7,9 @@ from expunge.conformance import problems as own
 from expunge.engine.references import check_trainer
 
 
-def test_renamed_networks_are_the_same_network():
-    one, other = own.Noisy(), own.Renamed()
+@pytest.mark.parametrize("build", own.RENAMED)
+def test_renamed_networks_are_the_same_network(build):
+    one, other = build(), own.RENAMED[build]()
     for mine, theirs in zip(other.state_dict().values(), one.state_dict().values(), strict=True):
         mine.copy_(theirs)
     inputs = own.records(8).x
@@ -22,7 +23,9 @@ def test_problems_are_new_each_time():
     assert own.same(first.model, other.model)
 
 
-@pytest.mark.parametrize("build", [own.Noisy, own.Renamed, own.Mlp, own.Convolution, own.Headless])
+@pytest.mark.parametrize(
+    "build", [own.Noisy, own.Renamed, own.Seen, own.SeenRenamed, own.Mlp, own.Convolution, own.Headless]
+)
 def test_problems_are_valid_and_their_trainer_keeps_its_contract(build):
     problem = own.problem(build=build)
     assert not [obstacle for obstacle in problem.validate() if obstacle.fatal]

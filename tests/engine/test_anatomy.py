@@ -4,7 +4,7 @@ from torch import nn
 
 from expunge.conformance.problems import Convolution, Headless
 from expunge.core.errors import InvalidProblem
-from expunge.engine.anatomy import blocks, freeze_all_but, head, last, reset, stem
+from expunge.engine.anatomy import blocks, freeze_all_but, head, head_of, last, reset, stem
 from tests.support import texts, toys
 
 
@@ -128,3 +128,25 @@ def test_the_last_blocks_are_the_head_and_so_many_before_it():
     assert last(model, 2) == [model.stages[0][1], model.stages[1][0], model.head]
     # All blocks are the whole model: with what belongs to none of them.
     assert last(model, 4) == last(model, 9) == [model]
+
+
+def test_a_head_has_one_row_for_each_class_or_is_none():
+    problem = toys.problem(build=Headless)
+    model = problem.source.open()
+    assert head_of(model, problem, 3) is model.layers[3]
+    with pytest.raises(InvalidProblem, match="a last layer with 3 rows"):
+        head_of(model, problem, 4)
+
+
+def test_a_network_without_linear_layers_has_no_head():
+    class Prototypes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = nn.Parameter(torch.randn(3, 4))
+
+        def forward(self, x):
+            return -torch.cdist(x, self.places)
+
+    problem = toys.problem(build=Prototypes)
+    with pytest.raises(InvalidProblem, match="no layer"):
+        head_of(problem.source.open(), problem, 3)

@@ -42,8 +42,14 @@ def made(cls: type, **more: object) -> Method:
 
 
 def posed(cls: type, **more: Any) -> Problem:
-    """Return a problem with what the method needs."""
+    """Return a problem with what the method needs; its network has convolutions where nothing else will do."""
     needs = cls.needs  # type: ignore[attr-defined]
+    if (
+        "build" not in more
+        and made(cls).obstacles(own.problem())
+        and not made(cls).obstacles(own.problem(build=own.Seen))
+    ):
+        more["build"] = own.Seen
     return own.problem(ledger=Need.LEDGER in needs, shards=3 if Need.SHARDS in needs else 0, **more)
 
 
@@ -335,7 +341,8 @@ def works_on_other_networks(cls: type[Method]) -> None:
 @SUITE.case("G-18")
 def names_of_modules_decide_nothing(cls: type[Method]) -> None:
     """The same network with its modules under other names gives the same weights."""
-    plain_one, renamed = posed(cls), posed(cls, build=own.Renamed)
+    plain_one = posed(cls)
+    renamed = posed(cls, build=own.RENAMED[type(plain_one.model)])
     for mine, theirs in zip(renamed.model.state_dict().values(), plain_one.model.state_dict().values(), strict=True):
         mine.copy_(theirs)
     results = [list(unlearned(cls, each).model.state_dict().values()) for each in (plain_one, renamed)]

@@ -75,7 +75,8 @@ def head(model: nn.Module, problem: Problem) -> nn.Module | None:
     hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in model.modules() if isinstance(m, kinds)]
     try:
         with evaluating(model), torch.no_grad():
-            problem.meaning.units(model, problem.retain_view.read(range(min(2, len(problem.retain_view)))))
+            view = problem.retain_view if len(problem.retain_view) else problem.forget_view
+            problem.meaning.units(model, view.read(range(min(2, len(view)))))
     finally:
         for hook in hooks:
             hook.remove()
@@ -167,3 +168,27 @@ def head_of(model: nn.Module, problem: Problem, classes: int) -> nn.Module:
             )
         ]
     )
+
+
+@torch.no_grad()
+def widen(layer: nn.Module) -> None:
+    """Give a linear layer or convolution one more output; its parameters stay the same objects, old rows bit for bit.
+
+    The new row is drawn as torch draws those of a new layer: uniform within 1 / sqrt(inputs of an output).
+    """
+    bound = layer.weight[0].numel() ** -0.5  # type: ignore[index, operator]
+    for p in layer.parameters():
+        p.data = torch.cat([p.data, torch.empty_like(p.data[:1]).uniform_(-bound, bound)])
+    _count(layer, 1)
+
+
+def narrow(layer: nn.Module) -> None:
+    """Take the last output off again."""
+    for p in layer.parameters():
+        p.data = p.data[:-1].clone()
+    _count(layer, -1)
+
+
+def _count(layer: nn.Module, more: int) -> None:
+    name = "out_features" if isinstance(layer, nn.Linear) else "out_channels"
+    setattr(layer, name, getattr(layer, name) + more)
