@@ -3,9 +3,12 @@ import resource
 
 import pytest
 import torch
+from safetensors.torch import load
+from torch import nn
 from torch.nn import functional
 
 from expunge.core.errors import StorageFailed, Tampered
+from expunge.engine import checkpoint
 from expunge.engine.checkpoint import Checkpoints
 from tests.support import toys
 
@@ -158,3 +161,37 @@ def test_a_full_disk_is_reported_and_leaves_no_checkpoint(folder):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(folder.rglob("*")) == []
+
+
+def test_weights_that_share_memory_come_back(folder):
+    """Tied layers, a view of a larger tensor, one that is not contiguous: the bytes are those of copies."""
+
+    def tied():
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        model[1].weight = model[0].weight
+        model.register_buffer("part", torch.arange(10.0)[2:5])
+        model.register_buffer("turned", torch.arange(6.0).reshape(2, 3).T)
+        return model
+
+    model = tied()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(2, 4)).sum().backward()
+    optimiser.step()
+    files = checkpoint.state_files(model, optimiser, {})
+    copies = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    assert all(torch.equal(load(files["state.safetensors"])[f"model.{name}"], t) for name, t in copies.items())
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.fill(folder, files)
+    again = tied()
+    checkpoint.read_state(folder, again, torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9))
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in copies.items())
+
+
+def test_a_loop_inside_another_has_checkpoints_of_its_own(tmp_path):
+    outer = Checkpoints(tmp_path / "loop", every_s=0)
+    inner, model = outer.inside("part-1"), toys.network()
+    inner.offer(model, torch.optim.SGD(model.parameters(), lr=0.1), {"epoch": 2})
+    assert outer.restore(model, torch.optim.SGD(model.parameters(), lr=0.1)) is None
+    assert inner.restore(model, torch.optim.SGD(model.parameters(), lr=0.1)) == {"epoch": 2}
+    outer.clear()
+    assert inner.restore(model, torch.optim.SGD(model.parameters(), lr=0.1)) is None

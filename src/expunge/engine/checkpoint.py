@@ -55,6 +55,10 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def inside(self, name: str) -> Checkpoints:
+        """Return the checkpoints of a loop that is part of this one; they go when these go."""
+        return type(self)(self._folder / name, every_s=self._every_s)
+
     def clear(self) -> None:
         """Delete all checkpoints: they hold what the loop has seen."""
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -63,20 +67,31 @@ class Checkpoints:
 def state_files(model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> dict[str, bytes]:
     """Return a whole state as files by name: equal states give equal bytes; ``place`` is JSON-ready."""
     state = optimiser.state_dict()
-    tensors = {f"model.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, slots in state["state"].items():
         for slot, value in slots.items():
             name = f"optimiser.{index}.{slot}"
             if isinstance(value, Tensor):
-                tensors[name] = value.clone()
+                tensors[name] = value
             else:
                 scalars[name] = value
     # Written by Python: save_file would hide a full disk behind an error of its own.
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    data = save(_apart(tensors))
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
     about = json.dumps({"groups": groups, "scalars": scalars, "place": dict(place)}, sort_keys=True)
     return {"state.safetensors": data, "place.json": about.encode()}
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors of which no two share memory, as safetensors asks; copied only where they do."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.contiguous() if place not in seen else tensor.clone(memory_format=torch.contiguous_format)
+        seen.add(place)
+    return found
 
 
 def read_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
