@@ -1,0 +1,60 @@
+"""Do all groups get the same rates of right and wrong answers?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import ClassVar
+
+import numpy as np
+
+from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
+from expunge.engine.evidence import Evidence
+from expunge.numerics.groups import cells, equalised_odds
+
+
+class EqualisedOdds(Check):
+    """The largest gap between groups in how often a class is named, among holdout records of that class or not of it."""
+
+    title = "Gap between groups (equalised odds)"
+    source = "Hardt, Price and Srebro 2016, arXiv 1610.02413, definition 2.1"
+    question = Question.INTACT
+    needs = frozenset({EvidenceKind.HOLDOUT, EvidenceKind.GROUPS, EvidenceKind.REFERENCES})
+    better = Direction.LOWER
+    unit = "share"
+    cannot_see = "groups that the problem does not name; a harm that falls on all groups alike"
+    exempt: ClassVar[Mapping[str, str]] = {
+        "damage_is_found": "the damage planted there falls on all groups alike: no gap opens"
+    }
+
+    def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
+        """Return the gap; its record error is that of the least certain pair of groups."""
+        because = evidence.lacks("holdout")
+        if because:
+            return NotMeasured(check=self.name, because=because)
+        target, groups = evidence.outputs(evidence.candidate, "holdout").classes, evidence.groups
+        if target is None or groups is None:
+            return NotMeasured(check=self.name, because="there are no classes, or no groups")
+        named = {model: evidence.outputs(model, "holdout").logits.argmax(axis=1) for model in evidence.models}
+        values = {model: equalised_odds(target, answer, groups) for model, answer in named.items()}
+        where = cells(target, groups)
+        if min(int(mine.sum()) for parts in where for mine in parts.values()) < 2:
+            return NotMeasured(check=self.name, because="a group has no records of a class, or none of another")
+        smallest = min(int(mine.sum()) for parts in where for mine in parts.values())
+        errors = dict.fromkeys(evidence.judged, 0.0)
+        for label, parts in zip(np.repeat(np.unique(target), 2), where, strict=True):
+            rates = {model: (answer == label).astype(np.float64) for model, answer in named.items()}
+            found = {
+                group: evidence.record_errors("holdout", {m: row[mine] for m, row in rates.items()}, mine, unseen=1)
+                for group, mine in parts.items()
+            }
+            for model in evidence.judged:
+                pairs = [np.hypot(one[model], other[model]) for one, other in combinations(found.values(), 2)]
+                errors[model] = max([errors[model], *map(float, pairs)])
+        return evidence.compare(
+            self,
+            values,
+            n=len(target),
+            errors=errors,
+            details={"groups": str(len(np.unique(groups))), "records in the smallest cell": str(smallest)},
+        )

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from expunge.checks.worst_group_accuracy import WorstGroupAccuracy
+from expunge.core.check import NotMeasured, Question
+from tests.support.evidence import table, votes
+
+LABELS = [0, 0, 0, 0, 1, 1]
+ROWS = {
+    "c": votes(0, 0, 0, 1, 1, 0),
+    "o": votes(0, 0, 0, 0, 1, 1),
+    "r1": votes(0, 0, 1, 0, 1, 1),
+    "r2": votes(0, 0, 0, 0, 1, 0),
+    "r3": votes(0, 1, 0, 1, 1, 1),
+}
+
+
+def evidence(groups):
+    made = table("holdout", ROWS, LABELS)
+    made.groups = groups
+    return made
+
+
+def test_the_value_is_the_lowest_group_by_hand():
+    found = WorstGroupAccuracy().measure(evidence(np.array(list("aaabbb"))))
+    assert found.value == pytest.approx(1 / 3)
+    assert found.original == 1.0
+    assert found.references == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+    assert found.details == {"groups": "2", "records in the smallest group": "3"}
+    assert WorstGroupAccuracy.question is Question.INTACT
+
+
+def test_without_groups_it_is_not_measured():
+    assert isinstance(WorstGroupAccuracy().measure(evidence(None)), NotMeasured)

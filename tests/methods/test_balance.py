@@ -1,0 +1,61 @@
+import numpy as np
+import torch
+
+from expunge.core.problem import Problem
+from expunge.core.registry import load
+from expunge.engine.balance import weights
+from expunge.methods.balance import Balance
+from tests.support import toys
+
+STEP = {"epochs": 1, "batch_size": 64, "lr": 0.05, "optimiser": "sgd", "momentum": 0.0}
+
+
+def posed(build=toys.Softmax, **more):
+    whole = toys.problem(count=60, forget=12, build=build, dtype=torch.float64)
+    groups = {name: "few" if i % 5 == 0 else "many" for i, name in enumerate(whole.records.ids)}
+    return Problem(model=whole.model, train=whole.records, forget=whole.forget_ids, groups=groups, **more)
+
+
+def slope(model, problem, weight):
+    """The gradient of the weighted mean cross entropy of softmax regression, by hand in float64."""
+    w, b = (p.detach().numpy() for p in model.parameters())
+    records = problem.retain_view
+    inputs, labels = (part.numpy() for part in records.read(range(len(records))))
+    logits = inputs @ w.T + b
+    share = np.exp(logits - logits.max(1, keepdims=True))
+    share /= share.sum(1, keepdims=True)
+    share[np.arange(len(labels)), labels] -= 1
+    share *= np.array([weight[name] for name in records.ids])[:, None]
+    return share.T @ inputs / len(labels), share.mean(0)
+
+
+def test_one_step_of_balancing_is_the_weighted_one_and_far_from_the_plain_one():
+    problem = posed()
+    model = problem.source.open()
+    outcome = Balance(STEP).unlearn(problem, toys.context(problem))
+    after = [p.detach().numpy() for p in outcome.model.parameters()]
+    for weight, near in (
+        (weights(problem, problem.retain_view), True),
+        (dict.fromkeys(problem.records.ids, 1.0), False),
+    ):
+        wanted = [
+            p.detach().numpy() - 0.05 * g
+            for p, g in zip(model.parameters(), slope(model, problem, weight), strict=True)
+        ]
+        far = max(float(np.abs(a - b).max()) for a, b in zip(after, wanted, strict=True))
+        assert (far < 1e-14) == near
+
+
+def test_counter_examples_are_learnt_beside_and_counted():
+    more = toys.records(20, prefix="c", seed=9, dtype=torch.float64)
+    plain, beside = posed(), posed(counterexamples=more)
+    first, second = (Balance(STEP).unlearn(each, toys.context(each)) for each in (plain, beside))
+    assert not toys.same(first.model, second.model)
+    assert second.cost.trained - first.cost.trained == 20
+    assert Balance(STEP).cost(beside).trained == second.cost.trained
+    without = Balance({**STEP, "counter": 0.0}).unlearn(beside, toys.context(beside))
+    assert toys.same(first.model, without.model)
+
+
+def test_without_groups_it_is_refused_before_work():
+    assert [o.what for o in load("methods", "balance")().obstacles(toys.problem())] == ["balance balances groups"]
