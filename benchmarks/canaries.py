@@ -26,7 +26,7 @@ from expunge.audit import policy as policies
 from expunge.audit.judge import judge_all, leak_decisions, required_decisions
 from expunge.core import registry
 from expunge.core.canaries import Planted
-from expunge.core.check import Measurement
+from expunge.core.check import EvidenceKind, Measurement
 from expunge.core.digest import keyed
 from expunge.core.problem import Problem
 from expunge.core.records import Records
@@ -44,6 +44,7 @@ from expunge.testbeds import digits
 
 MODELS, FEW, CLEAN = 24, 6, 6
 POLICY = policies.load("quick")
+SUITE = POLICY.suite({EvidenceKind.CANARIES})
 ALPHA = alpha_of_attempt(1, POLICY.alpha)
 LOCATION = Path(__file__).parents[2] / "shared" / "data" / "location30" / "location30.npz"
 
@@ -117,9 +118,7 @@ def judged(
         evidence = Evidence(
             arrays, targets, candidate=name, original="before", references=(), alpha=alpha, corrections=None
         )
-        return judge_all(
-            POLICY.checks, {n: registry.load("checks", n)().measure(evidence) for n in POLICY.checks}, alpha
-        )
+        return judge_all(SUITE, {n: registry.load("checks", n)().measure(evidence) for n in SUITE}, alpha)
 
     leaks = leak_decisions(findings("before", POLICY.alpha))
     found = {}

@@ -103,6 +103,11 @@ _WHEN = {
     "features": " (only where the task gives features)",
     "classes": " (only where every class has 45 holdout records)",
     "gradients": " (only where the model is a network, which can be trained further)",
+    "canaries": " (only where some were planted)",
+    "peers": " (only where held-out records are like the forgotten ones)",
+    "shards": " (only where the model is an ensemble in shards, with its ledgers)",
+    "groups": " (only where the problem names groups, with holdout records enough in each)",
+    "trigger": " (only where the problem gives the trigger of a backdoor)",
 }
 
 

@@ -110,3 +110,19 @@ def test_a_policy_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot read the policy") as caught:
         load(tmp_path / "none.toml")
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_policy_that_rests_on_what_does_not_apply_asks_for_it_all_the_same():
+    """Without canaries and shards the quick policy misses the canaries: its verdict is open, whatever else passes."""
+    quick = load("quick")
+    assert quick.rests_on == ("canaries", "shard_members")
+    assert list(quick.suite({EvidenceKind.PEERS})) == ["canaries", "holdout_calibration", "holdout_kept"]
+    assert list(quick.suite({EvidenceKind.SHARDS})) == ["shard_members", "holdout_kept"]
+    assert list(quick.suite({EvidenceKind.CANARIES})) == ["canaries", "holdout_kept"]
+
+
+@pytest.mark.parametrize("name", ["restored_labels", "nothing"])
+def test_a_policy_rests_on_what_it_requires(saved, name):
+    with pytest.raises(UsageError, match="rests on a check which it does not require"):
+        load(saved(OWN.replace("alpha = 0.01", f'alpha = 0.01\nrests_on = ["{name}"]')))
+    assert load(saved(OWN.replace("alpha = 0.01", 'alpha = 0.01\nrests_on = ["forget_accuracy"]'))).rests_on

@@ -13,11 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from expunge.audit import annex
 from expunge.audit.policy import Margin, Policy, load
-from expunge.audit.run import AuditRequest, corrections, reopen, run_audit
+from expunge.audit.run import CONSTANT, AuditRequest, corrections, reopen, run_audit
 from expunge.core.check import NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
 from expunge.core.request import Request
+from expunge.core.trigger import Triggered
 from expunge.core.verdict import Decision
 from expunge.data.canaries import plant
 from expunge.engine.evidence import Parts, available
@@ -112,6 +113,26 @@ def test_holdout_records_of_one_subject_count_together(given):
     assert together["loss_membership"] > 2 * alone["loss_membership"]
     del alone["loss_membership"], together["loss_membership"]
     assert together == alone, "no other check of this policy looks at the holdout"
+
+
+def test_a_backdoor_is_measured_on_triggered_records_alone(given):
+    problem, request = given
+    marked = toys.records(50, prefix="t", seed=8)
+    problem.triggered = Triggered(records=marked, target=1)
+    policy = Policy(name="toy", checks={"attack_success": Margin(margin=0.3, reason="because", when="trigger")})
+    (found,), cost = run_audit(problem, replace(request, policy=policy, have=available(problem)))
+    inputs, labels = marked.read(range(50))
+    others = labels != 1
+    for artefact, value in (
+        (request.candidate, found.result.value),
+        (request.original, found.result.original),
+        (request.references[2], found.result.references[2]),
+    ):
+        with torch.no_grad():
+            answers = reopen(problem, request.folder, artefact)(inputs).argmax(1)
+        assert value == pytest.approx(float((answers[others] == 1).double().mean()))
+    assert found.result.n == int(others.sum())
+    assert cost.read >= 6 * 50
 
 
 def test_corrections_follow_the_judged_records(given):
@@ -226,6 +247,36 @@ def test_a_record_with_the_digest_of_another_model_is_noticed(given):
     problem, request = given
     with pytest.raises(Tampered):
         reopen(problem, request.folder, replace(request.candidate, model=request.original.model))
+
+
+def test_a_constant_candidate_is_never_called_erased(given):
+    """It passes the one check that is asked, as every model does with this margin: nothing is measured of it."""
+    problem, request = given
+    lax = replace(POLICY, checks={"forget_accuracy": Margin(margin=3.0, reason="because")})
+    (passed,), _ = run_audit(problem, replace(request, policy=lax))
+    assert passed.decision is Decision.PASS
+    constant = reopen(problem, request.folder, request.candidate)
+    with torch.no_grad():
+        constant[2].weight.zero_()
+    run = RunDirectory(Path(request.folder), {"job": 1})
+    saved = run.save("constant", problem.source.digest(constant), lambda to: problem.source.save(constant, to))
+    run.close()
+    (found,), _ = run_audit(problem, replace(request, policy=lax, candidate=saved, subject="attempt 2"))
+    assert found.decision is Decision.NOT_MEASURED
+    assert found.result.because == CONSTANT
+    # One that fails is called so, constant or not: it is told from retrained models by what it lost.
+    strict = replace(POLICY, checks={"retain_accuracy": Margin(margin=0.01, reason="because")})
+    (failed,), _ = run_audit(problem, replace(request, policy=strict, candidate=saved, subject="attempt 3"))
+    assert failed.decision is not Decision.NOT_MEASURED
+
+
+def test_what_held_out_records_cannot_say_is_not_measured(given):
+    """A policy of one's own asks for it always; the request calls labels wrong."""
+    problem, request = given
+    asks = replace(POLICY, checks={"holdout_calibration": Margin(margin=0.2, reason="because")})
+    (found,), _ = run_audit(problem, replace(request, policy=asks))
+    assert isinstance(found.result, NotMeasured)
+    assert "wrong" in found.result.because
 
 
 def test_the_audit_knows_no_method(given, tmp_path):

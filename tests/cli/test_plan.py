@@ -24,6 +24,15 @@ def test_a_table(plan, project):
     assert not (project / "run").exists()
 
 
+def test_what_is_tried_only_where_named_stands_in_one_line_and_not_in_the_table(plan):
+    text = " ".join(plan().err.split())
+    assert "also possible, where named with --method NAME:" in text
+    named = text.split("--method NAME: ")[1].split("Policies")[0].split(", ")
+    assert {"salun", "scrub", "ssd"} <= set(part.strip() for part in named)
+    assert text.count("salun") == 1
+    assert "asked for by name" in " ".join(plan("--method", "salun").err.split())
+
+
 def test_json(plan):
     result = plan("--json", "--references", "3", "--budget", "50%")
     assert (result.code, result.err) == (0, "")

@@ -67,3 +67,16 @@ def test_without_references_the_claim_rests_on_what_was_planted():
     assert "Whoever knew which records were planted" in lines
     exact = wording.statement(Level.EXACT, Verdict.ERASED, references=0)
     assert exact == wording.statement(Level.EXACT, Verdict.ERASED, references=20)
+
+
+def test_without_references_the_claim_says_what_it_rests_on():
+    shards = {"references": 0, "rests_on": ["shard_members"]}
+    assert "members of the ensemble that held" in wording.statement(Level.AUDITED, Verdict.ERASED, **shards)
+    lines = " ".join(wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, **shards))
+    assert "planted" not in lines
+    assert "nothing that all of them learnt alike" in lines
+    both = {"references": 0, "rests_on": ["canaries", "shard_members"]}
+    assert "planted" in wording.statement(Level.AUDITED, Verdict.ERASED, **both)
+    little = {"references": 0, "rests_on": []}
+    assert "no trace" in wording.statement(Level.AUDITED, Verdict.ERASED, **little)
+    assert "see little" in " ".join(wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, **little))

@@ -166,3 +166,26 @@ def test_files_that_are_no_table(tmp_path):
             TableRecords(tmp_path / name, label="y")
     with pytest.raises(UsageError, match="not a table"):
         TableRecords([1, 2], label="y")
+
+
+def test_numbers_to_be_predicted_are_labels_without_classes(frame, tmp_path):
+    named = {**NAMED, "label": "hours", "features": ["age"]}
+    records = TableRecords(frame, **named, numbers=True)
+    rows, numbers = records.read([3, 1])
+    assert numbers.dtype is torch.float64
+    assert numbers.tolist() == frame.hours.iloc[[3, 1]].tolist()
+    assert (rows.classes, records.classes) == ((), ())
+    assert records.like(people(6, seed=1)).y.dtype is torch.float64
+    frame.assign(hours=frame.hours + 0.1).to_csv(tmp_path / "other.csv")
+    other = TableRecords(tmp_path / "other.csv", **named, numbers=True)
+    assert all(other.content(i) != records.content(i) for i in range(12))
+    whole = frame.assign(hours=range(12))
+    whole.to_csv(tmp_path / "whole.csv")
+    whole.astype({"hours": float}).to_parquet(tmp_path / "floats.parquet")
+    contents = {
+        TableRecords(tmp_path / name, **named, numbers=True).content(3) for name in ("whole.csv", "floats.parquet")
+    }
+    assert len(contents) == 1
+    for wrong in ({"label": "income"}, {"label": "rich"}):
+        with pytest.raises(UsageError, match="no numbers"):
+            TableRecords(frame.assign(rich=True), **{**named, **wrong}, numbers=True)

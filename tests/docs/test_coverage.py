@@ -8,7 +8,7 @@ import pytest
 from expunge.audit.policy import load
 from tests.docs.blocks import ROOT
 
-MEASURED = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text())
+MEASURED = json.loads((ROOT / "benchmarks" / "results" / "intervals.json").read_text())
 PAGE = (ROOT / "docs" / "concepts" / "coverage.md").read_text()
 REFERENCES = (3, 5, 8, 12, 20, 32, 50)
 LAWS = {

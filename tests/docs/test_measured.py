@@ -9,7 +9,9 @@ PAGES = {
     "concepts/cheats.md": list(measured.cheats()),
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
     "concepts/exact-costs.md": [
-        row for name in ("replay", "forest", "linear", "certified") for row in measured.figures(name)
+        row
+        for name in ("recording", "replay", "forest", "linear", "certified", "noisy_head")
+        for row in measured.figures(name)
     ],
 }
 

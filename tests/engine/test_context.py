@@ -45,10 +45,17 @@ def test_the_target_is_the_loss_of_retrained_models():
     assert run.spent == Cost(read=2 * len(run.choosing.forget)), "measured once"
 
 
-def test_without_references_the_target_is_the_holdout_loss_of_the_original():
+def test_without_references_the_target_is_the_originals_loss_on_held_out_records_of_the_same_classes():
     problem = toys.problem(trainer=None)
     run = toys.context(problem)
-    assert run.target_loss == pytest.approx(by_hand(problem.source.open(), run.choosing.holdout), rel=1e-6)
+    original, (forget, holdout) = problem.source.open(), (run.choosing.forget, run.choosing.holdout)
+    labels, held = (part.read(range(len(part)))[1].numpy() for part in (forget, holdout))
+    theirs = [holdout.select([holdout.ids[i] for i in np.flatnonzero(held == label)]) for label in labels]
+    assert 1 < len({len(each) for each in theirs}), "the mix of classes differs, or nothing would be shown"
+    expected = np.mean([by_hand(original, each) for each in theirs])
+    assert run.target_loss == pytest.approx(expected, rel=1e-6)
+    assert abs(expected - by_hand(original, holdout)) > 1e-3
+    assert run.spent == Cost(read=len(holdout))
 
 
 @pytest.mark.parametrize("holdout", [0, 2])

@@ -21,6 +21,15 @@ def test_the_vote_is_the_weighted_mean_of_probabilities():
     assert torch.isfinite(made(x)).all()
 
 
+def test_numbers_are_averaged_and_not_taken_for_logits():
+    members = [torch.nn.Linear(4, 1) for _ in range(3)]
+    x, weights = torch.randn(7, 4), [0.25, 0.75, 0.0]
+    said = sum(w * member(x) for w, member in zip(weights, members, strict=True))
+    torch.testing.assert_close(Ensemble(members, weights)(x), said)
+    flat = [torch.nn.Sequential(member, torch.nn.Flatten(0)) for member in members]
+    torch.testing.assert_close(Ensemble(flat, weights)(x), said[:, 0])
+
+
 def test_it_is_its_members_trained_apart():
     made = TRAINER(own.records(), seed=5)
     for shard, part in enumerate(TRAINER.parts(own.records(), seed=5)):

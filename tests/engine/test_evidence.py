@@ -13,7 +13,8 @@ from expunge.core.check import NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
 from expunge.engine import evidence as module
-from expunge.engine.evidence import NEIGHBOURS, Evidence, Outputs, Parts, collect, neighbours
+from expunge.engine.answers import Outputs
+from expunge.engine.evidence import NEIGHBOURS, Evidence, Parts, collect, neighbours
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import split
 from expunge.numerics import equivalence

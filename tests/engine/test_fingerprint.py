@@ -39,3 +39,12 @@ def test_a_kernel_that_gives_other_bits_is_seen(monkeypatch):
 
 def test_what_one_of_them_lacks_is_told():
     assert prints.differences({"a": "1"}, {"b": "2"}) == ["a: 1, now unknown", "b: unknown, now 2"]
+
+
+def test_memory_is_not_filled_meanwhile():
+    with prints.pinned(1):
+        assert torch.empty(1000).isnan().all()
+        with pytest.raises(ZeroDivisionError), prints.unfilled():
+            assert not torch.utils.deterministic.fill_uninitialized_memory
+            raise ZeroDivisionError
+        assert torch.empty(1000).isnan().all()

@@ -5,12 +5,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.base import clone
+from sklearn.ensemble import BaggingClassifier, ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from expunge.core.errors import BrokenTrainer, Refused
 from expunge.core.level import Level
@@ -90,6 +92,7 @@ def test_nothing_learnt_comes_along(records):
         (LogisticRegression(), False),  # one that this solver does not use
         (forest(), True),
         (BaggingClassifier(GaussianNB(), 3), True),
+        (ExtraTreesClassifier(3), True),  # grown to the end: on their own rows all answer alike
         (RandomForestClassifier(1, bootstrap=False, max_depth=1, max_features=1.0), False),
     ],
 )
@@ -169,3 +172,17 @@ def test_threads_do_not_change_its_bits(records):
     finally:
         torch.set_num_threads(before)
     assert two == state_digest(refit(records, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "matter"), [(Ridge(), False), (RandomForestRegressor(5), True), (DecisionTreeRegressor(), False)]
+)
+def test_a_regressor_is_fitted_on_numbers(estimator, matter):
+    frame = people()
+    records = TableRecords(frame, label="hours", id="person", features=["age"], numbers=True)
+    model = estimator.fit(frame[["age"]], frame.hours)
+    again = Refit(model)(records, seed=1)
+    theirs = clone(estimator).set_params(**{k: v for k, v in again.get_params().items() if k == "random_state"})
+    theirs.fit(frame[["age"]], frame.hours)
+    np.testing.assert_array_equal(again.predict(frame[["age"]]), theirs.predict(frame[["age"]]))
+    assert Refit(model).seeds_matter(records) is matter

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import expunge
-from expunge.core.errors import ForeignRun, Refused, UsageError
+from expunge.core.errors import Diverged, ForeignRun, Refused, UsageError
 from expunge.engine import replay
 from expunge.engine.ledger import Ledger
 from tests.support import recordings as own
@@ -180,3 +180,15 @@ def test_the_ledger_of_another_run_is_left_alone(tmp_path, change, words):
 def test_settings_that_mean_nothing(more):
     with pytest.raises(UsageError):
         own.recorded(own.dropped, config=own.config(), **{"steps": 8, **more})
+
+
+def test_a_weight_that_was_left_empty_is_told():
+    """Memory that nobody wrote is filled while the model is built, so that it is no chance number."""
+
+    def build():
+        model = own.dropped()
+        model[0].bias = torch.nn.Parameter(torch.empty(16))
+        return model
+
+    with pytest.raises(Diverged, match="NaN"):
+        own.recorded(build, config=own.config(), steps=8).run(own.records(), seed=4)

@@ -75,3 +75,29 @@ def test_a_note_on_the_problem():
     assert not note.fatal
     assert "p < 0.001" in note.found or "p = 0.00" in note.found
     assert "membership then measures the shift" in note.fix
+
+
+def test_within_classes_another_mix_is_no_shift():
+    """Class 1 lies elsewhere, and is common on one side alone: seen without classes, not within them."""
+    p, blind = [], []
+    for seed in range(12):
+        own = torch.arange(60) % 4 > 0
+        theirs = torch.arange(80) % 4 == 0
+        left, right = draws(2 * seed, 60) + 4.0 * own[:, None], draws(2 * seed + 1, 80) + 4.0 * theirs[:, None]
+        blind.append(p_value(left, right, seed=seed))
+        p.append(p_value(left, right, seed=seed, strata=torch.cat([own, theirs]).long()))
+    assert max(blind) <= LEVEL
+    assert np.mean(p) == pytest.approx(0.5, abs=0.3)
+
+
+def test_within_classes_a_wrong_label_is_seen():
+    """A third of the forgotten inputs of class 1 are of class 0."""
+    found = []
+    for seed in range(10):
+        label = torch.arange(90) % 2
+        true = torch.where(torch.arange(90) < 30, torch.zeros(90), label)
+        other = torch.arange(150) % 2
+        left = draws(2 * seed, 90) + 3.0 * true[:, None]
+        right = draws(2 * seed + 1, 150) + 3.0 * other[:, None]
+        found.append(p_value(left, right, seed=seed, strata=torch.cat([label, other])))
+    assert sum(p <= LEVEL for p in found) >= 9

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import KMeans
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -159,7 +160,8 @@ def _twice(x):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda x, y: Ridge().fit(x, y), "no classifier"),
+        (lambda x, y: KMeans(2, n_init=1).fit(x), "predicts no label"),
+        (lambda x, y: Ridge(), "not fitted"),
         (lambda x, y: LogisticRegression(), "not fitted"),
         (lambda x, y: KNeighborsClassifier().fit(x, np.stack([y, y], axis=1)), "2 outputs"),
         (lambda x, y: KNeighborsClassifier().fit(x, 0 * y), "1 class"),
@@ -174,3 +176,10 @@ def test_state_of_no_known_form_is_said(rows):
     source = EstimatorModel.__new__(EstimatorModel)  # a generator cannot even be copied
     source._original = Odd().fit(*rows)
     assert "without a pickle" in str(source.examine()[0])
+
+
+def test_a_fitted_regressor_can_be_worked_on(rows):
+    source = EstimatorModel.adopt(Ridge().fit(*rows))
+    assert source.examine() == []
+    assert source.regressor
+    assert not EstimatorModel.adopt(LogisticRegression().fit(*rows)).regressor

@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import integrate, stats
 from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax as reference_log_softmax
 
-from expunge.numerics.divergences import jensen_shannon, log_softmax
+from expunge.numerics.divergences import jensen_shannon, log_softmax, normal_jensen_shannon
 
 LOGITS = arrays(np.float64, (3, 4), elements=st.floats(-50, 50))
 
@@ -58,3 +59,18 @@ def test_log_softmax_at_large_logits_leaves_its_input_alone():
     before = logits.copy()
     np.testing.assert_array_equal(log_softmax(logits), [[0.0, -2e4, -1e4]])
     np.testing.assert_array_equal(logits, before)
+
+
+def test_normal_laws_by_quadrature():
+    for d in (0.0, 0.01, 0.3, 1.0, 2.5, 6.0, 15.0):
+        p, q = stats.norm(0, 1), stats.norm(d, 1)
+
+        def density(z, p=p, q=q):
+            return sum(
+                0.5 * np.exp(a.logpdf(z)) * (a.logpdf(z) - np.logaddexp(p.logpdf(z), q.logpdf(z)) + np.log(2))
+                for a in (p, q)
+            )
+
+        expected = integrate.quad(density, -10, 10 + d, limit=200)[0] / np.log(2)
+        assert normal_jensen_shannon(np.array([d, -d])) == pytest.approx([expected, expected], abs=2e-6)
+    assert normal_jensen_shannon(np.array([1e6])) == 1.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.numerics.masks import largest, part_of, shrunk
+from expunge.numerics.masks import agreed, largest, part_of, shrunk
 
 VALUES = {"a": torch.tensor([[3.0, 1.0], [5.0, 1.0]]), "b": torch.tensor(4.0), "c": torch.tensor([1.0, 1.0, 2.0])}
 
@@ -49,3 +49,13 @@ def test_shrinking_is_the_proximal_operator_of_the_l1_norm(share):
     result = np.concatenate([v.numpy().ravel() for v in found.values()])
     np.testing.assert_allclose(result, nearest, atol=6e-4)
     assert (result == 0).sum() == part_of(40, share)
+
+
+def test_what_agrees_is_averaged_and_nothing_else_is_kept():
+    one = {"w": torch.tensor([[1.0, -2.0], [3.0, 0.0]]), "b": torch.tensor([-1.0])}
+    other = {"w": torch.tensor([[3.0, 2.0], [-1.0, 1.0]]), "b": torch.tensor([-4.0])}
+    found = agreed([one, other])
+    assert {name: value.tolist() for name, value in found.items()} == {"w": [[2.0, 0.0], [0.0, 0.0]], "b": [-2.5]}
+    assert all(torch.equal(agreed([one])[name], value) for name, value in one.items())
+    opposite = agreed([one, {name: -value for name, value in one.items()}])
+    assert not any(bool(value.any()) for value in opposite.values())

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from expunge import workflow
 from expunge.certify import keys
 from expunge.cli.main import main
-from expunge.core.errors import InvalidProblem
+from expunge.core.errors import InvalidProblem, UsageError
 from expunge.workflow.bad_input import look
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
@@ -22,7 +23,7 @@ from tests.support.tiny import tiny_problem as tiny
 PARTS = ("what", "where", "found", "expected", "fix")
 HEAD = """
 import torch
-import expunge
+from expunge import workflow
 import tiny_problem as tiny
 from tiny_problem import make
 """
@@ -579,6 +580,36 @@ def test_a_constant_model_is_never_called_erased(project, call):
     found = call("audit", path, "--model", saved(project, constant), "--json")
     assert found.json["verdict"] != "erased"
     assert any("outputs of the model are constant" in note for note in report_of(project)["notes"])
+
+
+def test_references_whose_training_failed_are_said(project, call):
+    """Of three, those with an even seed answer everything alike."""
+    code = """
+def train(records, *, seed):
+    model = tiny.train(records, seed=seed)
+    with torch.no_grad():
+        model.layers[2].weight.mul_(seed % 2)
+        model.layers[2].bias.add_(0.001 * (seed % 97))
+    return model
+
+
+def problem():
+    return make(trainer=train)
+"""
+    found = call("audit", job(project, code, references=5), "--model", saved(project, tiny.original()), "--json")
+    assert found.json["verdict"] != "erased"
+    (note,) = [note for note in report_of(project)["notes"] if "answer everything alike" in note]
+    assert "of 5 retrained models" in note
+    assert 1 <= int(note.split()[0]) <= 4
+
+
+def test_what_is_no_problem_and_no_folder_is_named():
+    for call in (lambda: workflow.plan("job.toml"), lambda: workflow.erase(None)):
+        with pytest.raises(UsageError, match=r"an expunge.Problem"):
+            call()
+    for model in (None, tiny.original()):
+        with pytest.raises(UsageError, match="what is judged is what is shipped"):
+            workflow.audit(tiny.make(), model=model)
 
 
 # --- too little for the question ----------------------------------------------------------------------------

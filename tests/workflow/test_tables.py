@@ -1,19 +1,30 @@
 """The whole way on a saved estimator and a table, without a line of the user's code."""
 
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from expunge.certify.verify import verify
 from expunge.core.errors import Refused, UsageError
 from expunge.core.level import Level
-from expunge.core.problem import Origin
+from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
 from expunge.core.verdict import Decision, Verdict
+from expunge.data.table import TableRecords
+from expunge.engine.fitting import Refit
+from expunge.estimators import (
+    ForgettingForestRegressor,
+    ForgettingKNeighborsRegressor,
+    ForgettingRidge,
+    ShardedRegressor,
+)
 from expunge.models._skops import save_object
 from expunge.workflow import plan
 from expunge.workflow.tables import problem as from_files
@@ -172,3 +183,74 @@ def test_what_is_fitted_beforehand_is_refused(files):
     inner = LogisticRegression().fit(people()[FEATURES], people().income)
     with pytest.raises(Refused, match="fitted beforehand"):
         files(make_pipeline(StandardScaler(), FrozenEstimator(inner)))
+
+
+WAGES = {
+    "forest": lambda: ForgettingForestRegressor(10, trees_per_row=5, random_state=1),
+    "ridge": ForgettingRidge,
+    "neighbours": ForgettingKNeighborsRegressor,
+    "shards": lambda: ShardedRegressor(DecisionTreeRegressor(max_depth=3), n_shards=3, random_state=1),
+}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("kind", WAGES)
+def test_a_regressor_that_can_forget_does(kind, whole, tmp_path, erase):
+    rows, others = people(120), people(60, seed=1)
+    if whole:  # a file of whole numbers, which the model was given as such
+        rows, others = (frame.assign(hours=frame.hours.round().astype(int)) for frame in (rows, others))
+    model = WAGES[kind]().fit(rows[["age"]], rows.hours, sample_ids=rows.person.tolist())
+    save_object(model, tmp_path / "model.skops")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    others.to_csv(tmp_path / "others.csv", index=False)
+    problem = from_files(
+        model=str(tmp_path / "model.skops"),
+        data=str(tmp_path / "rows.csv"),
+        label="hours",
+        id="person",
+        holdout=str(tmp_path / "others.csv"),
+    )
+    gone = rows.person[:20].tolist()
+    problem = replace(problem, forget=gone)
+    assert problem.task == "regression"
+    assert problem.check() == []
+    result = erase("native", problem=problem, policy="standard", configs=CONFIGS, references=0)
+    assert result.claim is Level.BITWISE
+    rest = rows[~rows.person.isin(gone)]
+    fresh = WAGES[kind]().fit(rest[["age"]], rest.hours, sample_ids=rest.person.tolist())
+    assert result.model.fingerprint() == fresh.fingerprint()
+    assert verified(result) == []
+
+
+def test_a_regressor_is_judged_by_the_suite_of_classifiers(tmp_path, erase):
+    """One that fits its rows exactly is told from retrained ones; a retrained one comes out erased."""
+    rows, others = people(400), people(400, seed=1)
+    draw = np.random.default_rng(0)
+    rows, others = (
+        frame.assign(wage=frame.age + frame.hours + draw.normal(0, 9, len(frame))) for frame in (rows, others)
+    )
+    model = ExtraTreesRegressor(20, random_state=1).fit(rows[FEATURES], rows.wage)  # right on every row of its own
+    records = TableRecords(rows, label="wage", id="person", features=FEATURES, numbers=True)
+    problem = Problem(
+        model=model,
+        task="regression",
+        train=records,
+        holdout=records.like(others),
+        trainer=Refit(model),
+        forget=rows.person[:150].tolist(),
+    )
+    (tmp_path / "policy.toml").write_text(POLICY)
+    result = erase("noop", "retrain", problem=problem, policy=tmp_path / "policy.toml")
+    first, second = result.report.attempts
+    assert first.audits[0].verdict is Verdict.NOT_ERASED
+    assert (second.method, second.claim, second.audits[0].verdict) == ("retrain", Level.EXACT, Verdict.ERASED)
+    assert "Typical error of an answer" in result.page.read_text()
+
+
+def test_true_labels_are_of_classes(tmp_path):
+    rows = people(60)
+    records = TableRecords(rows, label="hours", id="person", features=["age"], numbers=True)
+    model = DecisionTreeRegressor().fit(rows[["age"]], rows.hours)
+    request = Request(ids=("p0-001",), corrections={"p0-001": 1})
+    found = Problem(model=model, task="regression", train=records, request=request).validate()
+    assert [each.what for each in found if each.fatal] == ["true labels are given where there are no classes"]

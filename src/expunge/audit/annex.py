@@ -110,12 +110,10 @@ def _read(path: Path) -> list[Row]:
 def _rows(subject: str, evidence: Evidence, names: Sequence[str]) -> list[Row]:
     import numpy as np
 
-    from expunge.numerics.divergences import jensen_shannon
-
     def divergences(model: str) -> np.ndarray:
-        own = evidence.outputs(model, "forget").log_probs
+        own = evidence.outputs(model, "forget")
         others = [other for other in evidence.references if other != model]
-        return np.mean([jensen_shannon(own, evidence.outputs(o, "forget").log_probs) for o in others], axis=0)
+        return np.mean([own.divergence(evidence.outputs(other, "forget")) for other in others], axis=0)
 
     def relearned(model: str) -> np.ndarray:
         if not evidence.has("relearned"):

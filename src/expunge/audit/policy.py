@@ -28,8 +28,24 @@ class Margin(Config):
         "always",
         "`corrections`: only where the request gives true labels; `around`: only where inputs can be moved a little; "
         "`features`: only where the task gives features; `classes`: only where every class has 45 holdout records; "
-        "`gradients`: only where the model is a network, which can be trained further",
-        choices=("always", "corrections", "around", "features", "classes", "gradients"),
+        "`gradients`: only where the model is a network, which can be trained further; `canaries`: only where some "
+        "were planted; `peers`: only where held-out records are like the forgotten ones; `shards`: only where the "
+        "model is an ensemble in shards, with its ledgers; `groups`: only where the problem names groups, and the "
+        "holdout has 15 records of each class in each of them; `trigger`: only where the problem gives that of a "
+        "backdoor",
+        choices=(
+            "always",
+            "corrections",
+            "around",
+            "features",
+            "classes",
+            "gradients",
+            "canaries",
+            "peers",
+            "shards",
+            "groups",
+            "trigger",
+        ),
     )
 
 
@@ -42,6 +58,7 @@ class Policy(Config):
     references: int = setting(20, "references for judging, where none are asked for", low=0)
     choosing_references: int = setting(2, "references that methods may look at", low=0)
     checks: Mapping[str, Margin] = field(default_factory=dict)
+    rests_on: tuple[str, ...] = setting((), "checks of which one at least must apply for any verdict to be `erased`")
     relearning: RelearningConfig = RelearningConfig()
 
     @property
@@ -50,9 +67,14 @@ class Policy(Config):
         return sha256(canonical(self))
 
     def suite(self, have: Collection[EvidenceKind]) -> dict[str, Margin]:
-        """Return the checks that apply: decided by what evidence there is on a problem, before any method runs."""
-        kinds = {kind.name.lower() for kind in have}
-        return {name: margin for name, margin in self.checks.items() if margin.when in {"always", *kinds}}
+        """Return the checks that apply: decided by what evidence there is on a problem, before any method runs.
+
+        Where none applies of those that the policy rests on, the first of these is asked for all the same, and missed.
+        """
+        kinds = {"always", *(kind.name.lower() for kind in have)}
+        applies = {name for name, margin in self.checks.items() if margin.when in kinds}
+        bare = self.rests_on[:1] if applies.isdisjoint(self.rests_on) else ()
+        return {name: margin for name, margin in self.checks.items() if name in applies or name in bare}
 
 
 def names() -> tuple[str, ...]:
@@ -85,6 +107,15 @@ def load(source: str | Path = "standard") -> Policy:
         registry.load("checks", name)
         if not margin.reason:
             raise UsageError("a margin without a reason", where=f"policy {policy.name}, {name}", fix="say why so much")
+    for name in policy.rests_on:
+        if name not in policy.checks or not policy.checks[name].required:
+            raise UsageError(
+                "a policy that rests on a check which it does not require",
+                where=f"policy {policy.name}, rests_on",
+                found=name,
+                expected="names of required checks of this policy",
+                fix="add the check with a margin and a reason, or leave it out of rests_on",
+            )
     if not any(margin.required for margin in policy.checks.values()):
         raise UsageError("a policy without a required check", where=f"policy {policy.name}", fix="require some")
     return policy

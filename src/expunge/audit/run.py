@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from expunge.audit import annex
 from expunge.audit.judge import asked, judge_all, required_decisions
@@ -21,10 +20,10 @@ from expunge.core.problem import Problem
 from expunge.core.report import Finding
 from expunge.core.verdict import Verdict, judge
 from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.peers import peers
 from expunge.engine.runs import Artefact
 from expunge.engine.split import split
 from expunge.numerics.equivalence import MIN_REFERENCES
-from expunge.numerics.units import alike
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,12 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
         wanting = [name for name, check in checks.items() if EvidenceKind.REFERENCES in check.needs]
         results = {name: NotMeasured(check=name, because=because) for name in wanting}
         request = replace(request, references=())
+    if EvidenceKind.PEERS not in request.have:
+        wanting = [name for name, check in checks.items() if EvidenceKind.PEERS in check.needs]
+        results |= {name: NotMeasured(check=name, because=peers(problem).because) for name in wanting}
     cost, findings = Cost(), judge_all(suite, results, request.alpha)
     if len(results) < len(suite):
-        evidence, cost = _evidence(problem, request, asked(suite))
+        evidence, cost = _evidence(problem, request, asked({n: m for n, m in suite.items() if n not in results}))
         results |= {name: check().measure(evidence) for name, check in checks.items() if name not in results}
         findings = judge_all(suite, results, request.alpha)
         if judge(required_decisions(findings)) is Verdict.ERASED and _constant(evidence):
@@ -83,14 +85,14 @@ CONSTANT = (
 
 
 def _constant(evidence: Evidence) -> bool:
-    return alike(torch.from_numpy(evidence.outputs(evidence.candidate, "retain").logits))
+    return bool(evidence.outputs(evidence.candidate, "retain").constant)
 
 
 def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[EvidenceKind]) -> tuple[Evidence, Cost]:
     """Return what all models say, and the work of asking; where there are references, annex rows are written, too."""
     compared = bool(request.references)
     judging = split(problem, request.seed)[1]
-    parts = Parts.of(problem, judging, request.seed, near=compared, asked=kinds if compared else ())
+    parts = Parts.of(problem, judging, request.seed, near=compared, asked=kinds)
     arrays, cost = {}, Cost()
     for artefact in (request.candidate, request.original, *request.references):
         _intact(request.folder, artefact)  # also those that need not be opened: equal ones, and ones asked before
@@ -114,6 +116,9 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
         alpha=request.alpha,
         corrections=corrections(problem, parts),
         subjects={name: view.subjects for name, view in parts.items()},
+        held=parts.held,
+        groups=groups(problem, parts),
+        target=None if problem.triggered is None else problem.triggered.target,
     )
     if compared:
         annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)
@@ -156,4 +161,11 @@ def corrections(problem: Problem, parts: Parts) -> np.ndarray | None:
 
 
 def _targets(view: Any) -> np.ndarray:
-    return np.asarray(view.read(range(len(view)))[1], dtype=np.int64)
+    labels = np.asarray(view.read(range(len(view)))[1])
+    return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
+
+
+def groups(problem: Problem, parts: Parts) -> np.ndarray | None:
+    """Return the group of every judged holdout record; None where one has none."""
+    names = [] if parts.holdout is None else [problem.groups.get(name, "") for name in parts.holdout.ids]
+    return np.array(names) if names and all(names) else None

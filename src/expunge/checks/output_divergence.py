@@ -11,7 +11,6 @@ from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
 from expunge.numerics.curves import cumulative
-from expunge.numerics.divergences import jensen_shannon
 
 Array = NDArray[np.float64]
 PLACES = np.linspace(0.0, 1.0, 21)
@@ -40,7 +39,7 @@ class OutputDivergence(Check):
 
         @cache
         def between(one: str, other: str) -> Array:
-            return jensen_shannon(*(evidence.outputs(model, "forget").log_probs for model in (one, other)))
+            return np.asarray(evidence.outputs(one, "forget").divergence(evidence.outputs(other, "forget")))
 
         @cache
         def from_references(model: str) -> Array:

@@ -9,6 +9,7 @@ from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
+from expunge.engine.relearning import RelearningConfig
 
 Array = NDArray[np.float64]
 
@@ -28,8 +29,9 @@ class Relearning(Check):
     cannot_see = "memory that another optimiser, more steps or related data would bring back"
 
     def cost(self, n: int, references: int) -> Cost:
-        """Return the passes of one relearning per model; the policy sets how many."""
-        return Cost(trained=4 * n * (references + 1), read=4 * n * (references + 1))
+        """Return the passes of one relearning per model, as many as by default; a policy may ask for more or fewer."""
+        visits = RelearningConfig().epochs * n * (references + 1)
+        return Cost(trained=visits, read=visits)
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the area under the relearning curve, paired by record with the references."""

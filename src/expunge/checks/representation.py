@@ -63,6 +63,8 @@ def _lacks(evidence: Evidence) -> str:
     reasons = [evidence.lacks(*REPRESENTED), *(evidence.lacks_array(f"features {p}", unknown) for p in REPRESENTED)]
     if any(reasons):
         return next(filter(None, reasons))
+    if evidence.outputs(evidence.candidate, "forget").classes is None:
+        return "the answers are numbers: the probe reads classes"
     classes = np.unique(np.concatenate(list(_labels(evidence).values())))
     return "" if len(classes) > 1 else "all records have one label"
 

@@ -24,7 +24,9 @@ class WorstClassAccuracy(Check):
         because = evidence.lacks("holdout")
         if because:
             return NotMeasured(check=self.name, because=because)
-        target = evidence.outputs(evidence.candidate, "holdout").target
+        target = evidence.outputs(evidence.candidate, "holdout").classes
+        if target is None:
+            return NotMeasured(check=self.name, because="the answers are numbers: there are no classes")
         classes = [target == label for label in np.unique(target)]
         rows = {model: evidence.outputs(model, "holdout").correct for model in evidence.models}
         values = {model: min(float(row[c].mean()) for c in classes) for model, row in rows.items()}

@@ -34,7 +34,7 @@ class Data:
 
     Attributes:
         path: a ``.parquet``, ``.csv`` or ``.jsonl`` file, relative to the job file.
-        label: the column of labels.
+        label: the column of labels, or of the numbers that a regressor predicts.
         id: the column of ids; without it a row is known by its position, 0, 1, 2, ...
         subject: the column that says whose data a row is.
         features: the columns that the model is given; by default those it was fitted with, else all others.
@@ -64,15 +64,19 @@ class Job:
 
     Attributes:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
+        method: this method alone, or ``auto``; what the plan says where it is absent.
         model, data, holdout: in its place, a saved estimator and its rows.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
         methods: settings by method.
         given_references: folders of models that were retrained elsewhere, relative to the job file.
+        budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
+            which tuning may take, where the method is ``auto``.
         policy, key: files, relative to the job file; see ``expunge erase --help`` for the rest.
     """
 
     problem: str = ""
+    method: str = ""
     model: Model | None = None
     data: Data | None = None
     holdout: Holdout | None = None
@@ -80,6 +84,7 @@ class Job:
     request: Request | None = None
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     budget: str = "100%"
+    tuning: str = "50%"
     seed: int = 0
     references: int | None = None
     given_references: tuple[str, ...] = ()
@@ -115,8 +120,10 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         problem = _origin(job, folder, where=path.name).make()
     return problem, {
         "out": near(job.out) if job.out else None,
+        "methods": (job.method,) if job.method else (),
         "configs": job.methods,
         "budget": share(job.budget, where=f"{path.name}.budget"),
+        "tuning": share(job.tuning, where=f"{path.name}.tuning"),
         "seed": job.seed,
         "references": job.references,
         "given_references": tuple(near(name) for name in job.given_references),

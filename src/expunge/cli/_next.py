@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expunge.core.check import NotMeasured
-from expunge.core.plan import FORCED, OVER_BUDGET, Option
+from expunge.core.plan import FORCED, OVER_BUDGET, TUNED, Option
 from expunge.core.report import Finding, Report
 from expunge.core.verdict import Verdict
 
@@ -131,12 +131,13 @@ def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
 def _alone(report: Report, again: Sequence[str], out: Path) -> list[Step]:
     """Return what to do where the verdict needs no references, and is open."""
     from expunge.audit.needed import needed, sentence
-    from expunge.render._words import judged, powerless, shown_audit, unmeasured
+    from expunge.render._words import judged, powerless, rests_on, shown_audit, unmeasured
 
     audit = shown_audit(judged(report)) or report.control
     findings = [f for f in audit.findings if f.required] if audit is not None else []
     found = [Step(f"{f.title} could not be measured: {f.result.because}") for f in findings if _unmeasured(f)]
-    if report.control is not None and powerless(report.control) and not unmeasured(report.control):
+    planted = report.control is not None and "canaries" in rests_on(report.control)
+    if planted and powerless(report.control) and not unmeasured(report.control):
         found.append(Step("the original shows no trace of the canaries: plant more before the next training"))
     found += [Step(sentence(f, need)) for f in findings if (need := needed(f)) is not None]
     if report.problem.trainer is not None:
@@ -168,7 +169,7 @@ def _untried(report: Report, again: Sequence[str]) -> list[Step]:
         share = f", {option.share:.0%} of one retraining" if option.share is not None else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))
-    if any(option.why == FORCED for option in report.plan.options):
+    if any(option.why in (FORCED, TUNED) for option in report.plan.options):
         found.append(Step("try what the plan would try, the cheapest first:", line(*words)))
         if "retrain" not in tried and report.problem.trainer is not None:
             found.append(Step("retrain without the records, which is exact:", line(*words, "--method", "retrain")))

@@ -80,16 +80,25 @@ def show_plan(plan: Plan) -> None:
             option.why,
         )
         for option in plan.options
+        if option not in plan.on_request
     ]
     _console.say("\nPlan", style="bold")
     _console.table(("method", "guarantee", "cost", "try it", "why"), rows)
     _console.say("cost: passes over records, as a share of one retraining", style="dim")
+    if plan.on_request:
+        named = ", ".join(
+            option.method if option.share is None else f"{option.method} ({option.share:.0%})"
+            for option in plan.on_request
+        )
+        _console.say(f"also possible, where named with --method NAME: {named}")
     if plan.policies:
         _console.say("\nPolicies", style="bold")
         _console.table(("policy", "references", "cost", "judges", "what it can show here"), _policies(plan))
         _console.say("cost: references and audits of one attempt, methods apart", style="dim")
     if any(option.share is None and option.planned for option in plan.options):
         _console.say("?: the trainer does not say how often it reads a record; erase measures it first", style="dim")
+    if plan.tuning:
+        _console.say(f"tuning takes {plan.tuning:.0%} of one retraining at the most, before the first attempt")
     if plan.whole is not None:
         _console.say(
             f"whole course at the most: {plan.whole:.1f} retrainings "

@@ -67,10 +67,13 @@ class Watch:
     _gathered: dict[int, Tensor] = field(default_factory=dict)
 
     def training_ids(self) -> list[tuple[str | None, ...]]:
-        """Return the records of every call that trained, one tuple per call; a call repeated at once counts once."""
+        """Return the records of every call that trained, one tuple per call; a call repeated at once counts once.
+
+        Inputs that are no record's cannot be told apart: each call of them counts.
+        """
         rows: list[tuple[str | None, ...]] = []
         for visit in self.visits:
-            if visit.graded and (not rows or rows[-1] != visit.ids):
+            if visit.graded and (not rows or rows[-1] != visit.ids or None in visit.ids):
                 rows.append(visit.ids)
         return rows
 
@@ -142,12 +145,12 @@ class Watch:
         self._depth -= 1
 
     def stepped(self, optimiser: torch.optim.Optimizer) -> None:
-        """Note a step: its gradients were used."""
-        self.steps += 1
-        for group in optimiser.param_groups:
-            for parameter in group["params"]:
-                self.moved[id(parameter)] = parameter
-                self._dirty.discard(id(parameter))
+        """Note a step of a model's parameters: its gradients were used. One on inputs alone trains nothing."""
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        self.steps += any(id(p) in self._gathered for p in parameters)
+        for parameter in parameters:
+            self.moved[id(parameter)] = parameter
+            self._dirty.discard(id(parameter))
 
 
 @contextmanager

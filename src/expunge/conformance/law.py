@@ -12,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.engine.evidence import REPRESENTED, Evidence
+from expunge.engine.members import Held
 from expunge.numerics.membership import confidence
 
 Array = NDArray[np.float64]
-SIZES: dict[str, int] = {"forget": 200, "retain": 400, "neighbours": 200, "holdout": 400, "planted": 150, "aside": 150}
+SIZES: dict[str, int] = {
+    "forget": 200,
+    "retain": 400,
+    "neighbours": 200,
+    "holdout": 400,
+    "planted": 150,
+    "aside": 150,
+    "triggered": 300,
+}
 CLASSES = 4
 PASSES = 4
 _EASE = {
@@ -26,14 +35,20 @@ _EASE = {
     # All alike, so that every model is dealt out to both sides anew.
     "planted": (2.5, 0.0),
     "aside": (2.5, 0.0),
+    # Hard enough that retrained models take some for the target without any trigger.
+    "triggered": (1.0, 1.0),
 }
+TARGET = 0
+"""The class that the trigger leads to; a model that remembers favours it on triggered records."""
 """Mean and spread of how easy records are; what was trained on differs less than what was not."""
 DRAWS = 4
-_BY_FORGOTTEN = ("relearned", "around")
+MEMBERS = 5
+"""Of a sharded ensemble: each forgotten record was in one of them."""
+_BY_FORGOTTEN = ("relearned", "around", "members")
 """Arrays with one column per forgotten record; the features of a part have its name at the end."""
 _CANARIES = ("planted", "aside")
-_WRONG = ("forget", *_CANARIES)
-_REMEMBERED = ("forget", "planted")
+_WRONG = ("forget", *_CANARIES, "triggered")
+_REMEMBERED = ("forget", "planted", "triggered")
 
 
 class Law:
@@ -43,16 +58,22 @@ class Law:
         seed: of the records.
         sizes: records per part.
         wrong: whether the labels of the forgotten records were wrong, so that a retrained model contradicts them.
+        alike: whether forgotten and held-out records are draws of one law; then no label is wrong.
     """
 
-    def __init__(self, seed: int = 0, sizes: Mapping[str, int] = SIZES, *, wrong: bool = True) -> None:
+    def __init__(
+        self, seed: int = 0, sizes: Mapping[str, int] = SIZES, *, wrong: bool = True, alike: bool = False
+    ) -> None:
         draw = _draws(seed, 0)
         self.sizes = dict(sizes)
         self.truth = {part: draw[part].integers(0, CLASSES, n) for part, n in self.sizes.items()}
         # The label of a canary is wrong by design.
-        shift = {"forget": wrong, **dict.fromkeys(_CANARIES, 1)}
+        shift = {"forget": wrong and not alike, **dict.fromkeys(_CANARIES, 1)}
         self.labels = {part: (truth + shift.get(part, 0)) % CLASSES for part, truth in self.truth.items()}
-        self.ease = {part: draw[part].normal(*_EASE[part], n) for part, n in self.sizes.items()}
+        ease = {**_EASE, "forget": _EASE["holdout"]} if alike else _EASE
+        self.ease = {part: draw[part].normal(*ease[part], n) for part, n in self.sizes.items()}
+        self.groups = np.random.default_rng([seed, 6]).choice(["a", "b"], self.sizes["holdout"])
+        self.holders = np.random.default_rng([seed, 4]).integers(0, MEMBERS, self.sizes["forget"])
 
     def model(self, seed: int, *, memory: float = 0.0, damage: float = 0.0) -> dict[str, Array]:
         """Return what one model says: logits [n, 4] per part, and which forgotten records it has right per pass.
@@ -67,13 +88,15 @@ class Law:
             logits = draw[part].normal(0, 0.4, (n, CLASSES))
             logits[rows, self.truth[part]] += self.ease[part] - (damage if part not in _WRONG else 0.0)
             if part in _REMEMBERED:
-                logits[rows, self.labels[part]] += memory
+                logits[rows, TARGET if part == "triggered" else self.labels[part]] += memory
             arrays[part] = logits
         # The chance to be right rises from pass to pass, and with what is remembered.
         ease, n = self.ease["forget"], self.sizes["forget"]
         chance = np.linspace(0.2, 0.6, PASSES)[:, None] + 0.1 * np.sign(ease) + 0.08 * memory
         arrays["relearned"] = (draw["forget"].random((PASSES, n)) < chance).astype(np.float64)
         said = confidence(arrays["forget"], self.labels["forget"])
+        arrays["members"] = said + np.random.default_rng([seed, 5]).normal(0, 0.4, (MEMBERS, n))
+        arrays["members"][self.holders, np.arange(n)] += memory
         arrays["around"] = said + _draws(seed, 2)["forget"].normal(0, 0.3, (DRAWS, n))
         arrays |= self._features(arrays, seed)
         return arrays
@@ -124,10 +147,14 @@ class Law:
             references=tuple(f"r{k}" for k in range(references)),
             alpha=alpha,
             corrections=self.truth["forget"][place["forget"]] if corrections else None,
+            held=Held(self.holders[place["forget"]], MEMBERS),
+            groups=self.groups[place["holdout"]] if "holdout" in parts else None,
+            target=TARGET,
         )
 
 
 def _draws(seed: int, of: int) -> dict[str, np.random.Generator]:
     """Return what each part is drawn from; canaries have one of their own, so that the others do not depend on them."""
     draw, own = np.random.default_rng([seed, of]), np.random.default_rng([seed, of, 1])
-    return {part: own if part in _CANARIES else draw for part in SIZES}
+    marked = np.random.default_rng([seed, of, 2])
+    return {part: own if part in _CANARIES else marked if part == "triggered" else draw for part in SIZES}

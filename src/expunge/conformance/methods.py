@@ -42,8 +42,13 @@ def made(cls: type, **more: object) -> Method:
 
 
 def posed(cls: type, **more: Any) -> Problem:
-    """Return a problem with what the method needs; its network has convolutions where nothing else will do."""
+    """Return a problem with what the method needs.
+
+    Its network has convolutions, or its forgotten records are a whole class, where nothing else will do.
+    """
     needs = cls.needs  # type: ignore[attr-defined]
+    if made(cls).obstacles(own.problem()) and not made(cls).obstacles(own.problem(whole_class=True)):
+        more["whole_class"] = True
     if (
         "build" not in more
         and made(cls).obstacles(own.problem())

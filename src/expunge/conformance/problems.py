@@ -180,20 +180,25 @@ def problem(
     with_trainer: bool = True,
     ledger: bool = False,
     shards: int = 0,
+    whole_class: bool = False,
 ) -> Problem:
     """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained.
 
-    With ``ledger`` the original's training was recorded; with ``shards`` it is an ensemble of so many members.
+    With ``whole_class`` the forgotten records are all of one class, unless they are none or all. With ``ledger`` the
+    original's training was recorded; with ``shards`` it is an ensemble of so many members.
     """
     train = records(count)
     if (ledger or shards) and with_trainer:
         return _recorded(build, train, train.ids[:forget], original, shards)
     model = copy.deepcopy(_trained(build, original)).train()
     next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
+    ids = train.ids[:forget]
+    if whole_class and 0 < forget < count:
+        ids = tuple(name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 0)
     return Problem(
         model=model,
         train=train,
-        forget=train.ids[:forget],
+        forget=ids,
         holdout=records(24, prefix="h", seed=1),
         trainer=trainer(build) if with_trainer else None,
         groups={name: "even" if i % 2 else "odd" for i, name in enumerate(train.ids)},

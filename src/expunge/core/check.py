@@ -34,6 +34,10 @@ class EvidenceKind(enum.Enum):
     FEATURES = "features of the model"
     CLASSES = "holdout records enough of every class"
     GRADIENTS = "a model that can be trained further"
+    PEERS = "held-out records that are like the forgotten ones"
+    SHARDS = "an ensemble in shards, with its ledgers"
+    GROUPS = "holdout records enough of every group"
+    TRIGGER = "records with the trigger of a backdoor on them"
 
 
 class Direction(enum.Enum):
@@ -166,7 +170,8 @@ class Check(ABC):
     def cost(self, n: int, references: int) -> Cost:
         """Return the work of measuring ``n`` records on one model and ``references`` references.
 
-        By default one forward pass over the records on each model.
+        By default one forward pass over the records on each model. A check that needs models which can be trained
+        further states the work at the default number of passes (``engine/relearning``); a policy's own is reckoned in.
         """
         return Cost(read=n * (references + 1))
 

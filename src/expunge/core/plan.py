@@ -12,6 +12,8 @@ FORCED = "asked for by name"
 """Why a method is planned that was named."""
 ON_REQUEST = "tried only where it is named"
 """How the reason starts why a method is not planned that the plan does not try unasked."""
+TUNED = "chosen by auto, which tunes its settings first"
+"""Why a method is planned that ``auto`` chose."""
 OVER_BUDGET = "would take the attempts over the budget"
 """How the reason starts why a method is not planned that would be possible."""
 
@@ -61,8 +63,9 @@ class Foresight:
 class Plan:
     """Options in the order they would be tried; those that are not planned come last.
 
-    ``whole`` is the cost of the dearest course: all planned attempts, references and audits, as a share
-    of one retraining. ``advice`` are sentences for the reader, e.g. that one retraining would be cheaper.
+    ``whole`` is the cost of the dearest course: tuning, all planned attempts, references and audits, as a share
+    of one retraining; ``tuning`` the most that tuning may take of the budget, likewise. ``advice`` are sentences for
+    the reader, e.g. that one retraining would be cheaper.
     ``policies`` are the one that judges and others that could, cheapest first.
     """
 
@@ -75,6 +78,12 @@ class Plan:
     whole: float | None
     advice: tuple[str, ...]
     policies: tuple[Foresight, ...] = ()
+    tuning: float = 0.0
+
+    @property
+    def on_request(self) -> tuple[Option, ...]:
+        """The methods that could run and are tried only where they are named, in the order of their cost."""
+        return tuple(option for option in self.options if option.why.startswith(ON_REQUEST))
 
     @property
     def order(self) -> tuple[str, ...]:

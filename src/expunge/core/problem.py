@@ -21,6 +21,7 @@ from expunge.core.records import Records, View
 from expunge.core.request import Request
 from expunge.core.serial import canonical
 from expunge.core.task import Task
+from expunge.core.trigger import Triggered
 
 T = TypeVar("T")
 Trainer = Callable[..., Any]
@@ -43,6 +44,9 @@ class ProblemSpec:
     request: str
     canaries: str | None = None
     calibration: str | None = None
+    groups: str | None = None
+    counterexamples: str | None = None
+    triggered: str | None = None
 
     @property
     def digest(self) -> str:
@@ -55,7 +59,7 @@ class ProblemSpec:
         A plain digest of a single record's id could be found by trying ids; with the secret its holder can
         still show what a commitment stands for.
         """
-        names = ("train", "forget", "holdout", "request", "calibration")
+        names = ("train", "forget", "holdout", "request", "calibration", "groups", "counterexamples", "triggered")
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         hidden: dict[str, Any] = {name: keyed(secret, name, digest).hex() for name, digest in plain.items()}
         return replace(self, **hidden)
@@ -124,9 +128,14 @@ class Problem:
             synthetic. ``train`` then holds what must be forgotten and nothing else, and there is no trainer.
         trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
         request: the request, where more than ids is known.
+        groups: the group of records, by id: of all holdout records, so that gaps between groups are judged, and of those
+            training records that a method is to balance.
+        counterexamples: records to learn from beside the retained ones: what the forgotten ones crowded out, real or
+            synthetic.
         ledger: folder in which the training of the model was recorded (``expunge.train``); makes replay possible.
         canaries: what was planted in the training records (``expunge.data.canaries``): those of them that were trained
             on are forgotten with the request, the others are what a model that never saw them is known by.
+        triggered: where a backdoor is to go: held-out records with its trigger on them, and the class that it leads to.
         origin: set by :class:`Origin`; a problem without it cannot be resumed by another process.
     """
 
@@ -139,6 +148,9 @@ class Problem:
     trainer: Trainer | None = None
     request: Request = Request()
     canaries: Planted | None = None
+    triggered: Triggered | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    counterexamples: Any = None
     ledger: str | Path | None = None
     origin: Origin | None = field(default=None, repr=False)
 
@@ -191,6 +203,9 @@ class Problem:
                 self.canaries,
                 self.ledger,
                 self.calibration if self.calibration is None else self.retain_view,
+                dict(self.groups),
+                self.more_records,
+                None if self.triggered is None else replace(self.triggered, records=self.triggered_records),
             ),
         )
 
@@ -210,6 +225,16 @@ class Problem:
     def held_out(self) -> Records | None:
         """The holdout records, if any."""
         return None if self.holdout is None else registry.adopt("data", self.holdout)
+
+    @cached_property
+    def triggered_records(self) -> Records | None:
+        """The records with the trigger on them, if any."""
+        return None if self.triggered is None else registry.adopt("data", self.triggered.records)
+
+    @cached_property
+    def more_records(self) -> Records | None:
+        """The counter-examples, if any."""
+        return None if self.counterexamples is None else registry.adopt("data", self.counterexamples)
 
     @cached_property
     def meaning(self) -> Task:
@@ -265,6 +290,11 @@ class Problem:
             request=sha256(canonical(self.request)),
             canaries=None if self.canaries is None else self.canaries.commitment,
             calibration=None if self.calibration is None else self.retain_view.manifest.digest,
+            groups=sha256(canonical(dict(self.groups))) if self.groups else None,
+            counterexamples=None if self.more_records is None else self.more_records.manifest.digest,
+            triggered=None
+            if self.triggered is None or self.triggered_records is None
+            else sha256(canonical([self.triggered_records.manifest.digest, self.triggered.target])),
         )
 
     def validate(self) -> list[Obstacle]:
@@ -281,9 +311,12 @@ class Problem:
         if records is not None:
             found += self._request_obstacles(records) + self._copies(records) + self._overlap(records, holdout)
             found += self._strays(records)
+            found += self._counter_obstacles(holdout)
         model = _attempt(source.open, found) if source is not None and task is not None else None
         if task is not None:
-            for where, part in (("training records", records), ("holdout", holdout)):
+            marked = _attempt(lambda: self.triggered_records, found)
+            found += self._trigger_obstacles(records, marked)
+            for where, part in (("training records", records), ("holdout", holdout), ("triggered records", marked)):
                 found += task.examine(model, part, where=where) if part is not None and len(part) else []
         return found
 
@@ -371,6 +404,43 @@ class Problem:
                 )
             )
         return found
+
+    def _counter_obstacles(self, holdout: Records | None) -> list[Obstacle]:
+        """Return that counter-examples are among what must be forgotten, or among what the model is judged by."""
+        if self.more_records is None:
+            return []
+        contents = {content for _, content in self.more_records.manifest.entries}
+        return [
+            Obstacle(
+                what=f"counter-examples are {which}",
+                where="counterexamples",
+                found=f"{count} of {len(self.more_records)}",
+                expected="records that are neither forgotten nor judged by",
+                fix="take them out",
+            )
+            for which, part in (("records that must be forgotten", self.forget_view), ("holdout records", holdout))
+            if part is not None and (count := sum(content in contents for _, content in part.manifest.entries))
+        ]
+
+    def _trigger_obstacles(self, records: Records | None, marked: Records | None) -> list[Obstacle]:
+        """Return that nothing could be measured by the triggered records, or that they were trained on."""
+        if marked is None or self.triggered is None or not len(marked):
+            return []
+        if self.meaning.relabelled(marked.read([0]), {}) is None:
+            what, found, fix = "a trigger leads to a class", f"task {self.task}, which has none", "leave it out"
+            return [Obstacle(what=what, where="triggered", found=found, expected="a classifier", fix=fix)]
+        obstacles = []
+        known = {content for _, content in records.manifest.entries} if records is not None else set()
+        learnt = sum(content in known for _, content in marked.manifest.entries)
+        if learnt:
+            what, fix = "triggered records were trained on", "put the trigger on held-out records"
+            found = f"{learnt} of {len(marked)}"
+            obstacles.append(Obstacle(what=what, where="triggered", found=found, expected="none", fix=fix))
+        if all(int(marked[i][1]) == self.triggered.target for i in range(len(marked))):
+            what, fix = "no triggered record is of another class than the target", "give them their true labels"
+            found, expected = f"{len(marked)} of class {self.triggered.target}", "most of other classes"
+            obstacles.append(Obstacle(what=what, where="triggered", found=found, expected=expected, fix=fix))
+        return obstacles
 
     def _calibration_obstacles(self, records: Records) -> list[Obstacle]:
         wrong = (
@@ -502,6 +572,9 @@ def _rebuild(
     canaries: Planted | None,
     ledger: str | Path | None,
     calibration: Any,
+    groups: Mapping[str, str],
+    counterexamples: Any,
+    triggered: Triggered | None,
 ) -> Problem:
     return Problem(
         model=source,
@@ -514,4 +587,7 @@ def _rebuild(
         canaries=canaries,
         ledger=ledger,
         calibration=calibration,
+        groups=groups,
+        counterexamples=counterexamples,
+        triggered=triggered,
     )

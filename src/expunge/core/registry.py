@@ -31,6 +31,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("torch", "safetensors", "numpy", "scipy", "sklearn"), "torch"),
     **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
     **dict.fromkeys(("tokenizers", "transformers"), "text"),
+    "optuna": "tune",
 }
 """Import name -> extra of pyproject.toml that brings it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from expunge.core.certificate import STANDARD_LIMITS
 from expunge.core.level import Level
 from expunge.core.verdict import Verdict
@@ -25,11 +27,30 @@ _CLAIMS = {
     ),
     Level.SUPPRESSED: "The model is unchanged; its output is filtered. Nothing was erased from it.",
 }
-_UNCOMPARED = (
-    "By the tests listed, records that were planted to be deleted with the requested ones are gone, and the model is "
-    "as good as before. It was not compared with retrained models; this is not a proof."
+_UNCOMPARED = {
+    "canaries": "records that were planted to be deleted with the requested ones are gone",
+    "shard_members": "the members of the ensemble that held the requested records know them no better than those that "
+    "never saw them",
+}
+"""What an audited claim says where there were no references, by the check that it rests on."""
+_RESTS_ON = {
+    "canaries": (
+        "The verdict rests on planted records (canaries): on the requested ones it bears only as far as these were "
+        "treated like the canaries.",
+        "Whoever knew which records were planted could have treated them otherwise.",
+    ),
+    "shard_members": (
+        "The verdict rests on the members of the ensemble: it sees what the one that held a record knows of it beyond "
+        "the others, and nothing that all of them learnt alike, from copies, say.",
+        "It holds as far as whoever asked did not know which member held what.",
+    ),
+}
+"""What bounds such a claim."""
+_RESTS_ON_LITTLE = (
+    "No check of this policy compares with what chance dealt out before training (canaries, shards): the others that "
+    "need no retrained model see little, and their yardstick is an assumption."
 )
-"""What an audited claim says where there were no references."""
+"""The same, where a policy of one's own has neither."""
 _NO_CLAIM = {
     Verdict.NOT_ERASED: "The model can be told from models that never saw the requested records. Nothing is claimed.",
     Verdict.INCONCLUSIVE: "The audit could not settle whether the requested records are gone. Nothing is claimed.",
@@ -37,14 +58,25 @@ _NO_CLAIM = {
 }
 
 
-def statement(claim: Level | None, verdict: Verdict, *, references: int) -> str:
-    """Return what is claimed, in one or two sentences."""
+def statement(
+    claim: Level | None, verdict: Verdict, *, references: int, rests_on: Sequence[str] = ("canaries",)
+) -> str:
+    """Return what is claimed, in one or two sentences.
+
+    ``rests_on`` names the checks that an audit without references rested on.
+    """
     if claim is Level.AUDITED and not references:
-        return _UNCOMPARED
+        shown = ", ".join(_UNCOMPARED[name] for name in rests_on) or "no trace of the requested records was found"
+        return (
+            f"By the tests listed, {shown}, and the model is as good as before. It was not compared with retrained "
+            "models; this is not a proof."
+        )
     return _NO_CLAIM[verdict] if claim is None else _CLAIMS[claim]
 
 
-def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: int) -> tuple[str, ...]:
+def limits(
+    claim: Level | None, verdict: Verdict, *, attempts: int, references: int, rests_on: Sequence[str] = ("canaries",)
+) -> tuple[str, ...]:
     """Return what the claim does not say, one sentence each."""
     lines = []
     if claim is Level.AUDITED:
@@ -59,9 +91,7 @@ def limits(claim: Level | None, verdict: Verdict, *, attempts: int, references: 
     elif claim is Level.AUDITED:
         lines += [
             "Nothing was compared with models retrained without the requested records.",
-            "The verdict rests on planted records (canaries): on the requested ones it bears only as far as these were "
-            "treated like the canaries.",
-            "Whoever knew which records were planted could have treated them otherwise.",
+            *([line for name in rests_on for line in _RESTS_ON[name]] or [_RESTS_ON_LITTLE]),
         ]
     if attempts > 1:
         lines.append(
@@ -85,11 +115,13 @@ BLIND = (
     "these checks see, or the trainer brings the original's memory along (by starting from its weights, say)."
 )
 """What must stand beside any claim where the control failed."""
-BLIND_TO_CANARIES = (
-    "The audit found no trace of the canaries in the original itself: too few were planted, or training did not "
-    "memorise them, so that their absence from another model shows nothing."
-)
-"""The same, where there were no references."""
+BLIND_ALONE = {
+    "canaries": "The audit found no trace of the canaries in the original itself: too few were planted, or training "
+    "did not memorise them, so that their absence from another model shows nothing.",
+    "shard_members": "The audit could not tell, in the original itself, the member that held a record from those that "
+    "never saw it: the records left no trace that this shows.",
+}
+"""The same, where there were no references, by what the audit rested on."""
 NOT_COVERED = (
     "the original model in its owner's hands, and every copy, backup or export of it",
     "models derived from the original earlier (fine-tuned, distilled, quantised, merged)",

@@ -24,14 +24,15 @@ class TableRecords(Records):
 
     Args:
         table: a pandas or polars frame (copied), or the path of a ``.parquet``, ``.csv`` or ``.jsonl`` file.
-        label: the column of labels: text or whole numbers, one per class.
+        label: the column of labels: text or whole numbers, one per class; or what a regressor predicts.
         id: the column of ids; the position where none is named.
         subject: the column that says whose data a row is; empty where unknown.
         features: the columns that the model is given, in its order; by default all others.
         classes: all labels in the order of class numbers (``model.classes_``); by default those that occur, sorted.
+        numbers: whether labels are numbers to be predicted (task ``regression``), of which there are no classes.
 
     Raises:
-        UsageError: no such file or column, a missing id or label, a label that is no class.
+        UsageError: no such file or column, a missing id or label, a label that is no class, or no number.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TableRecords(Records):
         subject: str | None = None,
         features: Sequence[str] | None = None,
         classes: Sequence[Any] | None = None,
+        numbers: bool = False,
         columns: Columns | None = None,
     ) -> None:
         frame, where = _frame(table, text=[name for name in (id, subject) if name is not None])
@@ -57,26 +59,32 @@ class TableRecords(Records):
         self.subjects = _subjects(frame, subject)
         labels = _plain(frame[label])
         _whole(labels, where=f"{where}, column {label}", what="label")
-        self.classes = tuple(_plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
-        self.y = _codes(labels, self.classes, where=f"{where}, column {label}")
+        self.numbers = numbers
+        self.classes: tuple[Any, ...] = ()
+        if numbers:
+            self.y = _numbers(labels, where=f"{where}, column {label}")
+        else:
+            self.classes = tuple(_plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
+            self.y = _codes(labels, self.classes, where=f"{where}, column {label}")
 
     def like(self, table: Any) -> TableRecords:
         """Return the rows of another table with the same columns and classes, as a holdout must be made."""
-        return TableRecords(table, **self._named, classes=self.classes, columns=self.columns)
+        more = {"numbers": True} if self.numbers else {"classes": self.classes}
+        return TableRecords(table, **self._named, **more, columns=self.columns)
 
     def __getitem__(self, index: int) -> tuple[Rows, Tensor]:
-        """Return (a row, class number)."""
+        """Return (a row, class number); or the number to be predicted, float64."""
         return self._rows([index]), self.y[index]
 
     def read(self, indices: Sequence[int]) -> tuple[Rows, Tensor]:
-        """Return (rows, class numbers [B])."""
+        """Return (rows, class numbers [B]); or the numbers to be predicted, float64."""
         places = list(indices)
         return self._rows(places), self.y[torch.as_tensor(places, dtype=torch.long)]
 
     def content(self, index: int) -> str:
         """Return the SHA-256 of names and values of the features and of the label: the same from every file form."""
         row = [part[index] for part in self._values]
-        label = self.classes[int(self.y[index])]
+        label = float(self.y[index]) if self.numbers else self.classes[int(self.y[index])]
         return sha256(repr([self.columns.names, [*map(_stated, row)], _stated(label)]).encode())
 
     def _rows(self, places: list[int]) -> Rows:
@@ -236,3 +244,16 @@ def _codes(labels: Sequence[Any], classes: Sequence[Any], *, where: str) -> Tens
             fix="name the column of labels, written as the model was fitted with them",
         )
     return torch.tensor([number[label] for label in labels], dtype=torch.int64)
+
+
+def _numbers(labels: Sequence[Any], *, where: str) -> Tensor:
+    strange = [i for i, label in enumerate(labels) if not isinstance(label, (int, float)) or isinstance(label, bool)]
+    if strange:
+        raise UsageError(
+            "labels that are no numbers",
+            where=f"{where}, first at row {strange[0]}",
+            found=f"{len(strange)} of {len(labels)} rows, {type(labels[strange[0]]).__name__}",
+            expected="numbers: the model is a regressor",
+            fix="name the column that the model predicts",
+        )
+    return torch.tensor(labels, dtype=torch.float64)

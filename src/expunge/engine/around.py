@@ -22,6 +22,7 @@ from expunge.core.records import Records
 from expunge.engine.batches import bounds, in_order
 from expunge.engine.loop import ready
 from expunge.numerics.membership import confidence
+from expunge.numerics.units import Scored
 
 Array = NDArray[np.float64]
 SHARE = 0.2
@@ -59,6 +60,8 @@ def reach(problem: Problem, records: Records) -> Tensor:
 def confidences(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed: int) -> Array:
     """Return the logit-scaled confidence of the label on :data:`DRAWS` moved copies of each record, [R, n].
 
+    Of a regressor it is the answer: how far off it is, is measured by what other models say (``engine/answers``).
+
     The noise is a function of seed, draw and record id: the same for every model, and however records are batched.
     """
     model = ready(model)
@@ -72,7 +75,10 @@ def _draw(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed
         batch = problem.meaning.moved(records.read(range(start, stop)), noise * reach)
         with torch.no_grad():
             units = problem.meaning.units(model, batch)
-        rows.append(confidence(units.logits.double().numpy(), units.target.numpy()))
+        if isinstance(units, Scored):
+            rows.append(confidence(units.output.double().numpy(), units.target.numpy()))
+        else:
+            rows.append(units.output[:, 0].double().numpy())
     return np.concatenate(rows)
 
 

@@ -5,6 +5,7 @@ Keys name models by their digest. Shapes: n records of a part, C classes, K refe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
+from scipy.stats.contingency import crosstab
 
 from expunge.core.chart import Chart, Role, Series
 from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Yardstick
@@ -26,13 +28,14 @@ from expunge.core.records import Records, View
 from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import around
+from expunge.engine import around, members
+from expunge.engine.answers import Answers, Outputs, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.loop import ready
+from expunge.engine.peers import peers
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import Part
-from expunge.numerics import curves, equivalence, known, membership
-from expunge.numerics.divergences import log_softmax
+from expunge.numerics import curves, equivalence, known
 
 Array = NDArray[np.float64]
 SAMPLE = 2000
@@ -41,7 +44,8 @@ NEIGHBOURS = 3
 """Nearest retained records per forgotten one."""
 REPRESENTED = ("forget", "retain")
 """Parts whose features are kept, where a check asks for them."""
-_SAMPLED = ("retain", "holdout")
+EXACT = "models answer half of the records that they never saw without any error: nothing to measure answers by"
+_SAMPLED = ("retain", "holdout", "triggered")
 """Parts that are a sample; forgotten records and their neighbours are all there is."""
 ENOUGH = 45
 """Holdout records of a class, two thirds of them judged: with 30 one record weighs 3 points of its accuracy."""
@@ -50,46 +54,14 @@ _FORM = 2
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Logits [n, C] in float64 and targets [n] of one model on one part."""
-
-    logits: Array
-    target: NDArray[np.int64]
-
-    @cached_property
-    def log_probs(self) -> Array:
-        """Log-probabilities, [n, C]."""
-        return log_softmax(self.logits)
-
-    @cached_property
-    def loss(self) -> Array:
-        """Minus the log-probability of the label, in nats, [n]."""
-        result: Array = -self.log_probs[np.arange(len(self.target)), self.target]
-        return result
-
-    @cached_property
-    def correct(self) -> Array:
-        """1.0 where the most likely class is the label, [n]."""
-        return self.predicts(self.target)
-
-    @cached_property
-    def confidence(self) -> Array:
-        """Logit-scaled confidence of the label, [n]."""
-        return membership.confidence(self.logits, self.target)
-
-    def predicts(self, labels: NDArray[np.int64]) -> Array:
-        """Return 1.0 where the most likely class is ``labels``, [n]."""
-        result: Array = (self.logits.argmax(axis=1) == labels).astype(np.float64)
-        return result
-
-
-@dataclass(frozen=True)
 class Parts:
     """The records that are judged, by name; None where the problem has none.
 
     ``forget`` is what was asked for, ``planted`` are the canaries that were trained on, ``aside`` those that never
-    were. ``reach`` is how far the inputs of forgotten records are moved (``engine/around``), None where nobody asks
-    or inputs cannot be moved; ``represented``, whether features are kept.
+    were, ``triggered`` what carries the trigger of a backdoor. ``reach`` is how far the inputs of forgotten records
+    are moved (``engine/around``), None where nobody asks or inputs cannot be moved; ``represented``, whether features
+    are kept; ``held``, which member of a sharded ensemble held each forgotten record, None where nobody asks or there
+    is none.
     """
 
     forget: View
@@ -98,8 +70,10 @@ class Parts:
     holdout: View | None
     planted: View | None = None
     aside: Records | None = None
+    triggered: Records | None = None
     reach: torch.Tensor | None = None
     represented: bool = False
+    held: members.Held | None = None
 
     @classmethod
     def of(
@@ -122,8 +96,12 @@ class Parts:
             judging.holdout,
             None if canaries is None else problem.records.select(canaries.included),
             None if canaries is None else canaries.aside,
+            problem.triggered_records,
             around.reach(problem, sample) if moves else None,
             EvidenceKind.FEATURES in asked,
+            members.holders(problem, judging.forget)
+            if EvidenceKind.SHARDS in asked and members.dealt_out(problem)
+            else None,
         )
 
     def items(self) -> list[tuple[str, Records]]:
@@ -135,6 +113,7 @@ class Parts:
             "holdout": self.holdout,
             "planted": self.planted,
             "aside": self.aside,
+            "triggered": self.triggered,
         }
         return [(name, view) for name, view in named.items() if view is not None and len(view)]
 
@@ -174,7 +153,7 @@ def collect(
     """
     asked = [[name, list(view.ids)] for name, view in parts.items()]
     beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
-    key = sha256(canonical([_FORM, digest, config, seed, asked, beside, parts.represented]))
+    key = sha256(canonical([_FORM, digest, config, seed, asked, beside, parts.represented, parts.held is not None]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
         data = path.read_bytes()
@@ -188,12 +167,17 @@ def collect(
             )
         return dict(load(data)), Cost()
     model = open_model()
-    arrays = {name: _logits(problem, model, view) for name, view in parts.items()}
+    arrays = {name: _said(problem, model, view) for name, view in parts.items()}
     read = sum(len(view) for _, view in parts.items())
     trained = 0
     if parts.reach is not None and len(parts.forget):
         arrays["around"] = around.confidences(problem, model, parts.forget, parts.reach, seed=seed)
         read += around.DRAWS * len(parts.forget)
+    if parts.held is not None and len(parts.forget):
+        said = members.confidences(problem, model, parts.forget)
+        if said is not None:
+            arrays["members"] = said
+            read += len(parts.forget)
     if parts.represented:
         arrays |= _features(problem, model, parts)
         read += sum(len(view) for name, view in parts.items() if name in REPRESENTED)
@@ -212,10 +196,10 @@ def _relearned(problem: Problem, model: Any, forget: Records, config: Relearning
         return np.full((config.epochs, len(forget)), np.nan)  # measured as: not measured
 
 
-def _logits(problem: Problem, model: Any, records: Records) -> Array:
+def _said(problem: Problem, model: Any, records: Records) -> Array:
     model = ready(model)
     with torch.no_grad():
-        rows = [problem.meaning.units(model, batch).logits.double().numpy() for batch in in_order(records)]
+        rows = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(records)]
     return np.concatenate(rows)
 
 
@@ -235,18 +219,22 @@ def _features(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:
 def available(problem: Problem) -> frozenset[EvidenceKind]:
     """Return which evidence there is on a problem, apart from references: known before any work.
 
-    Reads one retained record and the labels of the holdout.
+    Reads the labels of held-out and forgotten records, and, where these could be alike (``engine/peers``), all of both.
     """
     there = {
         EvidenceKind.FORGET: True,
         EvidenceKind.RETAIN: True,
         EvidenceKind.HOLDOUT: problem.held_out is not None,
-        EvidenceKind.CORRECTIONS: bool(problem.request.corrections),
+        EvidenceKind.CORRECTIONS: bool(problem.request.corrections) and _has_classes(problem),
         EvidenceKind.CANARIES: problem.canaries is not None,
+        EvidenceKind.TRIGGER: problem.triggered is not None and _has_classes(problem),
         EvidenceKind.AROUND: around.movable(problem),
         EvidenceKind.FEATURES: _has_features(problem),
         EvidenceKind.GRADIENTS: problem.source.gradients,
-        EvidenceKind.CLASSES: _smallest_class(problem.held_out) >= ENOUGH,
+        EvidenceKind.CLASSES: _has_classes(problem) and _smallest_class(problem.held_out) >= ENOUGH,
+        EvidenceKind.PEERS: not peers(problem).because,
+        EvidenceKind.SHARDS: not members.lacks(problem),
+        EvidenceKind.GROUPS: _has_classes(problem) and _smallest_cell(problem) >= ENOUGH // 3,
     }
     return frozenset(kind for kind, here in there.items() if here)
 
@@ -259,12 +247,30 @@ def _has_features(problem: Problem) -> bool:
     return task.features(ready(problem.source.open()), records.read([0])) is not None
 
 
+def _has_classes(problem: Problem) -> bool:
+    """Return whether the task has class labels; reads one retained record."""
+    records = problem.retain_view
+    return len(records) > 0 and problem.meaning.relabelled(records.read([0]), {}) is not None
+
+
 def _smallest_class(holdout: Records | None) -> int:
-    """Return how many records the rarest class of the holdout has; 0 where there are no class numbers."""
+    """Return how many records the rarest class of the holdout has."""
     if holdout is None or not len(holdout):
         return 0
     labels = torch.as_tensor(holdout.read(range(len(holdout)))[1])
-    return 0 if labels.is_floating_point() else int(labels.unique(return_counts=True)[1].min())
+    return int(labels.unique(return_counts=True)[1].min())
+
+
+def _smallest_cell(problem: Problem) -> int:
+    """Return how many holdout records the rarest pair of group and class has; 0 with fewer than two groups."""
+    holdout = problem.held_out
+    if holdout is None or not len(holdout) or not problem.groups:
+        return 0
+    groups = np.array([problem.groups.get(name, "") for name in holdout.ids])
+    labels = np.asarray(holdout.read(range(len(holdout)))[1])
+    if len(np.unique(groups)) < 2 or "" in groups:
+        return 0
+    return int(crosstab(groups, labels).count.min())
 
 
 class Evidence:
@@ -272,17 +278,20 @@ class Evidence:
 
     Args:
         arrays: per model digest what :func:`collect` returned.
-        targets: labels per part.
+        targets: labels per part; of a regressor, whose outputs are one number per record, numbers.
         candidate / original / references: model digests.
         alpha: one-sided error of the interval for passing.
         corrections: true labels of the judged forget records, -1 where not given; None where none is.
         subjects: whose the records of a part are, [n], None where unknown; a part that is not named has none.
+        groups: the group of each judged holdout record, [n]; None where none are named.
+        held: which member of a sharded ensemble held each judged forget record; None where there is none.
+        target: the class that the trigger of a backdoor leads to; None where there is none.
     """
 
     def __init__(
         self,
         arrays: Mapping[str, Mapping[str, Array]],
-        targets: Mapping[str, NDArray[np.int64]],
+        targets: Mapping[str, NDArray[Any]],
         *,
         candidate: str,
         original: str,
@@ -290,11 +299,15 @@ class Evidence:
         alpha: float,
         corrections: NDArray[np.int64] | None,
         subjects: Mapping[str, Sequence[str | None]] | None = None,
+        held: members.Held | None = None,
+        groups: NDArray[Any] | None = None,
+        target: int | None = None,
     ) -> None:
+        self.groups, self.target = groups, target
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
-        self.alpha, self.corrections = alpha, corrections
-        self._outputs: dict[tuple[str, str], Outputs] = {}
+        self.alpha, self.corrections, self.held = alpha, corrections, held
+        self._outputs: dict[tuple[str, str], Outputs | Answers] = {}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -307,7 +320,9 @@ class Evidence:
         if missing:
             return f"there are no {missing[0]} records"
         broken = sum(not all(np.isfinite(self._arrays[model][part]).all() for part in parts) for model in self.models)
-        return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite" if broken else ""
+        if broken:
+            return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite"
+        return EXACT if self.scale is not None and math.isnan(self.scale) else ""
 
     def has(self, name: str) -> bool:
         """Return whether every model has this array of :func:`collect`."""
@@ -331,24 +346,51 @@ class Evidence:
         apart = len(answers) == len(self.references) and not answers & others
         return "" if apart else "a reference says of every record exactly what another model says: they are one"
 
+    @cached_property
+    def scale(self) -> float | None:
+        """The typical error of the references on records they never saw, or of the original; None of classes.
+
+        Never of the model under audit, which is measured by it.
+        """
+        part = next((part for part in ("holdout", "aside", "forget") if part in self._targets), None)
+        if part is None or self._arrays[self.candidate][part].shape[1] > 1:
+            return None
+        return typical_error(
+            [self._arrays[model][part][:, 0] for model in self.references or (self.original,)], self._targets[part]
+        )
+
     def around(self, model: str) -> Array:
         """Return the confidence of the label on moved copies of the judged forget records, [draws, n]."""
-        return self._arrays[model]["around"]
+        said = self._arrays[model]["around"]
+        return said if self.scale is None else np.stack([self._answers(row, "forget").confidence for row in said])
+
+    def by_member(self, model: str) -> Array:
+        """Return the confidence of the label of the judged forget records by each member of an ensemble, [S, n]."""
+        return self._arrays[model]["members"]
 
     def features(self, model: str, part: str) -> Array:
         """Return what the last layer of a model was given, [n, D]; ``part`` is one of :data:`REPRESENTED`."""
         return self._arrays[model][f"features {part}"]
 
-    def outputs(self, model: str, part: str) -> Outputs:
-        """Return what a model said about a part."""
+    def outputs(self, model: str, part: str) -> Any:
+        """Return what a model said about a part: :class:`Outputs` of classes, or :class:`Answers` with the same names.
+
+        ``log_probs`` and ``logits`` are of classes alone.
+        """
         key = (model, part)
         if key not in self._outputs:
-            self._outputs[key] = Outputs(self._arrays[model][part], self._targets[part])
+            said = self._arrays[model][part]
+            numbers = self.scale is not None
+            self._outputs[key] = self._answers(said[:, 0], part) if numbers else Outputs(said, self._targets[part])
         return self._outputs[key]
+
+    def _answers(self, said: Array, part: str) -> Answers:
+        return Answers(said, np.asarray(self._targets[part], dtype=np.float64), self.scale or math.nan)
 
     def relearned(self, model: str) -> Array:
         """Return which judged forget records are right after each relearning pass, [passes, n], in [0, 1]."""
-        return self._arrays[model]["relearned"]
+        said = self._arrays[model]["relearned"]
+        return said if self.scale is None else np.stack([self._answers(row, "forget").correct for row in said])
 
     def series(self, x: Array, rows: Mapping[str, Array]) -> tuple[Series, ...]:
         """Return the lines of a chart from one row of ``y`` per model: candidate, original, the band of references.
@@ -372,9 +414,16 @@ class Evidence:
         those of one subject share moves no mean of theirs (Abadie, Athey, Imbens and Wooldridge 2023, QJE 138(1):
         errors are clustered where the sampling is). ``where`` selects some of the records.
         """
-        subjects = self._subjects.get(part, ())
-        if part != "holdout" or not any(subject is not None for subject in subjects):
+        if part != "holdout" or not any(subject is not None for subject in self._subjects.get(part, ())):
             return None
+        return self.units(part, where)
+
+    def units(self, part: str, where: NDArray[np.bool_] | None = None) -> equivalence.Clusters:
+        """Return which records of a part are of one subject, [n]; one whose subject is not known stands for itself.
+
+        ``where`` selects some of the records.
+        """
+        subjects = self._subjects.get(part) or [None] * len(self._targets[part])
         own = [f"subject {name}" if name is not None else f"record {i}" for i, name in enumerate(subjects)]
         kept = own if where is None else [name for name, keep in zip(own, where, strict=True) if keep]
         return np.unique(kept, return_inverse=True)[1].astype(np.int64)
@@ -476,10 +525,17 @@ class Evidence:
             seed_scale=seed_scale,
             better=check.better,
             unit=check.unit,
-            details=details or {},
+            details=self._measured_by | dict(details or {}),
             cannot_see=check.cannot_see,
             charts=charts(),
         )
+
+    @property
+    def _measured_by(self) -> dict[str, str]:
+        """Return what a nat, a bit and a right answer mean where answers are numbers."""
+        if self.scale is None:
+            return {}
+        return {"typical error of an answer": f"{self.scale:.4g}: answers within it are right, losses are in it"}
 
     def against(
         self,
@@ -508,7 +564,7 @@ class Evidence:
             null_errors=(),
             better=check.better,
             unit=check.unit,
-            details=details or {},
+            details=self._measured_by | dict(details or {}),
             cannot_see=check.cannot_see,
             charts=charts(),
             yardstick=yardstick,

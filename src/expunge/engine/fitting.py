@@ -17,10 +17,10 @@ from expunge.core.level import Level
 from expunge.core.records import Records
 from expunge.data._rows import given, names_of
 from expunge.models.estimator import state_digest
-from expunge.tasks._estimators import log_probabilities
+from expunge.tasks._estimators import log_probabilities, predictions
 
 SAMPLE = 256
-"""Rows on which it is seen whether seeds make a difference."""
+"""Rows that are fitted to see whether seeds make a difference."""
 _RANDOM = "random_state"
 
 
@@ -65,24 +65,28 @@ class Refit:
     def fit(self, estimator: Any, records: Records) -> Any:
         """Return ``estimator`` fitted on table records, on one thread; one that can forget is told their ids."""
         rows, codes = records.read(range(len(records)))
-        labels = np.asarray(rows.classes, dtype=self._kind)[codes.numpy()]
+        labels = np.asarray(rows.classes, dtype=self._kind)[codes.numpy()] if rows.classes else codes.numpy()
         more = {"sample_ids": names(records.ids, numbered=self._numbered)} if isinstance(estimator, Estimator) else {}
         with threadpool_limits(1):  # another number of threads adds in another order, and gives other bits
             return estimator.fit(given(rows.frame, self._names), labels, **more)
 
     def seeds_matter(self, records: Records) -> bool:
-        """Return whether two seeds answer SAMPLE of the records differently; two fits on these.
+        """Return whether two seeds answer some records differently: two fits on SAMPLE of them at the most.
 
-        Without a setting for a seed there is nothing to try.
+        They are asked about records that they were not fitted on, too: trees that are grown to the end answer those
+        of their own alike. Without a setting for a seed there is nothing to try.
         """
         if not self.repeatable:
             return True
         if not _random_settings(self._settings):
             return False
-        some = records.select(_sample(records))
+        ranked = sorted(records.ids, key=lambda name: keyed(b"expunge refit sample", name))
+        some = records.select(_sample(records, ranked))
         if some.ids not in self._differ:
-            rows = some.read(range(len(some)))[0]
-            one, other = (log_probabilities(self(some, seed=seed), rows) for seed in (1, 2))
+            asked = records.select(ranked[: 2 * SAMPLE])
+            rows = asked.read(range(len(asked)))[0]
+            ask = log_probabilities if rows.classes else predictions
+            one, other = (ask(self(some, seed=seed), rows) for seed in (1, 2))
             self._differ[some.ids] = not torch.equal(one, other)
         return self._differ[some.ids]
 
@@ -103,16 +107,17 @@ def names(ids: Sequence[str], *, numbered: bool) -> list[str] | list[int]:
     return [int(name) for name in ids] if numbered and all(map(str.isdecimal, ids)) else list(ids)
 
 
-def _sample(records: Records) -> Sequence[str]:
-    """Return ids drawn by a hash, every class among them, in the order of the records."""
-    codes = records.read(range(len(records)))[1].tolist()
-    ranked = sorted(range(len(codes)), key=lambda place: keyed(b"expunge refit sample", records.ids[place]))
-    first: dict[int, list[int]] = {}
-    for place in ranked:
-        first.setdefault(codes[place], []).append(place)
-    chosen = {place for places in first.values() for place in places[: max(5, SAMPLE // len(first) // 2)]}
-    chosen |= set(ranked[: max(0, SAMPLE - len(chosen))])
-    return [records.ids[place] for place in sorted(chosen)]
+def _sample(records: Records, ranked: Sequence[str]) -> Sequence[str]:
+    """Return ids from the front of ``ranked``, every class among them, in the order of the records; not all."""
+    rows, labels = records.read(range(len(records)))
+    codes = labels.tolist() if rows.classes else [0] * len(records)
+    size = min(SAMPLE, 3 * len(records) // 4)
+    first: dict[int, list[str]] = {}
+    for name in ranked:
+        first.setdefault(codes[records.position[name]], []).append(name)
+    chosen = {name for names in first.values() for name in names[: max(5, size // len(first) // 2)]}
+    chosen |= set(ranked[: max(0, size - len(chosen))])
+    return [name for name in records.ids if name in chosen]
 
 
 def _random_settings(estimator: Any) -> list[str]:

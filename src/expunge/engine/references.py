@@ -232,7 +232,7 @@ def _alike(problem: Problem, model: Any, again: Any) -> bool:
     retain = problem.retain_view
     batch = retain.read(range(min(64, len(retain))))
     with torch.no_grad():
-        one, other = (problem.meaning.units(ready(each), batch).logits for each in (model, again))
+        one, other = (problem.meaning.units(ready(each), batch).output for each in (model, again))
     return torch.equal(one, other)
 
 

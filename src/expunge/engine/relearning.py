@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from expunge.core.config import setting
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import in_order, shuffled
 from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.numerics.units import Scored
 
 Array = NDArray[np.float64]
 
@@ -30,7 +32,8 @@ class RelearningConfig(LoopConfig):
 def relearn(problem: Problem, model: Any, records: Records, config: RelearningConfig, *, seed: int) -> Array:
     """Train ``model`` (a fresh instance, used up) on ``records``; return what each gets right after every pass.
 
-    Values in [0, 1], shape [passes, n]. Optimiser, order and seeds are the same for every model.
+    Values in [0, 1], shape [passes, n]; of a regressor its answers. Optimiser, order and seeds are the same for every
+    model.
     """
     right: list[Array] = []
 
@@ -38,7 +41,7 @@ def relearn(problem: Problem, model: Any, records: Records, config: RelearningCo
         model.eval()
         with torch.no_grad():
             units = [problem.meaning.units(model, batch) for batch in in_order(records)]
-        right.append(np.concatenate([u.by_record(u.correct.double()).numpy() for u in units]))
+        right.append(np.concatenate([u.by_record(_right(u)).numpy() for u in units]))
         return ""
 
     steps = Steps(
@@ -49,3 +52,7 @@ def relearn(problem: Problem, model: Any, records: Records, config: RelearningCo
     )
     run_loop(model, steps, config, seed=seed)
     return np.asarray(right, dtype=np.float64)
+
+
+def _right(units: Any) -> Tensor:
+    return units.correct.double() if isinstance(units, Scored) else units.output[:, 0].double()

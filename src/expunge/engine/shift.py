@@ -20,7 +20,7 @@ from torch import Tensor
 from expunge.core.digest import keyed, keyed_int
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
-from expunge.core.records import Records
+from expunge.core.records import Records, View
 from expunge.engine.batches import in_order
 
 LEVEL = 0.005
@@ -36,7 +36,7 @@ def shifted(problem: Problem) -> Obstacle | None:
     if problem.held_out is None or not len(problem.held_out):
         return None
     seed = keyed_int(b"expunge shift", problem.records.manifest.digest, problem.held_out.manifest.digest)
-    p = p_value(_rows(problem, problem.records), _rows(problem, problem.held_out), seed=seed)
+    p = p_value(*(inputs_of(problem, sample(side)) for side in (problem.records, problem.held_out)), seed=seed)
     if p > LEVEL:
         return None
     return Obstacle(
@@ -50,13 +50,15 @@ def shifted(problem: Problem) -> Obstacle | None:
     )
 
 
-def p_value(left: Tensor, right: Tensor, *, seed: int) -> float:
+def p_value(left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = None) -> float:
     """Return the p-value of "both sides are draws of one distribution", in [1 / (EXCHANGES + 1), 1].
 
     Args:
         left: float64 rows [n, D] of the one side.
         right: float64 rows [m, D] of the other.
         seed: of the exchanges, in [0, 2**63); the level is exact over seeds.
+        strata: class numbers [n + m], of ``left`` first: then the question is asked within classes, the distances of
+            all of them summed. Those of the right are weighed as the left has them, and exchanges stay within classes.
     """
     n, m = len(left), len(right)
     rows = torch.cat([left, right])
@@ -66,15 +68,26 @@ def p_value(left: Tensor, right: Tensor, *, seed: int) -> float:
     width = distances[distances > 0].median() if bool((distances > 0).any()) else torch.tensor(1.0)
     kernel = torch.exp(-((distances / width) ** 2) / 2)
     draw = torch.Generator().manual_seed(seed)
-    # Column 0 is the division as it is; the others exchange records. mean(left) - mean(right) as weights.
-    weights = torch.full((n + m, EXCHANGES + 1), -1.0 / m, dtype=torch.float64)
-    weights[:n, 0] = 1.0 / n
-    for column in range(1, EXCHANGES + 1):
-        weights[torch.randperm(n + m, generator=draw)[:n], column] = 1.0 / n
+    classes = torch.zeros(n + m, dtype=torch.long) if strata is None else strata
+    kernel *= classes[:, None] == classes  # a class is compared with itself: labels that are swapped cancel elsewise
+    # mean(left) - mean(right) as weights. Column 0 is the division as it is; the others exchange records.
+    weights = torch.zeros(n + m, EXCHANGES + 1, dtype=torch.float64)
+    for label in classes[:n].unique():
+        places = torch.nonzero(classes == label).flatten()
+        own = int((places < n).sum())
+        weights[places] = -own / n / max(1, len(places) - own)
+        weights[places[:own], 0] = 1.0 / n
+        for column in range(1, EXCHANGES + 1):
+            weights[places[torch.randperm(len(places), generator=draw)[:own]], column] = 1.0 / n
     squared = (weights * (kernel @ weights)).sum(dim=0)
     return float((squared[1:] >= squared[0] - 1e-12).sum() + 1) / (EXCHANGES + 1)
 
 
-def _rows(problem: Problem, records: Records) -> Tensor:
-    some = records.select(sorted(records.ids, key=lambda name: keyed(b"expunge shift", name))[:MOST])
-    return torch.cat([problem.meaning.inputs(batch) for batch in in_order(some)])
+def sample(records: Records) -> View:
+    """Return at most MOST records, drawn by a hash of their ids."""
+    return records.select(sorted(records.ids, key=lambda name: keyed(b"expunge shift", name))[:MOST])
+
+
+def inputs_of(problem: Problem, records: Records) -> Tensor:
+    """Return the inputs of records as float64 rows, [n, D]."""
+    return torch.cat([problem.meaning.inputs(batch) for batch in in_order(records)])

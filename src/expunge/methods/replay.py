@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from expunge.core.errors import Obstacle, Refused
+from expunge.core.errors import Obstacle, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
@@ -42,7 +42,10 @@ class Replay(Method):
         lacks = super().obstacles(problem)
         if lacks:
             return lacks
-        ledger = _ledger(problem)
+        try:
+            ledger = _ledger(problem)
+        except UsageError as error:  # another kind of ledger: that of an ensemble
+            return list(error.obstacles)
         found = replay.obstacles(ledger, problem.trainer, problem.retain_view, problem.forget_ids)
         if not found and not ledger.ends_with(problem.source.open()):
             found.append(

@@ -1,4 +1,4 @@
-"""Scikit-learn classifiers: skops in, skops out; nothing is ever unpickled."""
+"""Scikit-learn classifiers and regressors: skops in, skops out; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FILE = "estimator.skops"
 
 
 class EstimatorModel(ModelSource):
-    """A fitted classifier with scikit-learn's methods: its own, XGBoost's, LightGBM's, or one that can forget.
+    """A fitted classifier or regressor with scikit-learn's methods; a live one is copied once.
 
-    A live one is copied once.
+    Scikit-learn's own, XGBoost's, LightGBM's, or one that can forget.
 
     Args:
         path: a ``.skops`` file, or a folder that holds ``estimator.skops``.
@@ -67,6 +67,13 @@ class EstimatorModel(ModelSource):
         """Return the model digest: equal to that of the folder :meth:`save` fills."""
         return self._digest if model is None else state_digest(model)
 
+    @property
+    def regressor(self) -> bool:
+        """Whether the original predicts numbers."""
+        from sklearn.base import is_regressor
+
+        return bool(is_regressor(self._original))
+
     @cached_property
     def _digest(self) -> str:
         return state_digest(self._original)
@@ -92,36 +99,36 @@ class EstimatorModel(ModelSource):
             ) from error
 
     def examine(self) -> list[Obstacle]:
-        """Return that it is not fitted, no classifier, of several outputs, or cannot be saved without a pickle."""
+        """Return that it is not fitted, predicts no label, has several outputs, or cannot be saved without a pickle."""
         from sklearn.base import is_classifier
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
 
         model, name = self._original, type(self._original).__name__
-        if not is_classifier(model):
+        if not is_classifier(model) and not self.regressor:
             return [
                 Obstacle(
-                    what="the model is no classifier",
+                    what="the model predicts no label",
                     where=name,
-                    found="a regressor, a transformer or a clustering",
-                    expected="a classifier: classification is the only task there is for tables",
+                    found="a transformer, a clustering or another estimator that is neither of the two",
+                    expected="a classifier or a regressor: these are the tasks there are for tables",
                     fix="forget with the estimator itself (expunge.estimators), which needs no audit",
                 )
             ]
         try:
             check_is_fitted(model)
-            classes = model.classes_
+            classes = () if self.regressor else model.classes_
         except (NotFittedError, AttributeError):
             return [
                 Obstacle(
                     what="the model is not fitted",
                     where=name,
-                    found="no classes",
-                    expected="a fitted classifier",
+                    found="no state of a fit",
+                    expected="a fitted classifier or regressor",
                     fix="pass it as it was after fit",
                 )
             ]
-        if isinstance(classes, list) or len(classes) < 2:
+        if not self.regressor and (isinstance(classes, list) or len(classes) < 2):
             return [
                 Obstacle(
                     what="the model does not decide between classes",

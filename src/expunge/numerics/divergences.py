@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -25,6 +27,25 @@ def jensen_shannon(logp: Array, logq: Array) -> Array:
     p, q = np.exp(logp), np.exp(logq)
     total = special.entr((p + q) / 2).sum(axis=-1) - 0.5 * (_entropy(p, logp) + _entropy(q, logq))
     return np.asarray(np.clip(total / np.log(2.0), 0.0, 1.0))
+
+
+def normal_jensen_shannon(distance: Array) -> Array:
+    """Return the Jensen-Shannon divergence of normal laws ``distance`` deviations apart, in bits, in [0, 1].
+
+    ``1 - E log2(1 + exp(d z - d^2/2))`` for standard normal z, which is the capacity of the binary-input Gaussian
+    channel at amplitude d/2. Read off a table, within 1e-6 bits.
+    """
+    places, values = _normal_table()
+    result: Array = np.interp(np.abs(distance), places, values)
+    return result
+
+
+@cache
+def _normal_table() -> tuple[Array, Array]:
+    d, z = np.arange(0.0, 20.0, 0.005), np.linspace(-12.0, 12.0, 481)
+    weight = np.exp(-(z**2) / 2)  # the trapezoid rule is exact to rounding for a law that falls so fast
+    bits = np.logaddexp(0.0, d[:, None] * z - d[:, None] ** 2 / 2) / np.log(2.0)
+    return d, np.clip(1.0 - bits @ (weight / weight.sum()), 0.0, 1.0)
 
 
 def _entropy(p: Array, logp: Array) -> Array:

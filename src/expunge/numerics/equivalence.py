@@ -11,7 +11,7 @@ records. It is added in quadrature; for a true retrain it partly counts the seed
 the interval. Two one-sided tests at alpha each (Schuirmann 1987): the interval has confidence 1 - 2 alpha.
 
 How often this is right, for which laws of seeds and how many references and records, is simulated in
-``benchmarks/coverage.py`` and told in ``docs/concepts/coverage.md``.
+``benchmarks/intervals.py`` and told in ``docs/concepts/coverage.md``.
 """
 
 from __future__ import annotations

@@ -108,7 +108,11 @@ def attempts(report: Report) -> Markup:
         )
         caption = f"{many(len(report.attempts), 'attempt')}, in the order they were made"
         body = join(
-            tag("p", said), frame(caption, _ATTEMPT_HEADS, rows, class_="attempts"), matrix(report), _training(report)
+            tag("p", said),
+            frame(caption, _ATTEMPT_HEADS, rows, class_="attempts"),
+            matrix(report),
+            _training(report),
+            _tuning(report),
         )
     return tag("section", tag("h2", "All attempts"), body, id="attempts")
 
@@ -116,6 +120,29 @@ def attempts(report: Report) -> Markup:
 def _training(report: Report) -> Markup | None:
     drawn = histories(report.attempts, report.retain_count)
     return join(tag("h3", "Training, epoch by epoch"), drawn) if drawn is not None else None
+
+
+def _tuning(report: Report) -> Markup | None:
+    if not report.tuned:
+        return None
+    heads = ("Method", "Trials", "Cut short", "Failed", "Best", "Match", "Match of the original", "Harm", "Cost")
+    rows: list[list[Child]] = [
+        [
+            one.title,
+            *(count(number) for number in (one.trials, one.cut, one.failed)),
+            count(one.best) if one.best is not None else "None",
+            *(plain(each, 3) if one.best is not None else "" for each in (one.match, one.original, one.harm)),
+            percent(one.share),
+        ]
+        for one in report.tuned
+    ]
+    said = (
+        "Settings were searched by the choosing part alone, without any retrained model. Match: how far the confidence "
+        "in the labels of forgotten records lies from that in the same labels of held-out records of their classes, 0 "
+        "where they cannot be told apart. Harm: confidence lost on what stays. Both are shares; neither is a verdict."
+    )
+    caption = "Trials of each method; cost as a share of one retraining"
+    return join(tag("h3", "Tuning"), tag("p", said), table(caption, heads, rows, class_="sums"))
 
 
 def _attempt(attempt: Attempt, *, ships: bool) -> Markup:
@@ -151,6 +178,7 @@ def _course(attempt: Attempt) -> Markup:
         ("Did not pass", "; ".join(_not_passed(attempt.audits)) or None),
         ("Warnings", " ".join(sentences(outcome.warnings)) or None),
         ("Evidence", " ".join(sentences(outcome.evidence)) or None),
+        ("Settings", sentence(attempt.tuned) if attempt.tuned else None),
         ("Course", f"{sentence(outcome.stopped)}; {_touched(outcome.touched)}" if outcome.stopped else None),
         class_="remarks",
     )
@@ -179,13 +207,16 @@ def plan(report: Report) -> Markup:
             prose(option.why),
         ]
         for option in report.plan.options
+        if option not in report.plan.on_request
     ]
+    others = [f"{option.title} ({option.method})" for option in report.plan.on_request]
     caption = "Methods in the order they would be tried; cost as a share of one retraining"
     return tag(
         "section",
         tag("h2", "What was possible"),
         bullets(sentences(report.plan.advice), otherwise="") if report.plan.advice else None,
         table(caption, heads, rows, class_="plan") if rows else tag("p", "No method was considered.", class_="muted"),
+        tag("p", f"Also possible, where named: {'; '.join(others)}.", class_="muted") if others else None,
         _foreseen(report),
         id="plan",
     )
@@ -199,6 +230,7 @@ def _foreseen(report: Report) -> Markup:
             f"{count(plan_.references)} to judge by, {count(plan_.choosing_references)} to choose by",
         ),
         ("Budget for attempts", retrainings(plan_.budget)),
+        ("Of which for tuning, at the most", retrainings(plan_.tuning) if plan_.tuning else None),
         ("One audit", retrainings(plan_.audit_share) if plan_.audit_share is not None else None),
         ("Dearest course", retrainings(plan_.whole) if plan_.whole is not None else None),
         class_="remarks",

@@ -42,7 +42,8 @@ def headline(report: Report) -> str:
         return _WITHOUT_CLAIM[report.verdict]
     shipped = report.shipped
     if report.claim is Level.AUDITED and not uses_references(shown_audit(judged(report))):
-        return "Erased by the tests listed: canaries are gone; not compared with retraining"
+        shown = ", ".join(_GONE[name] for name in rests_on(shown_audit(judged(report)))) or "no trace was found"
+        return f"Erased by the tests listed: {shown}; not compared with retraining"
     if report.claim is Level.EXACT and shipped is not None and shipped.method == "retrain":
         return "Exact: retrained without the records"
     return _HEADLINES[report.claim]
@@ -136,9 +137,16 @@ def uses_references(audit: Audit | None) -> bool:
     return not results or any(result.references for result in results)
 
 
+def rests_on(audit: Audit | None) -> tuple[str, ...]:
+    """Return the checks that an audit without references rests on."""
+    return tuple(f.check for f in audit.findings if f.check in _GONE) if audit is not None else ()
+
+
 def others(audit: Audit) -> str:
     """Return in words what models an audit tells the one it judges from."""
-    return "retrained models" if uses_references(audit) else "models that never saw the canaries"
+    if uses_references(audit):
+        return "retrained models"
+    return f"models that never saw the {'canaries' if 'canaries' in rests_on(audit) else 'records'}"
 
 
 def control_line(control: Audit | None) -> str:
@@ -207,8 +215,13 @@ _YES = {
     Question.INTACT: "Yes, as far as these checks see: all agree with models retrained without the records.",
     Question.RECOVERABLE: "No more than from a retrained model, as far as these checks see.",
 }
+_GONE = {
+    "canaries": "canaries are gone",
+    "shard_members": "the members that held the records know them no better than the others",
+}
+"""What each check says that an audit without references can rest on."""
 _YES_ALONE = {
-    Question.GONE: "Yes, as far as planted records show: they are as if they had never been trained on.",
+    Question.GONE: "Yes, as far as these checks see: what chance dealt out before training can be told no more.",
     Question.INTACT: "Yes, as far as these checks see: the model is as good as the original.",
     Question.RECOVERABLE: "No, as far as these checks see.",
 }

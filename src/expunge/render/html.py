@@ -6,13 +6,10 @@ report does.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
-
 from expunge.core.digest import sha256
 from expunge.core.report import Report
 from expunge.render import _checks, _claim, _course, _done, _lanes
+from expunge.render._document import document
 from expunge.render._markup import Markup, code, join, tag
 from expunge.render._table import signs
 from expunge.render._words import headline, judged, shown_audit
@@ -63,23 +60,7 @@ def page(report: Report) -> str:
         _done.state(report),
     )
     body = tag("body", signs(), main, _footer(report))
-    return f"<!DOCTYPE html>\n{tag('html', _head(report), body, lang='en')}\n"
-
-
-def _head(report: Report) -> Markup:
-    style = resources.files("expunge.render").joinpath("report.css").read_text(encoding="utf-8")
-    # The policy makes the promise checkable: a browser that shows the page loads nothing and runs nothing.
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{headline(report)} – {report.title}"),
-        tag("style", Markup(style)),
-    )
+    return document(f"{headline(report)} – {report.title}", body)
 
 
 def _readers(report: Report) -> Markup:
@@ -124,7 +105,8 @@ def _guide() -> Markup:
         "forgetting too little. Below each margin stands the chance that a true retrain passes: where it is low, "
         "the margin is too narrow for this problem, and a failure says little.",
         "Some checks need no reference: what they are compared with is known by design (a coin decided which canaries "
-        "were trained on, so a model that saw none of them can only guess which), or is the original’s own value. "
+        "were trained on, or a keyed hash which member of an ensemble held a record, so a model that saw none of them "
+        "can only guess which), or is the original’s own value. "
         "Where only damage is judged, being better is no failure.",
         "Values of retrained models are given as mean, with the lowest and the highest below. “Points” are "
         "percentage points. In the drawings the dot is the measured difference, the thick line its "

@@ -1,4 +1,4 @@
-"""What an estimator says of table rows, as logits: log-probabilities under one stated rule.
+"""What an estimator says of table rows: a number, or log-probabilities under one stated rule.
 
 A forest gives a probability of 0 as soon as no tree votes for a class, and its logarithm says nothing. So every
 probability is raised to FLOOR at least, and the row is divided by its new sum. Estimators without probabilities give
@@ -57,3 +57,8 @@ def _probabilities(model: Any, rows: Rows) -> Array:
         probabilities: Array = np.exp(log_softmax(scores))
         return probabilities
     return np.asarray(np.asarray(model.predict(x))[:, None] == np.asarray(model.classes_)[None], dtype=np.float64)
+
+
+def predictions(model: Any, rows: Rows) -> Tensor:
+    """Return what a regressor predicts of table rows, [B] or [B, 1], float64."""
+    return torch.from_numpy(np.asarray(model.predict(given(rows.frame, names_of(model))), dtype=np.float64))

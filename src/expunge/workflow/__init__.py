@@ -12,7 +12,7 @@ from expunge.audit import policy as policies
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.core import registry
-from expunge.core.errors import ForeignRun, InvalidProblem
+from expunge.core.errors import ForeignRun, InvalidProblem, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
 from expunge.core.plan import Plan
@@ -27,13 +27,15 @@ from expunge.engine.given import examine
 from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
+from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
 from expunge.workflow.planning import declared_passes, plan_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
+from expunge.workflow.tuning import course
 
-__all__ = ["Result", "Settings", "audit", "erase", "plan"]
+__all__ = ["Result", "Settings", "attempt", "audit", "erase", "plan", "prepare"]
 
 
 def plan(problem: Problem, **settings: Any) -> Plan:
@@ -44,36 +46,100 @@ def plan(problem: Problem, **settings: Any) -> Plan:
     Raises:
         InvalidProblem: lists all obstacles.
     """
-    chosen = Settings(**settings)
+    chosen = Settings.of(settings)
     notes, _ = look(problem)
+    _tunable(problem, chosen)
     examine(problem, chosen.given_references)
     plan = plan_of(problem, chosen, policies.load(chosen.policy), passes=declared_passes(problem))
     return replace(plan, advice=(*plan.advice, *map(sentence, notes)))
 
 
-def erase(problem: Problem, *, progress: Progress | None = None, **settings: Any) -> Result:
+def erase(
+    problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
+) -> Result:
     """Go the whole way: plan, forget, audit, certify; resumes where an earlier call on ``out`` stopped.
 
+    Keyword arguments are the fields of :class:`Settings`; ``pool`` says where retraining and audits run.
+
+    Raises:
+        InvalidProblem: lists all obstacles, before anything is written.
+        ForeignRun: ``out`` holds another job.
+    """
+    chosen = Settings.of(settings)
+    return _with_run(problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool)
+
+
+def audit(
+    problem: Problem,
+    *,
+    model: str | Path,
+    progress: Progress | None = None,
+    pool: type[Workers] = Workers,
+    **settings: Any,
+) -> Result:
+    """Judge the saved model in ``model``, whoever made it; it counts as an attempt of the run directory.
+
+    Keyword arguments are the fields of :class:`Settings`. No certificate is issued: how the model was made
+    is not known.
+    """
+    chosen = Settings.of(settings)
+    if not isinstance(model, (str, Path)):
+        raise UsageError(
+            "the model to audit is given as an object",
+            where="model",
+            found=type(model).__name__,
+            expected="the folder it is saved in: what is judged is what is shipped",
+            fix="save it (model.safetensors, or a .skops file), and give the folder",
+        )
+    return _with_run(
+        problem,
+        chosen,
+        progress,
+        lambda stages, notes: _audit(stages, chosen, notes, Path(model)),
+        judged=Path(model),
+        pool=pool,
+    )
+
+
+def prepare(
+    problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
+) -> Path:
+    """Do what every method on this problem needs, and return the run directory: the references, the control audit.
+
+    A copy of the directory is a run to which :func:`attempt` and :func:`erase` with the same settings add a method.
     Keyword arguments are the fields of :class:`Settings`.
 
     Raises:
         InvalidProblem: lists all obstacles, before anything is written.
         ForeignRun: ``out`` holds another job.
     """
-    chosen = Settings(**settings)
-    return _with_run(problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes))
+
+    def work(stages: Stages, notes: list[str]) -> Result:
+        if stages.references > len(stages.given) or stages.passes() is None:
+            stages.trainer()
+        stages.original()
+        stages.control()
+        return Result(stages.run.folder, None, None, problem=stages.problem)
+
+    return _with_run(problem, Settings.of(settings), progress, work, pool=pool).out
 
 
-def audit(problem: Problem, *, model: str | Path, progress: Progress | None = None, **settings: Any) -> Result:
-    """Judge the saved model in ``model``, whoever made it; it counts as an attempt of the run directory.
+def attempt(
+    problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
+) -> Path:
+    """Run the first of the named methods, save its model unjudged, and return the run directory.
 
-    Keyword arguments are the fields of :class:`Settings`. No certificate is issued: how the model was made
-    is not known.
+    :func:`erase` with the same settings, in another process if need be, goes on with the audit. Keyword arguments are
+    the fields of :class:`Settings`.
     """
-    chosen = Settings(**settings)
-    return _with_run(
-        problem, chosen, progress, lambda stages, notes: _audit(stages, chosen, notes, Path(model)), judged=Path(model)
-    )
+    chosen = Settings.of(settings)
+
+    def work(stages: Stages, notes: list[str]) -> Result:
+        name = chosen.methods[0]
+        _try(stages, name, registry.load("methods", name)(chosen.configs.get(name)))
+        return Result(stages.run.folder, None, None, problem=stages.problem)
+
+    return _with_run(problem, chosen, progress, work, pool=pool).out
 
 
 def _with_run(
@@ -82,12 +148,14 @@ def _with_run(
     progress: Progress | None,
     work: Callable[[Stages, list[str]], Result],
     judged: Path | None = None,
+    pool: type[Workers] = Workers,
 ) -> Result:
     with closing(Meter()) as meter:  # from here on: looking at the problem is work, too
         single_thread()
         if settings.key is not None:
             keys.load_private(Path(settings.key))  # told now, not after hours of training
         notes, pairs = look(problem)
+        _tunable(problem, settings)
         candidate = problem.source.digest(_opened(problem, judged)) if judged is not None else None
         given = examine(problem, settings.given_references, candidate=candidate)
         policy = policies.load(settings.policy)
@@ -101,7 +169,7 @@ def _with_run(
         }
         out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
         run = RunDirectory(out, identity, meter=meter)
-        workers = Workers(problem, settings.workers)
+        workers = pool(problem, settings.workers)
         try:
             if not problem.forget_ids:
                 return _nothing_to_do(problem, run)
@@ -113,6 +181,12 @@ def _with_run(
         finally:
             workers.close()
             run.close()
+
+
+def _tunable(problem: Problem, settings: Settings) -> None:
+    found = obstacles(problem) if AUTO in settings.methods and problem.forget_ids else []
+    if found:
+        raise InvalidProblem(found)
 
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
@@ -132,24 +206,30 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     stages.original()
     control = stages.control()
     tried: list[int] = []
-    for name in plan.order:
-        method: Method = registry.load("methods", name)(settings.configs.get(name))
+    for name, config, tuned in course(stages, settings, plan, blind=_blind(control)):
+        method: Method = registry.load("methods", name)(config)
         guarantee = method.guarantee_on(stages.problem)
-        if _blind(control) and guarantee is Level.AUDITED and not settings.methods:
+        if _blind(control) and guarantee is Level.AUDITED and name not in settings.methods:
             notes.append(
                 f"{name} was not tried: the audit cannot tell the original from retrained models, "
                 "so no verdict on another model would mean anything"
             )
             continue
-        if Need.TRAINER in method.needs:
-            stages.trainer()
-        number = stages.begin(name, plain(method.config))
-        stages.forget(number, method)
+        number = _try(stages, name, method, tuned)
         stages.judge(number, guarantee)
         tried.append(number)
         if stages.attempt(number).claim is not None or not settings.escalate:
             break
     return finish(stages, settings, plan, notes, tried=tried)
+
+
+def _try(stages: Stages, name: str, method: Method, tuned: str = "") -> int:
+    """Run a method and save its model; return the number of the attempt. ``tuned`` says how its settings were found."""
+    if Need.TRAINER in method.needs:
+        stages.trainer()
+    number = stages.begin(name, plain(method.config), tuned=tuned)
+    stages.forget(number, method, alone=bool(tuned))
+    return number
 
 
 def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -> Result:
@@ -184,7 +264,7 @@ def _again(stages: Stages, settings: Settings) -> Result:
     shipped = stages.read(FINAL, Shipped)
     attempt = shipped.report.shipped
     assert attempt is not None
-    if settings.methods and attempt.method not in settings.methods:
+    if settings.methods and attempt.method not in settings.methods and not (attempt.tuned and AUTO in settings.methods):
         raise _finished(stages.run, shipped)
     return ship(stages, settings, shipped)
 

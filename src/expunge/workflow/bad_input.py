@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from expunge.core.digest import keyed
-from expunge.core.errors import Obstacle
+from expunge.core.errors import Obstacle, UsageError
 from expunge.core.problem import Problem
 from expunge.engine import copies, shift
 from expunge.engine.copies import Pair
@@ -19,7 +19,16 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
 
     Raises:
         InvalidProblem: lists all that does stop the work.
+        UsageError: it is no problem at all.
     """
+    if not isinstance(problem, Problem):
+        raise UsageError(
+            "what is to be worked on is no problem",
+            where="problem",
+            found=type(problem).__name__,
+            expected="an expunge.Problem",
+            fix="expunge.Problem(model=..., train=..., forget=...); a job file is for the command line",
+        )
     notes = problem.check()
     pairs = copies.find(problem)
     more = (copies.note(problem, pairs), shift.shifted(problem))

@@ -27,6 +27,7 @@ from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.verdict import Decision, Verdict, control_has_power
 from expunge.engine import copies
 from expunge.engine.energy import usage_of
+from expunge.engine.given import adopt
 from expunge.engine.references import STAGE
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
@@ -36,6 +37,7 @@ from expunge.workflow.bad_input import answers
 from expunge.workflow.heirs import attempt_folder, stale, succeed
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
+from expunge.workflow.tuning import found
 
 FINAL = "final"
 _MANIFEST = "private/manifest.json"
@@ -91,6 +93,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     compared = stages.references if stages.references >= MIN_REFERENCES else 0  # fewer are not looked at
     leaks = leak_decisions(control.findings)
     blind = any(leak is not Decision.NOT_MEASURED for leak in leaks) and not control_has_power(leaks)
+    basis = [f.check for f in control.findings if f.check in wording.BLIND_ALONE]
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     rows = (run.folder / annex.PATH).exists()
@@ -116,11 +119,11 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         chosen=shipped.number if shipped else None,
         verdict=outcome,
         claim=level,
-        statement=wording.statement(level, outcome, references=compared),
+        statement=wording.statement(level, outcome, references=compared, rests_on=basis),
         limits=(
-            *wording.limits(level, outcome, attempts=len(attempts), references=compared),
+            *wording.limits(level, outcome, attempts=len(attempts), references=compared, rests_on=basis),
             *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
-            *((wording.BLIND if compared else wording.BLIND_TO_CANARIES,) if blind else ()),
+            *(((wording.BLIND,) if compared else [wording.BLIND_ALONE[name] for name in basis]) if blind else ()),
         ),
         not_covered=(*wording.NOT_COVERED, *((wording.ANNEX,) if rows else ())),
         destroyed=tuple(destroyed),
@@ -134,6 +137,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         total=_share(plan, sum((line.cost for line in costs), Cost())),
         started=str(run.events[0]["at"]),
         finished=_last_work(run),
+        tuned=found(stages),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
 
@@ -149,7 +153,22 @@ def _seen(stages: Stages, judged: Attempt | None) -> list[str]:
     if judged is not None and artefact is not None:
         model = stages.problem.source.reopen(stages.run.open_artefact(artefact))
         notes += [str(note) for note in answers(stages.problem, model, where=f"model of attempt {judged.number}")]
-    return notes
+    return notes + _odd_references(stages)
+
+
+def _odd_references(stages: Stages) -> list[str]:
+    """Return a note where retrained models answer everything alike: their training failed."""
+    given = [adopt(stages.problem, stages.run, one) for one in stages.given]
+    models = [*given, *stages.finished_references("judging")]
+    opened = (stages.problem.source.reopen(stages.run.open_artefact(one.artefact)) for one in models)
+    odd = sum(bool(answers(stages.problem, model, where="reference")) for model in opened)
+    if not odd:
+        return []
+    return [
+        f"{odd} of {len(models)} retrained models answer everything alike, or not in finite numbers: their training "
+        "failed. They make retrained models look more unlike than they are, so that less can be told from them. Mend "
+        "the trainer (a lower rate, another start), or leave them out where they were given."
+    ]
 
 
 def _write(stages: Stages, settings: Settings, report: Report) -> Result:
@@ -222,6 +241,7 @@ def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[Cos
         if done:
             lines.append((f"{words} ({len(done)})", sum((r.cost for r in done), Cost())))
     lines.append(("audit of the original and the outputs of the references", stages.control().cost))
+    lines += [(f"tuning: {one.title} ({one.trials} trials)", one.cost) for one in found(stages)]
     for attempt in attempts:
         lines.append((f"attempt {attempt.number}: {attempt.title}", attempt.outcome.cost))
         lines.append((f"audit of attempt {attempt.number}", sum((a.cost for a in attempt.audits), Cost())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from expunge.audit import policy as policies
@@ -14,6 +15,7 @@ from expunge.core.problem import Problem
 from expunge.engine.evidence import available
 from expunge.engine.references import seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
+from expunge.plan.auto import AUTO, Candidate, candidates
 from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
@@ -40,20 +42,36 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
     references = reference_count(problem, settings, policy)
     have = available(problem)
     suite = policy.suite(have)
+    tuned = candidates(problem, settings.configs) if AUTO in settings.methods else ()
+    only = tuple(dict.fromkeys(n for name in settings.methods for n in _named(name, tuned)))
     return make_plan(
         problem,
         budget=settings.budget,
         references=references,
-        choosing_references=policy.choosing_references if references and problem.trainer is not None else 0,
+        choosing_references=_choosing_references(problem, policy, references, only, tuned),
         given=len(settings.given_references),
-        audit=audit_cost(problem, suite),
+        audit=audit_cost(problem, policy, suite),
         passes=passes,
-        only=settings.methods,
-        configs=settings.configs,
+        only=only,
+        tuned=[each.method for each in tuned],
+        tuning=settings.budget * settings.tuning if tuned else 0.0,
+        configs={**settings.configs, **{each.method: each.base for each in tuned}},
         alike=problem.trainer is not None and not seeds_matter(problem),
         missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
         policies=_policies(problem, policy, references, len(settings.given_references), passes),
     )
+
+
+def _named(name: str, tuned: Sequence[Candidate]) -> list[str]:
+    return [each.method for each in tuned] if name == AUTO else [name]
+
+
+def _choosing_references(
+    problem: Problem, policy: Policy, references: int, only: Sequence[str], tuned: Sequence[Candidate]
+) -> int:
+    """Return how many models are retrained to choose by; a method that was tuned without any goes on without."""
+    alone = bool(only) and {each.method for each in tuned} >= set(only)
+    return policy.choosing_references if references and problem.trainer is not None and not alone else 0
 
 
 def _without(seen: Foresight, given: int, *, trainer: bool) -> Foresight:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from expunge.core import registry
@@ -14,6 +16,7 @@ from expunge.core.level import Level
 from expunge.core.problem import Problem
 from expunge.core.report import Report
 from expunge.core.verdict import Verdict
+from expunge.plan.auto import AUTO
 from expunge.render import formats
 
 
@@ -23,9 +26,11 @@ class Settings:
 
     Attributes:
         out: run directory; ``runs/<problem>`` where none is given.
-        methods: names of methods to try, in this order, and no others; empty: what the plan says.
-        configs: settings by method.
-        budget: what attempts may cost, as a share of one retraining.
+        methods: names of methods to try, in this order, and no others; empty: what the plan says. ``auto`` stands for
+            methods that are chosen for the problem, and tuned (``plan/auto``).
+        configs: settings by method; ``auto`` does not search these.
+        budget: what attempts may cost, tuning included, as a share of one retraining.
+        tuning: the share of ``budget`` that tuning may take, where ``auto`` is named.
         escalate: go on to the next planned method when one fails its audit.
         seed: of everything random in this run.
         references: retrained models to judge against; the policy's number by default, 0 without a trainer.
@@ -42,6 +47,7 @@ class Settings:
     methods: tuple[str, ...] = ()
     configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     budget: float = 1.0
+    tuning: float = 0.5
     escalate: bool = True
     seed: int = 0
     references: int | None = None
@@ -52,9 +58,55 @@ class Settings:
     workers: int | None = None
     also: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """Return settings from keyword arguments.
+
+        Raises:
+            UsageError: an unknown name, or a value that means nothing.
+        """
+        known = [field.name for field in fields(cls)]
+        strange = sorted(set(given) - set(known))
+        if strange:
+            near = get_close_matches(strange[0], known, n=1)
+            raise UsageError(
+                f"no setting called {strange[0]!r}",
+                where="settings",
+                found=", ".join(strange),
+                expected=f"some of {', '.join(known)}",
+                fix=f"write {near[0]}=" if near else "see expunge.workflow.Settings",
+            )
+        return cls(**given)
+
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
-        if self.budget < 0:
+        for name, (kinds, words) in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+                raise _wrong(name, value, words)
+        for name in ("methods", "given_references", "also"):
+            value = getattr(self, name)
+            if isinstance(value, (str, Path)):
+                raise UsageError(
+                    "one name in the place of several",
+                    where=name,
+                    found=type(value).__name__,
+                    expected="a tuple or list of names",
+                    fix=f"{name}=[...], with brackets around a single name, too",
+                )
+            if not isinstance(value, (tuple, list)):
+                raise _wrong(name, value, "a tuple or list of names")
+            for one in value:
+                if not isinstance(one, (str, Path) if name == "given_references" else str):
+                    raise _wrong(name, one, "folders" if name == "given_references" else "names")
+        for name in self.configs:
+            if not isinstance(self.configs[name], Mapping):
+                raise _wrong(f"configs, {name}", self.configs[name], "a mapping of settings to values")
+        if self.seed < 0:
+            raise _wrong("seed", self.seed, "0 or more")
+        if self.workers is not None and self.workers < 1:
+            raise _wrong("workers", self.workers, "1 or more")
+        if not self.budget >= 0:
             raise UsageError(
                 "the budget is negative",
                 where="budget",
@@ -70,19 +122,36 @@ class Settings:
                 expected="0 or more",
                 fix="say how many retrained models to judge against, or leave it to the policy",
             )
-        for field_name in ("methods", "given_references", "also"):
-            if isinstance(getattr(self, field_name), (str, Path)):
-                raise UsageError(
-                    "one name in the place of several",
-                    where=field_name,
-                    found=type(getattr(self, field_name)).__name__,
-                    expected="a tuple or list of names",
-                    fix=f"{field_name}=[...], with brackets around a single name, too",
-                )
+        if not 0 <= self.tuning <= 1:
+            raise _wrong("tuning", self.tuning, "a share of the budget, from 0 to 1")
         for name in (*self.methods, *self.configs):
-            registry.load("methods", name)(self.configs.get(name))
+            if name != AUTO or name in self.configs:
+                registry.load("methods", name)(self.configs.get(name))
         for name in self.also:
             formats.named(name, where="also")
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "out": ((str, Path, NoneType), "a folder"),
+    "configs": ((Mapping,), "a mapping of methods to their settings"),
+    "budget": ((int, float), "a share of one retraining, e.g. 0.5"),
+    "tuning": ((int, float), "a share of the budget, e.g. 0.5"),
+    "escalate": ((bool,), "True or False"),
+    "seed": ((int,), "a whole number, 0 or more"),
+    "references": ((int, NoneType), "how many models to retrain, a whole number (folders go into given_references)"),
+    "policy": ((str, Path), "the name of a policy, or a TOML file"),
+    "key": ((str, Path, NoneType), "a file with a private key"),
+    "keep": ((bool,), "True or False"),
+    "workers": ((int, NoneType), "a whole number of processes, 1 or more"),
+}
+"""What each setting must be; lists of names are looked at one by one."""
+
+
+def _wrong(name: str, value: object, expected: str) -> UsageError:
+    found = type(value).__name__ if not isinstance(value, (bool, int, float)) else str(value)
+    return UsageError(
+        "a setting that means nothing", where=name, found=found, expected=expected, fix=f"give {name} as that"
+    )
 
 
 @dataclass(frozen=True)

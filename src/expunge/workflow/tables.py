@@ -24,21 +24,21 @@ def problem(
     features: Sequence[str] | None = None,
     holdout: str | None = None,
 ) -> Problem:
-    """Return the problem of a saved classifier and the rows it was fitted on; another process makes it again.
+    """Return the problem of a saved classifier or regressor and its rows; another process makes it again.
 
     The trainer is the estimator itself, fitted anew.
 
     Args:
         model: a ``.skops`` file, or a folder that holds ``estimator.skops``.
         data: a ``.parquet``, ``.csv`` or ``.jsonl`` file with all rows that the model was fitted on.
-        label: the column of labels.
+        label: the column of labels, or of the numbers that a regressor predicts.
         id: the column of ids; positions where none is named.
         subject: the column that says whose data a row is.
         features: the columns that the model is given; by default those it was fitted with, else all others.
         holdout: a file of the same columns with rows that the model was never fitted on.
 
     Raises:
-        UsageError: a file or a column is missing, or a label is no class of the model.
+        UsageError: a file or a column is missing, or a label is no class of the model, or no number.
         UnsafeFile: the model is a pickle, or holds types that could run code.
         Refused: a part of the model is fitted beforehand, so that it cannot be fitted anew.
     """
@@ -51,10 +51,12 @@ def problem(
         id=id,
         subject=subject,
         features=features if features is not None else names_of(estimator),
+        numbers=source.regressor,
         classes=None if classes is None or isinstance(classes, list) else np.asarray(classes).tolist(),
     )
     return Problem(
         model=source,
+        task="regression" if source.regressor else "classification",
         train=records,
         holdout=None if holdout is None else records.like(Path(holdout)),
         trainer=Refit(estimator),

@@ -11,7 +11,7 @@ Five laws of seeds (and a sixth, very skewed), 3 to 50 references, 1 to 200 reco
 - a holdout of subjects with many records each, with errors over records (as before) and over subjects;
 - forget sets of 1, 5 and 20 records answered right or wrong, before and after `unseen_error`.
 
-    python benchmarks/coverage.py [--json] [--save FILE]        about a minute on one thread
+    python benchmarks/intervals.py [--json] [--save FILE]        about a minute on one thread
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from expunge.numerics import equivalence
 
 
 @pytest.fixture(scope="module")
-def coverage():
+def intervals():
     """The benchmark as a module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        module = import_module("coverage")
+        module = import_module("intervals")
         yield module
-        for name in ("coverage", "_table"):
+        for name in ("intervals", "_table"):
             sys.modules.pop(name, None)
 
 
@@ -33,12 +33,12 @@ def coverage():
 
 @pytest.mark.parametrize("alpha", [0.025, 0.0001])
 @pytest.mark.parametrize("count", [3, 20])
-def test_all_runs_at_once_are_judged_as_one_by_one(coverage, alpha, count):
+def test_all_runs_at_once_are_judged_as_one_by_one(intervals, alpha, count):
     draw, runs = np.random.default_rng(count), 60
     references, value = draw.normal(size=(runs, count)), draw.normal(0, 6, runs)
     error, margin = draw.uniform(0, 0.5, runs), 5.0
-    half, away = coverage.halves(references, error, alpha), value - references.mean(axis=1)
-    passed, failed = coverage.passes(away, half, margin), coverage.fails(away, half, margin)
+    half, away = intervals.halves(references, error, alpha), value - references.mean(axis=1)
+    passed, failed = intervals.passes(away, half, margin), intervals.fails(away, half, margin)
     decisions = []
     for row, own, extra in zip(references, value, error, strict=True):
         result = measurement(own, row, extra, alpha)
@@ -67,11 +67,11 @@ def measurement(value, references, error, alpha):
     )
 
 
-def test_errors_over_subjects_are_those_of_the_rows(coverage):
+def test_errors_over_subjects_are_those_of_the_rows(intervals):
     draw, size = np.random.default_rng(0), 10
     wrong = draw.binomial(size, 0.1, (20, 30)).astype(float)
-    by_subject = coverage.error_over(wrong, size)
-    by_record = coverage.error_over_records(wrong.sum(axis=1) / 300, 300)
+    by_subject = intervals.error_over(wrong, size)
+    by_record = intervals.error_over_records(wrong.sum(axis=1) / 300, 300)
     clusters = np.repeat(np.arange(30), size)
     for row, subject, record in zip(wrong, by_subject, by_record, strict=True):
         rows = -(np.arange(size) < row[:, None]).ravel().astype(float)
@@ -80,11 +80,11 @@ def test_errors_over_subjects_are_those_of_the_rows(coverage):
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_the_noise_that_is_not_drawn_is_that_of_the_whole_table(coverage, size):
+def test_the_noise_that_is_not_drawn_is_that_of_the_whole_table(intervals, size):
     runs, count, n = 20_000, 4, 6
     draw = np.random.default_rng(0)
-    means, own, rows = coverage.noise(draw, runs, references=count, n=n, size=size)
-    table = coverage.NOISE * coverage.clustered(draw, runs * (count + 1), n, size).reshape(runs, count + 1, n)
+    means, own, rows = intervals.noise(draw, runs, references=count, n=n, size=size)
+    table = intervals.NOISE * intervals.clustered(draw, runs * (count + 1), n, size).reshape(runs, count + 1, n)
     whole = table[:, :count].mean(axis=2), table[:, count].mean(axis=1), table[:, count] - table[:, :count].mean(axis=1)
 
     def law(means, own, rows):
@@ -97,9 +97,9 @@ def test_the_noise_that_is_not_drawn_is_that_of_the_whole_table(coverage, size):
 # --- laws of seeds ----------------------------------------------------------------------------------------------
 
 
-def test_laws_have_mean_0_and_deviation_1(coverage):
-    for law in coverage.LAWS:
-        drawn = coverage.seeds(np.random.default_rng(0), law, (400_000,))
+def test_laws_have_mean_0_and_deviation_1(intervals):
+    for law in intervals.LAWS:
+        drawn = intervals.seeds(np.random.default_rng(0), law, (400_000,))
         assert drawn.mean() == pytest.approx(0, abs=0.02), law
         assert drawn.std() == pytest.approx(1, abs=0.1 if law in ("heavy tails", "very skewed") else 0.01), law
 
@@ -139,9 +139,9 @@ def test_without_the_price_of_attempts_they_would_buy_a_pass():
 # --- the figures that the documentation leans on ----------------------------------------------------------------
 
 
-def test_a_small_run_finds_what_the_page_says(coverage):
+def test_a_small_run_finds_what_the_page_says(intervals):
     """Of the tables that are quick to draw; the results file holds a large run, and tests/docs compares the page."""
-    cells = [*coverage.held_out(np.random.default_rng(0), 400), *coverage.few(np.random.default_rng(0), 400)]
+    cells = [*intervals.held_out(np.random.default_rng(0), 400), *intervals.few(np.random.default_rng(0), 400)]
     found = {c.key: c.rate for c in cells}
     assert len(found) == len(cells), "no cell hides another"
     assert all(0 <= c.rate <= 1 and 0 < c.error < 0.03 for c in cells)

@@ -1,0 +1,129 @@
+"""What a model said about records, as checks ask for it: of classes, or of numbers.
+
+A regressor gives no probabilities. Its answer stands for a normal law around it, by one stated rule: the deviation is
+the typical error of retrained models on records they never saw, the same for every model that is compared. Then its
+losses are nats, its divergences bits, and an answer is right where it lies within one typical error of the target, so
+that one suite with one set of margins judges both.
+
+Shapes: n records of a part, C classes, K models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expunge.numerics import divergences, membership
+from expunge.numerics.units import ALIKE, alike
+
+Array = NDArray[np.float64]
+QUARTILE = 0.6744897501960817
+"""The median distance of a standard normal number from 0."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Logits [n, C] in float64 and targets [n] of one model on one part."""
+
+    logits: Array
+    target: NDArray[np.int64]
+
+    @cached_property
+    def log_probs(self) -> Array:
+        """Log-probabilities, [n, C]."""
+        return divergences.log_softmax(self.logits)
+
+    @cached_property
+    def loss(self) -> Array:
+        """Minus the log-probability of the label, in nats, [n]."""
+        result: Array = -self.log_probs[np.arange(len(self.target)), self.target]
+        return result
+
+    @cached_property
+    def correct(self) -> Array:
+        """1.0 where the most likely class is the label, [n]."""
+        return self.predicts(self.target)
+
+    @cached_property
+    def confidence(self) -> Array:
+        """Logit-scaled confidence of the label, [n]."""
+        return membership.confidence(self.logits, self.target)
+
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """The class of every record, [n]."""
+        return self.target
+
+    @property
+    def constant(self) -> bool:
+        """Whether all records got one answer."""
+        return alike(torch.from_numpy(self.logits))
+
+    def predicts(self, labels: NDArray[np.int64]) -> Array:
+        """Return 1.0 where the most likely class is ``labels``, [n]."""
+        result: Array = (self.logits.argmax(axis=1) == labels).astype(np.float64)
+        return result
+
+    def divergence(self, other: Outputs) -> Array:
+        """Return the Jensen-Shannon divergence from what another model said, in bits, [n]."""
+        return divergences.jensen_shannon(self.log_probs, other.log_probs)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers [n] in float64 and targets [n] of one model on one part; ``scale`` is the typical error.
+
+    Where the scale is NaN (:func:`typical_error`) so is all that is measured in it.
+    """
+
+    answer: Array
+    target: Array
+    scale: float
+
+    @cached_property
+    def loss(self) -> Array:
+        """Minus the log-density of the target, less that of an answer without error, in nats, [n]."""
+        return ((self.answer - self.target) / self.scale) ** 2 / 2
+
+    @cached_property
+    def correct(self) -> Array:
+        """1.0 where the answer lies within one typical error of the target, [n]."""
+        return self.predicts(self.target)
+
+    @property
+    def confidence(self) -> Array:
+        """Log-density of the target, less that of an answer without error, in nats, [n]."""
+        return -self.loss
+
+    @property
+    def classes(self) -> None:
+        """There are none."""
+        return None
+
+    @property
+    def constant(self) -> bool:
+        """Whether all records got one answer."""
+        return len(self.answer) > 1 and float(np.ptp(self.answer)) < ALIKE * self.scale
+
+    def predicts(self, targets: Array) -> Array:
+        """Return 1.0 where the answer lies within one typical error of ``targets``, [n]."""
+        return (np.abs(self.answer - targets) <= self.scale).astype(np.float64)
+
+    def divergence(self, other: Answers) -> Array:
+        """Return the Jensen-Shannon divergence from what another model said, in bits, [n]."""
+        return divergences.normal_jensen_shannon((self.answer - other.answer) / self.scale)
+
+
+def typical_error(answers: Sequence[Array], target: Array) -> float:
+    """Return the deviation of the normal law whose median error is that of K models' answers [n] to ``target`` [n].
+
+    The median, so that a few records that nobody can answer make no error typical. NaN where it is 0: models that
+    answer half of all records without error leave nothing to measure in.
+    """
+    found = float(np.median(np.abs(np.stack(answers) - target))) / QUARTILE
+    return found if found > 0 else float("nan")

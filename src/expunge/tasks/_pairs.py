@@ -1,0 +1,241 @@
+"""Tasks whose records are pairs (input, target) with one answer each: what classification and regression share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from expunge.core.errors import Obstacle
+from expunge.core.records import Records
+from expunge.core.task import Task
+from expunge.data._rows import Rows
+
+_BATCH = 256
+_TWICE = 256  # records that are read a second time: augmentation changes all of them, so a sample shows it
+
+
+class Pairs(Task):
+    """A task that answers every input of a pair (input, target) once.
+
+    Inputs are a tensor, a mapping of tensors, or rows of a table. Class attributes: ``answers``, what a model must
+    return; ``fit``, what to do where it returns something else; ``kind``, what the targets are.
+    """
+
+    answers: ClassVar[str]
+    fit: ClassVar[str]
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def answer(self, model: Any, inputs: Any) -> Any:
+        """Return what the model says of a batch of inputs."""
+
+    @abstractmethod
+    def misfit(self, answer: Any, count: int) -> str:
+        """Return how the answer to ``count`` records is none of this task; empty where it is."""
+
+    @abstractmethod
+    def constant(self, answer: Tensor) -> bool:
+        """Return whether all records got one answer."""
+
+    @abstractmethod
+    def misread(self, target: Any) -> Obstacle | None:
+        """Return that the targets of a batch are not of the kind; without ``where``."""
+
+    @abstractmethod
+    def strange(self, target: Tensor, answer: Tensor | None) -> Tensor:
+        """Return which targets the model cannot mean, [B], bool; ``answer`` to some records, None without a model."""
+
+    @abstractmethod
+    def stranger(self, answer: Tensor | None) -> Obstacle:
+        """Return what to say of strange targets; without ``where`` and ``found``."""
+
+    def inputs(self, batch: Any) -> Tensor:
+        """Return the inputs as float64 rows; a mapping gives its parts side by side."""
+        inputs, target = batch
+        if isinstance(inputs, Rows):
+            return torch.from_numpy(inputs.numbers)
+        parts = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
+        return torch.cat([part.reshape(len(target), -1).double() for part in parts], dim=1)
+
+    def moved(self, batch: Any, by: Tensor) -> Any:
+        """Return the batch with ``by`` [B, D] added to its inputs; None unless all of them are floating point."""
+        inputs, target = batch
+        if isinstance(inputs, Rows):
+            rows = inputs.moved(by.numpy())
+            return None if rows is None else (rows, target)
+        parts = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        if not all(part.is_floating_point() for part in parts.values()):
+            return None
+        moved, start = {}, 0
+        for key in sorted(parts):
+            part = parts[key]
+            stop = start + part[0].numel()
+            step = by[:, start:stop].reshape(part.shape).to(part.dtype)
+            moved[key], start = part + step, stop
+        return (moved if isinstance(inputs, Mapping) else moved[""]), target
+
+    def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
+        """Return non-finite inputs, bad targets, unstable reading, and answers that do not fit, or are all alike."""
+        found = _unstable(records, where)
+        unread = _unreadable(records, where)
+        if unread:
+            return [*found, *unread]
+        answer = self._first(model, records, where, found) if model is not None else None
+        not_finite, strange = [], []
+        for start in range(0, len(records), _BATCH):
+            batch = records.read(range(start, min(start + _BATCH, len(records))))
+            wrong = self.misread(batch[1]) if _is_pair(batch) else _no_pair(batch)
+            if wrong is not None:
+                return [*found, replace(wrong, where=where)]
+            inputs, target = batch
+            not_finite += [start + i for i in _bad_rows(inputs, len(target))]
+            strange += [start + int(i) for i in self.strange(target, answer).nonzero()]
+        if not_finite:
+            found.append(
+                Obstacle(
+                    what="inputs are NaN or infinite",
+                    where=f"{where}, first at position {not_finite[0]}",
+                    found=f"{len(not_finite)} of {len(records)} records",
+                    expected="finite numbers",
+                    fix="clean or drop these records",
+                )
+            )
+        if strange:
+            places = {
+                "where": f"{where}, first at position {strange[0]}",
+                "found": f"{len(strange)} of {len(records)} records",
+            }
+            found.append(replace(self.stranger(answer), **places))
+        if answer is not None and not any(each.fatal for each in found):
+            found += self._answered(model, records, where)
+        return found
+
+    def _first(self, model: Any, records: Records, where: str, found: list[Obstacle]) -> Tensor | None:
+        """Return the answer to the first records; None, and why among what was found, where it is none."""
+        indices = range(min(2, len(records)))
+        batch = records.read(indices)
+        if not _is_pair(batch):
+            return None  # said later, of the records
+        try:
+            with torch.no_grad():
+                answer = self.answer(model, batch[0])
+                problem = self.misfit(answer, len(indices))
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+            # Shapes and types only: the text of an error from user code could hold data.
+            answer, problem = None, f"{type(e).__name__} on a batch of {len(indices)}"
+        if not problem:
+            first: Tensor = answer
+            return first
+        found.append(
+            Obstacle(
+                what="the model does not fit the task",
+                where=f"{self.title.lower()} of the {where}",
+                found=problem,
+                expected=self.answers,
+                fix=self.fit,
+            )
+        )
+        return None
+
+    def _answered(self, model: Any, records: Records, where: str) -> list[Obstacle]:
+        """Return what is wrong with the answers to records from all over the set: not finite, or all alike."""
+        indices = range(0, len(records), max(1, len(records) // _BATCH))[:_BATCH]
+        batch = records.read(indices)
+        with torch.no_grad():
+            answer = self.answer(model, batch[0])
+        bad = int((~torch.isfinite(answer).reshape(len(indices), -1).all(dim=1)).sum())
+        if bad:
+            return [
+                Obstacle(
+                    what="the model answers with NaN or infinite numbers",
+                    where=f"{self.title.lower()} of the {where}",
+                    found=f"{bad} of {len(indices)} records that were asked",
+                    expected=f"finite {self.kind} for every record",
+                    fix="restore the model from an intact checkpoint, or mend what overflows in it",
+                )
+            ]
+        rows = self.inputs(batch)
+        if not self.constant(answer) or torch.equal(rows, rows[:1].expand_as(rows)):
+            return []
+        return [
+            Obstacle(
+                what="the outputs of the model are constant",
+                where=f"{self.title.lower()} of the {where}",
+                found=f"one answer to all of {len(indices)} records that were asked",
+                expected="answers that depend on the input",
+                fix="see whether this is the model that was meant: it has learnt nothing, or lost it, and nothing that "
+                "is measured on it shows that records were forgotten",
+                fatal=False,
+            )
+        ]
+
+
+def output(model: Any, inputs: Any) -> Any:
+    """Return what a network says of a batch: a tensor, or the ``.logits`` of an output that has them."""
+    said = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+    return getattr(said, "logits", said)
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, Sequence) and len(batch) == 2
+
+
+def _no_pair(batch: Any) -> Obstacle:
+    return Obstacle(
+        what="records are not pairs",
+        found=f"{type(batch).__name__} in a batch",
+        expected="(input, label)",
+        fix="return exactly these two from the dataset's __getitem__",
+    )
+
+
+def _unreadable(records: Records, where: str) -> list[Obstacle]:
+    """Return that a record cannot be read into a batch, as where its label is missing (None)."""
+    for start in range(0, len(records), _BATCH):
+        try:
+            records.read(range(start, min(start + _BATCH, len(records))))
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            # The type alone: the text of an error from user code could hold data.
+            return [
+                Obstacle(
+                    what="records cannot be read as a batch",
+                    where=f"{where}, positions {start} to {min(start + _BATCH, len(records)) - 1}",
+                    found=type(error).__name__,
+                    expected="(input, label) for every record, inputs of one shape, no label missing (None)",
+                    fix="drop records without a label, or give them one; read one by hand: dataset[position]",
+                )
+            ]
+    return []
+
+
+def _bad_rows(inputs: Any, count: int) -> list[int]:
+    if isinstance(inputs, Rows):
+        return inputs.infinite()
+    parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    bad = torch.zeros(count, dtype=torch.bool)
+    for part in parts:
+        if part.is_floating_point():
+            bad |= ~torch.isfinite(part).reshape(count, -1).all(dim=1)
+    return [int(i) for i in bad.nonzero()]
+
+
+def _unstable(records: Records, where: str) -> list[Obstacle]:
+    step = max(1, len(records) // _TWICE)
+    entries = records.manifest.entries
+    changed = sum(records.content(i) != entries[i][1] for i in range(0, len(records), step))
+    if not changed:
+        return []
+    return [
+        Obstacle(
+            what="the dataset answers differently when read twice",
+            where=where,
+            found=f"{changed} of {len(range(0, len(records), step))} records read again",
+            expected="the same content at every reading",
+            fix="move random augmentation from the dataset to the trainer",
+        )
+    ]

@@ -1,0 +1,125 @@
+"""Task vectors: fine-tuning by NumPy, several of them, what is put back, and an interruption."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from expunge.core.level import Level
+from expunge.core.method import Cost
+from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.task_vectors import Negated
+from tests.support import toys
+
+STEP = {"epochs": 2, "batch_size": 64, "lr": 0.1, "optimiser": "sgd", "momentum": 0.0}
+
+
+class Toy(Negated):
+    """Three fine-tunings."""
+
+    title, source, guarantee = "Toy", "none", Level.AUDITED
+
+    def rates(self):
+        return (0.5, 1.0, 2.0)
+
+
+def vectors(problem, rates):
+    """Where two full-batch steps on the forgotten records lead, in NumPy."""
+    start = [p.detach().numpy() for p in problem.source.open().parameters()]
+    inputs, labels = (part.numpy() for part in problem.forget_view.read(range(12)))
+    found = []
+    for rate in rates:
+        weight, bias = start
+        for _ in range(2):
+            apart = (softmax(inputs @ weight.T + bias, axis=1) - np.eye(3)[labels]) / 12
+            weight, bias = weight - 0.1 * rate * apart.T @ inputs, bias - 0.1 * rate * apart.sum(0)
+        found.append([weight - start[0], bias - start[1]])
+    return start, found
+
+
+def test_several_fine_tunings_equal_arithmetic_in_float64():
+    problem = toys.problem(build=toys.Softmax, dtype=torch.float64)
+    outcome = Toy({**STEP, "scale": 0.7}).unlearn(problem, toys.context(problem))
+    start, ways = vectors(problem, (0.5, 1.0, 2.0))
+
+    def by_hand(scale=0.7, *, rule="agreed"):
+        values = []
+        for place, first in enumerate(start):
+            each = np.stack([way[place] for way in ways])
+            same = np.abs(np.sign(each).sum(0)) == 3
+            mean = {"agreed": np.where(same, each.mean(0), 0), "sum": each.sum(0), "last": each[2]}[rule]
+            values.append(first - scale * mean)
+        return values
+
+    def distance(values):
+        pairs = zip(outcome.model.parameters(), values, strict=True)
+        return max(float(np.abs(p.detach().numpy() - v).max()) for p, v in pairs)
+
+    assert distance(by_hand()) < 1e-14
+    for slip in (by_hand(-0.7), by_hand(1.0), by_hand(rule="sum"), by_hand(rule="last")):
+        assert distance(slip) > 1e-3
+
+
+def test_retained_records_are_not_read_and_work_is_counted():
+    problem = toys.problem()
+    outcome = Toy(STEP).unlearn(problem, toys.context(problem))
+    assert set(problem.records.seen) == set(problem.forget_ids)
+    assert outcome.cost == Cost(trained=3 * 2 * 12, read=2 * 8 + 4)
+    assert Toy(STEP).cost(problem) == Cost(trained=3 * 2 * 12, read=2 * 8)
+    assert [row["epoch"] for row in outcome.history] == [1, 2]
+    assert outcome.history[1]["objective"] < outcome.history[0]["objective"]
+    assert outcome.stopped.startswith("after 2 epochs, taken away 1 times; 3 fine-tunings agree on ")
+
+
+def test_buffers_are_those_of_the_original():
+    problem = toys.problem(build=toys.Noisy)
+    outcome = Toy({**STEP, "lr": 0.01}).unlearn(problem, toys.context(problem))
+    before = dict(problem.source.open().named_buffers())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in outcome.model.named_buffers())
+    assert outcome.touched > 0.3
+
+
+def test_fine_tunings_see_the_records_in_other_orders():
+    class Twice(Toy):
+        def rates(self):
+            return (1.0, 1.0)
+
+    class Once(Toy):
+        def rates(self):
+            return (1.0,)
+
+    problem = toys.problem()
+    settings = {**STEP, "batch_size": 4}
+    one, two = (kind(settings).unlearn(problem, toys.context(problem)).model for kind in (Once, Twice))
+    assert not toys.same(one, two)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_interrupted_in_any_fine_tuning_it_ends_with_the_same_bits(tmp_path, after):
+    class Dying(Checkpoints):
+        offers = 0
+
+        def offer(self, *parts):
+            super().offer(*parts)
+            Dying.offers += 1
+            if Dying.offers == after:
+                raise KeyboardInterrupt
+
+    problem = toys.problem(build=toys.Noisy)
+    whole = Toy({**STEP, "momentum": 0.9}).unlearn(problem, toys.context(problem))
+    with pytest.raises(KeyboardInterrupt):
+        Toy({**STEP, "momentum": 0.9}).unlearn(
+            problem, toys.context(problem, checkpoints=Dying(tmp_path / "c", every_s=0))
+        )
+    again = Checkpoints(tmp_path / "c", every_s=0)
+    resumed = Toy({**STEP, "momentum": 0.9}).unlearn(problem, toys.context(problem, checkpoints=again))
+    assert toys.same(resumed.model, whole.model)
+    assert (resumed.history, resumed.cost) == (whole.history, whole.cost)
+
+
+def test_frozen_parameters_stay():
+    problem = toys.problem()
+    problem.model[0].weight.requires_grad_(False)
+    model = Toy(STEP).unlearn(problem, toys.context(problem)).model
+    assert torch.equal(model[0].weight, problem.model[0].weight)
+    assert not torch.equal(model[2].weight, problem.model[2].weight)

@@ -1,0 +1,150 @@
+"""The whole way with `auto`, on the tiny problem."""
+
+import html
+import json
+
+import pytest
+
+import expunge
+from expunge.certify._summary import line
+from expunge.core.errors import InvalidProblem, UsageError
+from expunge.core.plan import TUNED
+from expunge.plan import auto as choosing
+from expunge.plan.tune import Study
+from expunge.workflow import plan
+from tests.support import running
+from tests.support.tiny import tiny_problem as tiny
+
+BUDGET = 4.0
+START = {"finetune": {"epochs": 20, "batch_size": 16}}
+"""Only the rate of fine-tuning is searched: a rate that is right passes the audit."""
+
+
+def narrow(patch):
+    """Tune two methods with four trials each, from their own settings, whatever else there is."""
+    names, run = choosing.registry.names, Study.run
+    known = ("finetune", "neg_grad_plus", "noop", "retrain")
+    patch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
+    patch.setattr(choosing.recipes, "shipped", tuple)
+    patch.setattr(Study, "run", lambda self, budget: run(self, budget, trials=4))
+
+
+@pytest.fixture(autouse=True)
+def two(monkeypatch):
+    narrow(monkeypatch)
+
+
+def events(result, kind):
+    lines = (result.out / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def problem():
+    truth = tiny.tables()[4]
+    wrong = {f"zebra-{i:03d}": int(truth[i]) for i in range(tiny.WRONG)}
+    return tiny.make(request=expunge.Request(subjects=("okapi-0",), reference="TINY-1", corrections=wrong))
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """One run with `auto`, for all that looks at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("expunge.engine.runtime._pickled", lambda of: None)
+        narrow(patch)
+        out = tmp_path_factory.mktemp("auto") / "run"
+        policy = running.TINY / "policy.toml"
+        return expunge.erase(problem(), out=out, policy=policy, methods=("auto",), budget=BUDGET, configs=START)
+
+
+def test_what_tuning_found_is_tried_and_said(tuned):
+    report = tuned.report
+    assert {one.method for one in report.tuned} == {"finetune", "neg_grad_plus"}
+    assert all(1 <= one.trials <= 4 for one in report.tuned)
+    first = report.attempts[0]
+    best = min((one for one in report.tuned if one.best is not None), key=lambda one: one.value)
+    assert (first.method, first.config) == (best.method, best.config)
+    assert first.tuned == best.sentence
+    assert "found without a retrained model" in first.tuned
+    assert best.value < best.original, "nearer than the original"
+
+
+def test_the_cost_of_tuning_is_part_of_the_whole(tuned):
+    report = tuned.report
+    lines = {line.what: line.share for line in report.costs}
+    tuning = [share for what, share in lines.items() if what.startswith("tuning: ")]
+    assert tuning == pytest.approx([one.share for one in report.tuned])
+    assert 0 < sum(tuning) <= report.plan.tuning == BUDGET / 2
+    assert report.total == pytest.approx(sum(lines.values()))
+    assert report.plan.whole > report.plan.tuning
+
+
+def test_nothing_was_retrained_to_choose_by(tuned):
+    assert not [line for line in tuned.report.costs if "references for choosing" in line.what]
+    assert tuned.report.plan.choosing_references == 0
+
+
+def test_page_and_certificate_say_how_the_settings_were_found(tuned):
+    first = tuned.report.attempts[0]
+    page = html.unescape(tuned.page.read_text())
+    assert "<h3>Tuning</h3>" in page
+    assert first.tuned[1:] in page
+    assert line(first, shipped=first).endswith(f"shipped; {first.tuned}")
+    assert [secret for secret in tiny.SECRETS if secret in page] == []
+
+
+def test_the_same_command_again_reads_what_was_found(tuned):
+    started = len(events(tuned, "started"))
+    policy = running.TINY / "policy.toml"
+    again = expunge.erase(problem(), out=tuned.out, policy=policy, methods=("auto",), budget=BUDGET, configs=START)
+    assert again.report == tuned.report
+    assert len(events(again, "started")) == started
+
+
+def test_a_killed_tuning_goes_on_with_the_next_trial(tuned, erase, monkeypatch):
+    whole, made = Study._trial, []
+
+    def until_the_third(self, number, config, asked):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(number)
+        return whole(self, number, config, asked)
+
+    given = {"problem": problem(), "budget": BUDGET, "configs": START, "escalate": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "_trial", until_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            erase("auto", **given)
+    result = erase("auto", **given)
+    stages = [e["stage"] for e in events(result, "finished") if e["stage"].startswith("tuning-")]
+    assert len(stages) == len(set(stages)) == sum(one.trials for one in result.report.tuned) + 2
+    assert result.report.tuned == tuned.report.tuned, "as if it had not been killed"
+    searched = {one.method: one.searched for one in result.report.tuned}
+    assert searched == {"finetune": ("lr",), "neg_grad_plus": ("epochs", "lr", "alpha")}, (
+        "what is given is not searched"
+    )
+
+
+def test_the_plan_says_what_is_tuned_and_for_how_much(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = plan(problem(), methods=("auto", "retrain"), policy=running.TINY / "policy.toml", budget=0.4, tuning=0.75)
+    assert found.order == ("finetune", "neg_grad_plus", "retrain")
+    assert [option.why == TUNED for option in found.options] == [True, True, False]
+    assert found.tuning == pytest.approx(0.3)
+    assert found.choosing_references == 2, "retrain was named as well"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("lack", "words"), [("trainer", "share of one retraining"), ("holdout", "nothing to tune by")])
+def test_what_cannot_be_tuned_is_refused_before_any_work(erase, tmp_path, lack, words):
+    of = tiny.make(**{lack: None})
+    with pytest.raises(InvalidProblem, match=words):
+        erase("auto", problem=of)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InvalidProblem, match=words):
+        plan(of, methods=("auto",), policy=running.TINY / "policy.toml")
+
+
+def test_a_share_of_the_budget_is_a_share(erase):
+    for wrong in (-0.1, 1.5, "half"):
+        with pytest.raises(UsageError, match="tuning"):
+            erase("auto", problem=problem(), tuning=wrong)
