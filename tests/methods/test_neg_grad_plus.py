@@ -5,6 +5,7 @@ import torch
 from expunge.core.errors import Diverged, UsageError
 from expunge.engine.split import split
 from expunge.methods.finetune import Finetune
+from expunge.methods.gradient_ascent import GradientAscent
 from expunge.methods.neg_grad_plus import NegGradPlus
 from tests.support import toys
 
@@ -24,6 +25,15 @@ def slope(model, records):
 
 def regression():
     return toys.problem(build=toys.Softmax, dtype=torch.float64)
+
+
+class Normalised(torch.nn.Sequential):
+    """Batch statistics, and no dropout: its draws would differ."""
+
+    def __init__(self):
+        super().__init__(
+            torch.nn.Linear(toys.DIMS, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, toys.CLASSES)
+        )
 
 
 def distance(model, weights):
@@ -73,6 +83,33 @@ def test_alpha_one_is_fine_tuning_to_the_bit(epochs, optimiser):
     ]
     assert toys.same(both[0].model, both[1].model)
     assert both[0].history[-1]["objective"] == both[1].history[-1]["objective"]
+
+
+def test_with_batch_statistics_only_those_differ_from_fine_tuning_and_nothing_where_they_are_kept():
+    """NG-1 and NG-3: the forget batch moves running means, which no weight depends on in training."""
+    problem = toys.problem(build=Normalised, trainer=None, holdout=0)
+    config = {"epochs": 2, "batch_size": 16, "lr": 0.01}
+    differ = {}
+    for wanted in ("move", "keep"):
+        both = [
+            method({**config, **more, "batch_statistics": wanted}).unlearn(problem, toys.context(problem)).model
+            for method, more in ((NegGradPlus, {"alpha": 1.0}), (Finetune, {}))
+        ]
+        pairs = zip(both[0].state_dict().items(), both[1].state_dict().values(), strict=True)
+        differ[wanted] = [name for (name, one), other in pairs if not torch.equal(one, other)]
+    assert differ == {"move": ["1.running_mean", "1.running_var", "1.num_batches_tracked"], "keep": []}
+
+
+def test_alpha_zero_is_gradient_ascent_with_as_many_steps_as_retained_batches():
+    """NG-2."""
+    problem = toys.problem(trainer=None, holdout=0, dtype=torch.float64)
+    loop = {"optimiser": "sgd", "momentum": 0.9, "lr": 0.001, "weight_decay": 0.0}
+    # The whole forget set in every step: 48 retained records in batches of 12 are 4 steps of ascent.
+    one = NegGradPlus({**loop, "epochs": 1, "batch_size": 12, "alpha": 0.0}).unlearn(problem, toys.context(problem))
+    other = GradientAscent({**loop, "epochs": 4, "batch_size": 12}).unlearn(problem, toys.context(problem))
+    assert len(other.history) == 4
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
 
 
 def test_alpha_zero_ascends():

@@ -16,6 +16,7 @@ from torch import nn
 from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.problem import Problem
 from expunge.engine.loop import evaluating
+from expunge.numerics.units import Scored
 
 NORMALISERS = (
     nn.modules.batchnorm._NormBase,
@@ -145,6 +146,30 @@ def last(model: nn.Module, count: int) -> list[nn.Module]:
     """Return the last block and ``count`` blocks before it; the whole model where it has no more than these."""
     found = blocks(model)
     return [part for block in found[-count - 1 :] for part in block] if count + 1 < len(found) else [model]
+
+
+def classes_of(model: nn.Module, problem: Problem) -> int:
+    """Return the number of classes that ``model`` answers one record with.
+
+    Raises:
+        InvalidProblem: it answers with no classes.
+    """
+    view = problem.retain_view if len(problem.retain_view) else problem.forget_view
+    with evaluating(model), torch.no_grad():
+        units = problem.meaning.units(model, view.read([0]))
+    if isinstance(units, Scored):
+        return units.logits.shape[1]
+    raise InvalidProblem(
+        [
+            Obstacle(
+                what="the model answers with no classes",
+                where="task",
+                found=problem.task,
+                expected="logits",
+                fix="choose a method that asks for none: `expunge plan` lists them",
+            )
+        ]
+    )
 
 
 def head_of(model: nn.Module, problem: Problem, classes: int) -> nn.Module:

@@ -7,6 +7,7 @@ what is left of the model, and the warning where nothing came of it.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,10 +27,11 @@ from expunge.engine.runtime import seed_everything
 
 @dataclass(frozen=True)
 class Edited:
-    """What an edit did: in words, and what a reader must know of it."""
+    """What an edit did: in words, what a reader must know of it, and the figures of epochs, where it had such."""
 
     done: str
     warnings: tuple[str, ...] = ()
+    history: tuple[Mapping[str, float], ...] = ()
 
 
 class Edit(Method):
@@ -81,6 +83,7 @@ class Edit(Method):
         return Outcome(
             model=model,
             cost=Cost(trained=run.spent.trained - spent.trained, read=run.spent.read - spent.read),
+            history=edited.history,
             touched=share,
             stopped=edited.done,
             warnings=warnings,

@@ -186,12 +186,10 @@ class Passes(Method):
             def after_epoch(epoch: int, history: list[dict[str, float]]) -> str:
                 reads = run.spent
                 history[-1].update(self.observe(model, epoch, run))
-                reason = self.stop(model, epoch, run)
-                ended = bool(reason) or epoch == config.epochs
+                reason = self.stop(model, epoch, run) or (run.watch(model, epoch) if epoch < config.epochs else "")
                 # Who dips until its very end is looked at after it.
-                guard.look(model, epoch, last=ended and not (self.dips and self._finishes))
-                if not reason and epoch < config.epochs:
-                    reason = run.watch(model, epoch)
+                later = self.dips and self._finishes
+                guard.look(model, epoch, last=not later and (bool(reason) or epoch == config.epochs))
                 if kept is not None:
                     write_file(kept / f"{epoch:06d}.safetensors", _bytes(model))
                 # The history carries the cost so far, so that a resumed loop reports the work of all its epochs.

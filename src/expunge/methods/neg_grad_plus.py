@@ -20,7 +20,8 @@ class NegGradPlus(Descent):
     """Minimise ``alpha * retain loss - (1 - alpha) * forget loss``; ascent is unbounded, so it must stop.
 
     After every epoch the loss on the choosing part of the forget set is compared with that of the choosing
-    references; once it is reached, the method stops.
+    references; once it is reached, the method stops. The two sets are answered in two calls, and batch statistics move
+    with both; some code of others holds them still, as ``batch_statistics = "keep"`` does.
     """
 
     title = "NegGrad+ (descend on retained, ascend on forgotten records)"
@@ -32,8 +33,10 @@ class NegGradPlus(Descent):
     class Config(Descent.Config):
         """Settings of NegGrad+."""
 
-        epochs: int = setting(5, "passes over the retain set at the most", low=0)
-        alpha: float = setting(0.95, "weight of the retain loss; 1 is fine-tuning, 0 plain ascent", low=0, high=1)
+        epochs: int = setting(5, "passes over the retain set at the most", low=0, search=(1, 10))
+        alpha: float = setting(
+            0.95, "weight of the retain loss; 1 is fine-tuning, 0 plain ascent", low=0, high=1, search=(0.7, 0.99)
+        )
 
     def objective(self, retain: Units, forget: Units | None) -> Tensor:
         """Return the weighted difference of the two mean losses."""

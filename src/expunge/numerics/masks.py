@@ -1,8 +1,8 @@
-"""Which of many numbers count: the largest of all tensors of a model together, and shrinking to the others."""
+"""Which of many numbers count: the largest of all tensors of a model together, or those that agree in sign."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,3 +37,16 @@ def shrunk(values: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
         return dict(values)
     edge = torch.kthvalue(sizes, count).values
     return {name: value.sign() * (value.abs() - edge).clamp(min=0) for name, value in values.items()}
+
+
+def agreed(values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of several sets of tensors where all have one sign, 0 elsewhere.
+
+    Source: Kim et al. 2025 (NegMerge), arXiv 2410.05583.
+    """
+    found = {}
+    for name in values[0]:
+        all_of = torch.stack([each[name] for each in values])
+        same = (all_of > 0).all(dim=0) | (all_of < 0).all(dim=0)
+        found[name] = torch.where(same, all_of.mean(dim=0), torch.zeros_like(all_of[0]))
+    return found

@@ -1,0 +1,94 @@
+"""Task vectors: where fine-tuning on the forgotten records leads, taken away from the original."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.config import setting
+from expunge.core.digest import keyed_int
+from expunge.core.method import Cost, Need
+from expunge.core.problem import Problem
+from expunge.engine.context import Context
+from expunge.engine.edits import Edit, Edited
+from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.visits import Batch, Pass
+from expunge.numerics.losses import mean_loss
+from expunge.numerics.masks import agreed
+
+History = list[Mapping[str, float]]
+
+
+class Negated(Edit):
+    """Fine-tune the original on the forgotten records, once or more often, and go the other way by ``scale``.
+
+    Of several fine-tunings the mean of those coordinates is taken on whose sign all agree. Buffers, as batch
+    statistics, are the original's in the end.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
+    unasked: ClassVar[bool] = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(LoopConfig):
+        """Settings; those of the loop are of the fine-tuning."""
+
+        epochs: int = setting(5, "passes over the forget set in each fine-tuning", low=0, search=(1, 10))
+        lr: float = setting(1e-3, "peak learning rate", above=0, search=(1e-5, 1e-2))
+        scale: float = setting(1.0, "how far to go, of the way that fine-tuning went", low=0, search=(0.1, 3))
+
+    @abstractmethod
+    def rates(self) -> Sequence[float]:
+        """Return a factor on the learning rate for every fine-tuning."""
+
+    def work(self, problem: Problem) -> Cost:
+        """Return the visits of all passes of all fine-tunings."""
+        return Cost(trained=len(self.rates()) * self.config.epochs * len(problem.forget_view))
+
+    def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
+        """Change the parameters that may move; the rest stays or is put back."""
+        start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        names = [name for name, p in model.named_parameters() if p.requires_grad]
+        ways, histories = [], []
+        for place, rate in enumerate(self.rates()):
+            model.load_state_dict(start)
+            histories.append(self._tuned(model, problem, run, place, rate))
+            ways.append({name: model.get_parameter(name).detach() - start[name] for name in names})
+        way = agreed(ways)
+        model.load_state_dict(start)
+        with torch.no_grad():
+            for name in names:
+                model.get_parameter(name).copy_(start[name] - self.config.scale * way[name])
+        run.spent += self.work(problem)
+        share = sum(int((value != 0).sum()) for value in way.values()) / max(1, sum(v.numel() for v in way.values()))
+        done = f"after {self.config.epochs} epochs, taken away {self.config.scale:g} times"
+        if len(ways) > 1:
+            done += f"; {len(ways)} fine-tunings agree on {share:.0%} of the weights"
+        return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)))
+
+    def _tuned(self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float) -> History:
+        over = Pass("forget", _loss, self.config.batch_size)
+        seed = run.seed if place == 0 else keyed_int(b"expunge fine-tuning", run.seed, place) % 2**31
+        steps = Steps(
+            count=lambda epoch: over.steps(problem),
+            batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
+            objective=lambda step: over.objective(step.units(problem.meaning, model, model)),
+            rate=lambda step: rate,
+        )
+        checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
+        return run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)[0]
+
+
+def _loss(batch: Batch) -> Tensor:
+    assert batch.forget is not None
+    return mean_loss(batch.forget)
+
+
+def _joined(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return an epoch of all fine-tunings: their mean objective."""
+    return {"epoch": rows[0]["epoch"], "objective": sum(row["objective"] for row in rows) / len(rows)}
