@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from expunge.core.problem import Problem
     from expunge.core.records import Records
     from expunge.core.request import Request
+    from expunge.core.trigger import Triggered
     from expunge.core.verdict import Verdict
     from expunge.data.arrays import ArrayRecords
     from expunge.data.dataset import DatasetRecords
@@ -50,6 +51,7 @@ _HOMES = {
     "TextRecords": "expunge.data.texts",
     "TorchModel": "expunge.models.torch",
     "Trainer": "expunge.engine.training",
+    "Triggered": "expunge.core.trigger",
     "Verdict": "expunge.core.verdict",
     "audit": "expunge.workflow",
     "erase": "expunge.workflow",
@@ -77,6 +79,7 @@ __all__ = [
     "TextRecords",
     "TorchModel",
     "Trainer",
+    "Triggered",
     "Verdict",
     "audit",
     "erase",

@@ -73,6 +73,17 @@ def test_warnings_say_of_which_part_they_are():
     assert outcome.warnings == ("no parameter changed: the method had no effect",)
 
 
+def test_calibration_records_stand_for_retained_ones_in_every_part():
+    problem = toys.problem(
+        train=toys.records(12), calibration=toys.records(20, prefix="c", seed=5), trainer=None, holdout=0
+    )
+    method = RefinedUnlearning({"methods": ["finetune", "neg_grad_plus"], "settings": [CONFIG, CONFIG]})
+    assert method.obstacles(problem) == []
+    outcome = method.unlearn(problem, toys.context(problem))
+    assert outcome.cost.trained == 2 * 20 + 2 * (20 + 2 * 6)
+    assert {row["part"] for row in outcome.history} == {1, 2}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -102,6 +113,9 @@ def test_obstacles_of_the_methods_and_the_proxy_are_those_of_the_whole():
         "ct turns the kernels of convolutions, and this network has none to turn",
         "kde distils on held-out records",
     ]
+    few = toys.problem(train=toys.records(12), calibration=toys.records(20, prefix="c", seed=5))
+    aside = RefinedUnlearning({"methods": ["finetune", "finetune"], "retain": "cumulative"})
+    assert [o.what for o in aside.obstacles(few)] == ["rum retains the parts that are still to be forgotten"]
     ranked_by = RefinedUnlearning({"methods": ["nothing"], "by": "held_out"})
     assert [o.what for o in ranked_by.obstacles(problem)] == ["rum ranks by training on held-out records"]
     assert not problem.records.seen

@@ -58,7 +58,7 @@ def cost(by: str, problem: Problem, held: int) -> Cost:
         "confidence": Cost(read=forget),
         "curvature": Cost(trained=2 * forget),
         "held_out": Cost(trained=TUNING.epochs * held, read=2 * forget),
-        "entanglement": Cost(read=len(problem.records)),
+        "entanglement": Cost(read=len(problem.retain_view) + forget),
     }[by]
 
 

@@ -16,6 +16,8 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
+from expunge.core.request import Request
+from expunge.core.task import Task
 from expunge.engine.context import Context
 from expunge.engine.passes import NO_EFFECT, touched
 from expunge.engine.split import Part, judged_count
@@ -101,6 +103,12 @@ class RefinedUnlearning(Method):
             found += [each for each in method.obstacles(problem) if each not in found] if method is not None else []
         if not problem.source.gradients and not found:
             found.append(Obstacle(what="rum ranks records by a network", found="no network"))
+        if self.config.retain == "cumulative" and problem.calibration is not None:
+            what, fix = "rum retains the parts that are still to be forgotten", "set retain = exclude_all"
+            found.append(Obstacle(what=what, found="calibration records in the place of retained ones", fix=fix))
+        if self.config.by in ("held_out", "entanglement") and type(problem.meaning).relabelled is Task.relabelled:
+            what, fix = f"rum ranks by {self.config.by}, which needs classes", "rank by confidence or curvature"
+            found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
         if self.config.by == "held_out" and not _choosing(problem):
             fix = "give a holdout, or rank by another proxy"
             found.append(Obstacle(what="rum ranks by training on held-out records", found="no holdout", fix=fix))
@@ -158,13 +166,16 @@ class RefinedUnlearning(Method):
         """Return the problem of one part, for the model as it is by now."""
         later = strata[place + 1 :] if self.config.retain == "cumulative" else ()
         there = {*problem.retain_view.ids, *strata[place], *(name for ids in later for name in ids)}
-        return Problem(
+        truth = problem.request.corrections
+        return replace(
+            problem,
             model=model,
             train=problem.records.select([name for name in problem.records.ids if name in there]),
             forget=strata[place],
-            task=problem.task,
-            holdout=problem.holdout,
-            trainer=problem.trainer,
+            request=Request(corrections={name: truth[name] for name in strata[place] if name in truth}),
+            canaries=None,
+            ledger=None,
+            origin=None,
         )
 
 
