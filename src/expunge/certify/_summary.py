@@ -54,4 +54,5 @@ def line(attempt: Attempt, *, shipped: Attempt) -> str:
     verdicts = ", then with fresh references ".join(audit.verdict.value for audit in attempt.audits)
     end = "shipped" if attempt.number == shipped.number else "not shipped"
     method = f"{attempt.method} ({attempt.guarantee.value})"
-    return f"{attempt.number}. {method}: {verdicts or 'not judged'}; {end}"
+    tuned = f"; {attempt.tuned}" if attempt.tuned else ""
+    return f"{attempt.number}. {method}: {verdicts or 'not judged'}; {end}{tuned}"

@@ -15,7 +15,13 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Run directory; the same job resumes in it.", show_default=False),
 ]
 MethodName = Annotated[
-    str | None, typer.Option("--method", metavar="NAME", help="This method alone.", show_default=False)
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="This method alone; auto: methods chosen for the problem, tuned within the budget.",
+        show_default=False,
+    ),
 ]
 Budget = Annotated[
     str | None,

@@ -240,10 +240,12 @@ def model_digest(folder: Path) -> str:
     return combine([*tensors, *(skops_digest(path) for path in sorted(folder.rglob("*.skops")))])
 
 
+_joined = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes an encoder at every call
+
+
 def keyed(key: bytes, *parts: object) -> bytes:
     """Return HMAC-SHA256 of the parts, unambiguously joined: a pure function of a secret and a place."""
-    message = json.dumps([str(part) for part in parts], separators=(",", ":")).encode()
-    return hmac.new(key, message, hashlib.sha256).digest()
+    return hmac.digest(key, _joined([str(part) for part in parts]).encode(), "sha256")
 
 
 def keyed_int(key: bytes, *parts: object) -> int:

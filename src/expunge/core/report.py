@@ -76,11 +76,61 @@ class Audit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """How settings of one method were searched: by its choosing part alone, without any retrained model.
+
+    Attributes:
+        method / title: of the method.
+        start: where the settings come from that the search started with.
+        searched: names of the settings that were searched.
+        trials: how many settings were tried; of these so many were ``cut`` short and so many ``failed``.
+        best: number of the best trial; None where none may be used.
+        config: its settings, all of them; without one, those that the search started with.
+        match / harm / accuracy: what the objective (``plan/objective``) says of its model, all shares; 0 without one.
+        original: the match of the original; ``floor`` the lowest accuracy on held-out records that a trial might have;
+            0 without trials.
+        missing: forgotten records of the choosing part that nothing could be compared with.
+        cost: of all trials; ``share`` of one retraining.
+    """
+
+    method: str
+    title: str
+    start: str
+    searched: tuple[str, ...]
+    trials: int
+    cut: int
+    failed: int
+    best: int | None
+    config: Mapping[str, object]
+    match: float
+    harm: float
+    accuracy: float
+    original: float
+    floor: float
+    missing: int
+    cost: Cost
+    share: float
+
+    @property
+    def value(self) -> float:
+        """What was made small."""
+        return self.match + self.harm
+
+    @property
+    def sentence(self) -> str:
+        """How the settings were found, for a reader."""
+        if self.best is None:
+            return f"settings of {self.start}, not tuned: the budget allows no trial"
+        return f"settings of trial {self.best} of {self.trials}, found without a retrained model; start: {self.start}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One method that was run and judged.
 
     ``audits`` has a second entry only where a standing guarantee was contradicted and looked at again
-    with fresh references. ``share`` is the method's cost as a share of one retraining.
+    with fresh references. ``share`` is the method's cost as a share of one retraining. ``tuned`` says how its settings
+    were found, where ``auto`` did.
     """
 
     number: int
@@ -94,6 +144,7 @@ class Attempt:
     model: str
     audits: tuple[Audit, ...]
     claim: Level | None
+    tuned: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +210,7 @@ class Report:
         kept: state that holds forgotten data and was kept on request.
         environment: versions, processor, threads, kernel settings.
         seeds: by name.
+        tuned: how settings were searched, method by method.
         costs: the whole cost, line by line; ``total`` is their sum as a share of one retraining.
         usage: the same in seconds and joules, as far as they were measured; None where nothing was counted.
         started / finished: UTC, ISO 8601.
@@ -196,6 +248,7 @@ class Report:
     started: str
     finished: str
     usage: Usage | None = None
+    tuned: tuple[Tuned, ...] = ()
 
     @property
     def shipped(self) -> Attempt | None:

@@ -19,6 +19,7 @@ from expunge.engine.loop import evaluating
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained
 from expunge.engine.split import Part
+from expunge.engine.strangers import Strangers, said
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Context:
         retrain: retrains on the retain set with this seed (``engine.references``); None without a trainer.
         checkpoints: where the loop may save itself.
         folder: where a method may leave what it wants to find again after a crash, and what ships beside the model.
+        watch: ``(model, epoch) -> reason to stop``, asked after every epoch (1, 2, ...) but the last; empty to go on.
+            What it reads it counts in ``spent``.
     """
 
     problem: Problem
@@ -46,6 +49,7 @@ class Context:
     folder: Path | None = None
     progress: Progress = field(default_factory=Progress)
     spent: Cost = Cost()
+    watch: Callable[[Any, int], str] = field(default=lambda model, epoch: "")
 
     def mean_loss(self, model: Any, records: Records) -> float:
         """Return the mean loss of ``records`` under ``model`` in evaluation mode; counted as reading."""
@@ -56,15 +60,25 @@ class Context:
     def target_loss(self) -> float | None:
         """The loss that retrained models have on the forget records of the choosing part.
 
-        Measured on the choosing references; without any, the holdout loss of the original (right only
-        where the forget set is an ordinary sample); None where there is neither.
+        Measured on the choosing references; without any, what the original makes of their strangers among the held-out
+        records (``engine/strangers``; right only where the forgotten are an ordinary sample of their classes); None
+        where there is neither.
         """
         models = self.choosing_models()
         if models and len(self.choosing.forget):
             return sum(self.mean_loss(model, self.choosing.forget) for model in models) / len(models)
-        if self.choosing.holdout is not None and len(self.choosing.holdout):
-            return self.mean_loss(self.problem.source.open(), self.choosing.holdout)
+        if self.choosing.holdout is not None and len(self.choosing.holdout) and len(self.choosing.forget):
+            return self._loss_of_strangers(self.choosing.holdout)
         return None
+
+    def _loss_of_strangers(self, holdout: Records) -> float:
+        original = self.problem.source.open()
+        answers = said(self.problem, original, holdout)
+        found = Strangers(self.problem, self.choosing.forget, holdout).loss(answers) if answers is not None else None
+        if found is None:  # without classes, or with none of them held out, all held-out records stand for them
+            return self.mean_loss(original, holdout)
+        self.spent += Cost(read=len(holdout))
+        return found
 
 
 def mean_loss(problem: Problem, model: Any, records: Records) -> float:

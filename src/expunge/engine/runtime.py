@@ -130,6 +130,19 @@ class Workers:
             self._pool = None
 
 
+class Here(Workers):
+    """No processes: everything is done in this one, which whoever asks for it keeps for such work (``bench/run``)."""
+
+    def __init__(self, problem: Any, count: int | None = None) -> None:
+        super().__init__(problem, count)
+        self._payload = None
+
+    @property
+    def process(self) -> str:
+        """Say where :meth:`call_fresh` runs."""
+        return "a process of the benchmark that made none of the models it judged"
+
+
 class _Process(SpawnProcess):
     """A new process that does not run the user's script again, as spawning does by default."""
 

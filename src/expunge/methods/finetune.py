@@ -24,7 +24,7 @@ class Finetune(Descent):
     class Config(Descent.Config):
         """Settings of fine-tuning."""
 
-        epochs: int = setting(5, "passes over the retain set", low=0)
+        epochs: int = setting(5, "passes over the retain set", low=0, search=(1, 10))
 
     def objective(self, retain: Units, forget: Units | None) -> Tensor:
         """Return the mean loss of the retain batch."""

@@ -9,7 +9,7 @@ from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method
-from expunge.core.plan import FORCED, ON_REQUEST, OVER_BUDGET, Foresight, Option, Plan
+from expunge.core.plan import FORCED, ON_REQUEST, OVER_BUDGET, TUNED, Foresight, Option, Plan
 from expunge.core.problem import Problem
 from expunge.numerics.equivalence import MIN_REFERENCES
 
@@ -24,6 +24,8 @@ def make_plan(
     audit: Cost,
     passes: float | None,
     only: Sequence[str] = (),
+    tuned: Sequence[str] = (),
+    tuning: float = 0.0,
     configs: Mapping[str, Mapping[str, object]] | None = None,
     missing: Mapping[str, str] | None = None,
     policies: Sequence[Foresight] = (),
@@ -44,6 +46,8 @@ def make_plan(
         audit: work of judging one model, references apart.
         passes: how often a retraining reads each record; None where unknown.
         only: names of methods; these alone are planned, in this order, controls too.
+        tuned: those among ``only`` that ``auto`` chose; a trial that does not fit is never made, nor then an attempt.
+        tuning: the most that tuning costs, a part of ``budget``.
         configs: settings by method.
         missing: required evidence that the audit will lack, by check.
         policies: what each policy costs and can show here, cheapest first.
@@ -60,11 +64,13 @@ def make_plan(
     options, spent = [], 0.0
     for method in methods:
         found = obstacles[method.name]
-        option = _option(method, problem, whole, found, budget=budget, spent=spent, forced=bool(only))
+        why = TUNED if method.name in tuned else FORCED if only else ""
+        option = _option(method, problem, whole, found, budget=budget, spent=spent, asked=why)
         spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
         options.append(option)
     options.sort(key=lambda option: not option.planned)
     total = _whole_course(options, whole, audit, references + choosing_references, given)
+    total = total if total is None else total + tuning
     return Plan(
         options=tuple(options),
         budget=budget,
@@ -78,6 +84,7 @@ def make_plan(
             *_advice(problem, options, references, given, total, missing or {}, policies, alike),
         ),
         policies=tuple(policies),
+        tuning=tuning,
     )
 
 
@@ -110,7 +117,7 @@ def _option(
     *,
     budget: float,
     spent: float,
-    forced: bool,
+    asked: str,
 ) -> Option:
     guarantee = method.guarantee_on(problem)
     cost = Cost() if obstacles else _cost(method, problem, whole)
@@ -118,8 +125,8 @@ def _option(
     planned, why = True, _WHY[guarantee.stands_alone]
     if obstacles:
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
-    elif forced:
-        why = FORCED
+    elif asked:
+        why = asked
     elif not method.unasked:
         planned, why = False, f"{ON_REQUEST}: --method {method.name}"
     elif share is not None and share + (0 if guarantee.stands_alone else spent) > budget * (1 + 1e-9):

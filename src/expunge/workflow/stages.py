@@ -18,7 +18,6 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
-from expunge.core.records import Records
 from expunge.core.report import Attempt, Audit
 from expunge.core.verdict import alpha_of_attempt, claim, judge, needs_second_look, verdict
 from expunge.engine import references as retraining
@@ -30,7 +29,7 @@ from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained, TrainerFacts
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
-from expunge.engine.split import split
+from expunge.engine.split import Part, split
 from expunge.workflow.heirs import attempt_folder
 from expunge.workflow.planning import declared_passes
 
@@ -139,19 +138,25 @@ class Stages:
 
         return self.run.stage("control", look, Audit)
 
-    def begin(self, method: str, config: Any) -> int:
-        """Return the number of an attempt: a new one, unless this run directory has begun it before."""
+    def begin(self, method: str, config: Any, *, tuned: str = "") -> int:
+        """Return the number of an attempt: a new one, unless this run directory has begun it before.
+
+        ``tuned`` says how its settings were found, where they were searched.
+        """
         begun = [event for event in self.run.events if event["event"] == "attempt"]
         for event in begun:
-            if event["method"] == method and event["config"] == config:
+            if event["method"] == method and event["config"] == config and event.get("tuned", "") == tuned:
                 return int(event["number"])
         facts = {"number": len(begun) + 1, "method": method, "config": config, "policy": self.policy.digest}
-        self.run.event("attempt", **facts)
+        self.run.event("attempt", **facts, **({"tuned": tuned} if tuned else {}))
         return len(begun) + 1
 
-    def forget(self, number: int, method: Method) -> Forgotten:
-        """Run a method and save its model; a method that diverges is a finished attempt without a model."""
-        return self.run.stage(f"attempt-{number}", lambda: self._forget(number, method), Forgotten)
+    def forget(self, number: int, method: Method, *, alone: bool = False) -> Forgotten:
+        """Run a method and save its model; a method that diverges is a finished attempt without a model.
+
+        ``alone``: without the references of the choosing part, as it was when its settings were tuned.
+        """
+        return self.run.stage(f"attempt-{number}", lambda: self._forget(number, method, alone=alone), Forgotten)
 
     def adopt(self, number: int, model: Any) -> Forgotten:
         """Save a model that was made elsewhere as an attempt."""
@@ -204,22 +209,22 @@ class Stages:
             model=forgotten.artefact.model if forgotten.artefact else "",
             audits=audits,
             claim=claim(guarantee, verdicts) if forgotten.artefact else None,
+            tuned=str(event.get("tuned", "")),
         )
 
     def _attempt_seed(self, name: str) -> int:
         return retraining.seed_of(self.seed, f"attempt {name}", 0)
 
-    def _forget(self, number: int, method: Method) -> Forgotten:
+    def _forget(self, number: int, method: Method, *, alone: bool) -> Forgotten:
         seed = self._attempt_seed(method.name)
         checkpoints = Checkpoints(self.run.folder / "checkpoints" / f"attempt-{number}")
-        choosing = split(self.problem, self.seed)[0]
-        visible = self._visible(choosing.holdout)
+        visible, choosing = self.visible()
         context = Context(
             problem=visible,
             seed=seed,
             label=f"attempt {number}: {method.name}",
             choosing=choosing,
-            choosing_models=lambda: [self._open(r.artefact) for r in self.retrained("choosing")],
+            choosing_models=lambda: [] if alone else [self._open(r.artefact) for r in self.retrained("choosing")],
             retrain=self._retrain_one,
             checkpoints=checkpoints,
             folder=self.run.folder / attempt_folder(number),
@@ -235,21 +240,22 @@ class Stages:
         checkpoints.clear()
         return Forgotten(replace(outcome, model=None), artefact)
 
-    def _visible(self, holdout: Records | None) -> Problem:
-        """Return the problem as a method may see it: without the holdout records and the canaries that judge it.
+    def visible(self) -> tuple[Problem, Part]:
+        """Return the problem as a method may see it, without what judges it, and the part that it may choose by.
 
         Canaries that were trained on stay among what it must forget; those that were kept out it never sees.
         """
-        problem = self.problem
-        return replace(
+        problem, choosing = self.problem, split(self.problem, self.seed)[0]
+        seen = replace(
             problem,
             model=problem.source,
             train=problem.records,
             forget=problem.forget_ids,
-            holdout=holdout,
+            holdout=choosing.holdout,
             canaries=None,
             origin=None,
         )
+        return seen, choosing
 
     def _retrain(self, seeds: Sequence[int], label: str) -> list[Retrained]:
         return retraining.build(

@@ -1,0 +1,97 @@
+"""``auto``: which methods to tune on a problem, and in which order to try what tuning found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from expunge.core import registry
+from expunge.core.errors import Obstacle
+from expunge.core.level import Level
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.core.report import Tuned
+from expunge.plan import recipes
+from expunge.plan.tune import space
+
+AUTO = "auto"
+"""What is named in the place of a method."""
+MOST = 3
+"""Methods that are tuned: each further one takes from the trials of the others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A method to tune.
+
+    Attributes:
+        method: its name.
+        base: settings to start from: those of a recipe, with the user's in their place.
+        fixed: the user's, which are not searched.
+        start: where the others come from, in words.
+    """
+
+    method: str
+    base: Mapping[str, object]
+    fixed: tuple[str, ...]
+    start: str
+
+
+def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) -> tuple[Candidate, ...]:
+    """Return the methods to tune, at most :data:`MOST`, those that the recipes speak for first.
+
+    Any method with settings to search, no guarantee of its own, and nothing that keeps it from the problem. Those with
+    a recipe for the case come first, then those with one for another case, each by what the recipe measured, then the
+    rest by cost. The user's own settings are kept, and not searched.
+    """
+    case = recipes.case_of(problem)
+    ours, others = recipes.for_case(case), {r.method: r for r in reversed(recipes.shipped())}
+    found = []
+    for name in registry.names("methods"):
+        kind: type[Method] = registry.load("methods", name)
+        recipe = ours.get(name)
+        mine = dict(configs.get(name, {}))
+        base = {**(recipe.config if recipe else {}), **mine}
+        method = kind(base)
+        if kind.control or method.guarantee_on(problem) is not Level.AUDITED or not space(kind):
+            continue
+        if method.obstacles(problem):
+            continue
+        known = recipe or others.get(name)
+        cost = method.cost(problem)
+        rank = (recipe is None, known is None, known.measured.gap if known else 0.0, 3 * cost.trained + cost.read, name)
+        start = f"the recipe for {case}" if recipe else "the method's own"
+        found.append((rank, Candidate(method=name, base=base, fixed=tuple(sorted(mine)), start=start)))
+    return tuple(candidate for _, candidate in sorted(found, key=lambda each: each[0])[:MOST])
+
+
+def obstacles(problem: Problem) -> list[Obstacle]:
+    """Return what keeps a problem from being tuned, before any work."""
+    found = []
+    if problem.trainer is None:
+        found.append(
+            Obstacle(
+                what="the budget of tuning is a share of one retraining, and what that costs is unknown",
+                where=f"method {AUTO}",
+                found="no trainer",
+                expected="a trainer",
+                fix="give the problem its trainer, or name a method and its settings",
+            )
+        )
+    if problem.held_out is None or not len(problem.held_out):
+        found.append(
+            Obstacle(
+                what="nothing to tune by: forgotten records are compared with held-out ones of their classes",
+                where=f"method {AUTO}",
+                found="no holdout",
+                expected="records that the model was never trained on",
+                fix="give the problem a holdout, or name a method and its settings",
+            )
+        )
+    return found
+
+
+def order(tuned: Sequence[Tuned]) -> list[Tuned]:
+    """Return what to try, the smallest objective first; what was not tuned last, what no trial may do not at all."""
+    usable = [each for each in tuned if each.best is not None or not each.trials]
+    return sorted(usable, key=lambda each: (each.best is None, each.value, each.method))

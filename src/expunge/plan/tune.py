@@ -1,0 +1,251 @@
+"""Tuning: settings of a method that suit a problem, searched without a retrained model.
+
+A study tries a method with other settings within their declared ranges (``search``), on the choosing part, and keeps
+the settings for which the objective (``plan/objective``) is smallest. Proposals come from Optuna's tree-structured
+Parzen estimator (Bergstra et al. 2011, NeurIPS 24); a trial that is worse after 1, 2, 4, ... epochs than the median of
+the earlier ones is cut short (Golovin et al. 2017, KDD, section 3.2.2), unless the method is one that gets worse before
+it gets better. All work is counted in record visits, the looks included.
+
+Trial k is a function of seed, method and the trials before it, so a study that was interrupted goes on as if it had not
+been; what a trial found is kept as JSON by whoever runs the study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from expunge.core import registry
+from expunge.core.errors import Diverged
+from expunge.core.method import Cost, Method
+from expunge.core.problem import Problem
+from expunge.core.serial import plain
+from expunge.engine.context import Context
+from expunge.engine.references import seed_of
+from expunge.plan.objective import Look, Objective
+
+TRIALS = 40
+"""Of one method at the most, however cheap they are."""
+STARTUP = 4
+"""Trials before proposals follow from earlier ones, and before any is cut short."""
+LOGARITHMIC = 20.0
+"""Ranges of more than this factor are searched on a logarithmic scale."""
+_NOT_ALLOWED = 3.0
+"""Added for the search to the value of what is not allowed, which is 2 at the most."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a setting is searched, both ends included; ``whole`` numbers only, or on a ``log`` scale."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool
+
+    @classmethod
+    def of(cls, low: float, high: float, *, whole: bool) -> Range:
+        """Return the range with the scale that goes with its ends."""
+        return cls(low, high, whole, low > 0 and high > LOGARITHMIC * low)
+
+
+def space(method: type[Method], fixed: Sequence[str] = ()) -> dict[str, Range]:
+    """Return the declared range of every setting of a method that is searched, but for those that are ``fixed``."""
+    hints = get_type_hints(method.Config)
+    found = {}
+    for field in dataclasses.fields(method.Config):
+        ends = field.metadata.get("search")
+        if ends is not None and field.name not in fixed:
+            found[field.name] = Range.of(*ends, whole=hints[field.name] is int)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of a method on the choosing part.
+
+    Attributes:
+        number: 1, 2, ... within its study.
+        config: its settings, all of them.
+        state: ``finished``, ``cut short``, or ``failed``, and ``why`` in words.
+        look: what the objective says of the model, None unless finished.
+        steps: what the search was told after an epoch, by epoch.
+        cost: its whole work; of a failed one what it would have cost to the end.
+    """
+
+    number: int
+    config: Mapping[str, object]
+    state: str
+    why: str
+    look: Look | None
+    steps: Mapping[str, float]
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Trials of one method on one problem.
+
+    Attributes:
+        method: its name.
+        problem: as methods see it.
+        objective: what is made small.
+        context: ``(seed, label) -> run`` that a trial is given; without retrained models.
+        whole: the work of one retraining.
+        base: the settings to start from; what is not searched stays as it is there.
+        fixed: settings that are not searched.
+        seed: of the study.
+        keep: ``(number, make) -> trial``: makes it, or returns what an earlier command kept under this number.
+        prune: whether trials are cut short.
+    """
+
+    method: str
+    problem: Problem
+    objective: Objective
+    context: Callable[[int, str], Context]
+    whole: Cost
+    seed: int
+    base: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    keep: Callable[[int, Callable[[], Trial]], Trial] = lambda number, make: make()
+    prune: bool = True
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """What is searched; a range is widened to hold what the study starts from."""
+        start = plain(self._method(self.base).config)
+        found = space(registry.load("methods", self.method), self.fixed)
+        return {name: self._widened(each, float(start[name])) for name, each in found.items()}
+
+    def run(self, budget: float, trials: int = TRIALS) -> list[Trial]:
+        """Return the trials, in order, that ``budget`` (a share of one retraining) allows; at most so many."""
+        done: list[Trial] = []
+        left = budget * (1 + 1e-9)
+        while len(done) < (trials if self.ranges else min(1, trials)):
+            number = len(done) + 1
+            asked = self._asked(done) if done else None
+            params = asked.params if asked is not None else {}
+            config = self._fitted({**self.base, **params}, left, number)
+            if config is None:
+                break
+            trial = self.keep(number, lambda n=number, c=config, a=asked: self._trial(n, c, a))
+            left -= trial.cost.share_of(self.whole)
+            done.append(trial)
+        return done
+
+    def best(self, done: Sequence[Trial]) -> Trial | None:
+        """Return the trial with the smallest objective among those that may be used; None where none may."""
+        usable = [(t.look.value, t.number, t) for t in done if t.look is not None and self.objective.allows(t.look)]
+        return min(usable, default=(0.0, 0, None), key=lambda each: each[:2])[2]
+
+    # --- one trial ---------------------------------------------------------------------------------------------
+
+    def _trial(self, number: int, config: Mapping[str, object], asked: Any) -> Trial:
+        method, objective = self._method(config), self.objective
+        run = self.context(seed_of(self.seed, f"tuning {self.method}", number), f"tune {self.method}: trial {number}")
+        steps: dict[str, float] = {}
+        cut: list[str] = []
+
+        def watch(model: Any, epoch: int) -> str:
+            if not _looked_at(epoch):
+                return ""
+            run.spent += objective.cost
+            steps[str(epoch)] = self._told(objective.look(model))
+            asked.report(steps[str(epoch)], epoch)
+            if asked.should_prune():
+                cut.append(f"after {epoch} epochs worse than half of the earlier trials were then")
+            return cut[-1] if cut else ""
+
+        if asked is not None and self._prunes(method):
+            run.watch = watch
+        first = objective.cost if number == 1 else Cost()  # the original is looked at once
+        told: dict[str, Any] = {"number": number, "config": plain(method.config)}
+        try:
+            outcome = method.unlearn(self.problem, run)
+        except Diverged as error:
+            cost = first + method.cost(self.problem)
+            return Trial(**told, state="failed", why=error.obstacles[0].what, look=None, steps=steps, cost=cost)
+        cost = first + outcome.cost
+        if cut:
+            return Trial(**told, state="cut short", why=cut[0], look=None, steps=steps, cost=cost)
+        look = objective.look(outcome.model)
+        cost += objective.cost
+        return Trial(**told, state="finished", why=outcome.stopped, look=look, steps=steps, cost=cost)
+
+    def _told(self, look: Look) -> float:
+        """Return what the search is told: what is not allowed is worse than all that is, by how far it is off."""
+        off = self.objective.floor - look.accuracy
+        return look.value + (_NOT_ALLOWED + off if off > 0 else 0.0)
+
+    def _method(self, config: Mapping[str, object]) -> Method:
+        method: Method = registry.load("methods", self.method)(config)
+        return method
+
+    def _prunes(self, method: Method) -> bool:
+        return self.prune and not getattr(method, "dips", False)
+
+    # --- what is tried next ------------------------------------------------------------------------------------
+
+    def _fitted(self, config: dict[str, object], left: float, number: int) -> dict[str, object] | None:
+        """Return the settings, with as many fewer epochs as the budget asks for; None where nothing fits."""
+        epochs = self.ranges.get("epochs")
+        while self._expected(config, number).share_of(self.whole) > left:
+            now = int(plain(self._method(config).config).get("epochs", 0))
+            if epochs is None or now <= epochs.low:
+                return None
+            config = {**config, "epochs": now - 1}
+        return config
+
+    def _expected(self, config: Mapping[str, object], number: int) -> Cost:
+        """Return the most that a trial costs."""
+        method = self._method(config)
+        epochs = int(getattr(method.config, "epochs", 0))
+        looks = sum(map(_looked_at, range(1, epochs))) if number > 1 and self._prunes(method) else 0
+        looks += 2 if number == 1 else 1
+        return method.cost(self.problem) + Cost(read=looks * self.objective.cost.read)
+
+    def _asked(self, done: Sequence[Trial]) -> Any:
+        """Return Optuna's next trial, from those that were done; it is seeded by its number."""
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            raise registry.missing_extra(error) from error
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        scales = {name: _distribution(optuna, each) for name, each in self.ranges.items()}
+        seed = seed_of(self.seed, f"proposal {self.method}", len(done) + 1) % 2**32
+        study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
+        )
+        for trial in done:
+            study.add_trial(_remembered(optuna, trial, scales, self._told(trial.look) if trial.look else None))
+        return study.ask(scales)
+
+    def _widened(self, each: Range, start: float) -> Range:
+        return dataclasses.replace(each, low=min(each.low, start), high=max(each.high, start))
+
+
+def _looked_at(epoch: int) -> bool:
+    return math.log2(epoch).is_integer()
+
+
+def _distribution(optuna: Any, each: Range) -> Any:
+    if each.whole:
+        return optuna.distributions.IntDistribution(int(each.low), int(each.high), log=each.log)
+    return optuna.distributions.FloatDistribution(each.low, each.high, log=each.log)
+
+
+def _remembered(optuna: Any, trial: Trial, scales: Mapping[str, Any], value: float | None) -> Any:
+    """Return a trial of ours as one of Optuna's; a failed one is cut short before any look: the worst there is."""
+    states = optuna.trial.TrialState
+    return optuna.trial.create_trial(
+        params={name: trial.config[name] for name in scales},
+        distributions=dict(scales),
+        value=value,
+        intermediate_values={int(epoch): told for epoch, told in trial.steps.items()},
+        state=states.PRUNED if value is None else states.COMPLETE,
+    )

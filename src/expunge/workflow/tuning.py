@@ -1,0 +1,124 @@
+"""Tuning as stages of a run: each trial is one, so that a run that was killed goes on with the next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from expunge.core import registry
+from expunge.core.digest import sha256
+from expunge.core.method import Cost
+from expunge.core.plan import TUNED, Plan
+from expunge.core.report import Tuned
+from expunge.core.serial import canonical, plain
+from expunge.engine.context import Context
+from expunge.plan.auto import Candidate, candidates, order
+from expunge.plan.objective import Objective
+from expunge.plan.tune import Study, Trial
+from expunge.workflow.settings import Settings
+from expunge.workflow.stages import Stages
+
+_TRIAL = re.compile(r"tuning-(.+)-[0-9a-f]{8}-\d+")
+_STUDY = re.compile(r"tuning-(.+)-[0-9a-f]{8}-of-.+")
+
+
+def course(
+    stages: Stages, settings: Settings, plan: Plan, *, blind: bool
+) -> Iterator[tuple[str, Mapping[str, object] | None, str]]:
+    """Yield what to try, in order: a method, its settings, and how these were found where they were tuned.
+
+    The methods that ``auto`` chose are tuned before the first of them is tried, and come in the order of what tuning
+    found. Where the audit is ``blind``, nothing is tuned: no verdict on a model would mean anything.
+    """
+    chosen = [option.method for option in plan.options if option.planned and option.why == TUNED]
+    tuned = False
+    for name in plan.order:
+        if name not in chosen or blind:
+            yield name, settings.configs.get(name), ""
+        elif not tuned:
+            tuned = True
+            for one in order(tune_all(stages, settings, plan.tuning)):
+                if one.best is not None or _affordable(stages, one, settings.budget):
+                    yield one.method, one.config, one.sentence
+
+
+def tune_all(stages: Stages, settings: Settings, budget: float) -> list[Tuned]:
+    """Tune the methods that ``auto`` chose; each gets an equal share of what the ones before it have left."""
+    chosen = candidates(stages.problem, settings.configs)
+    done: list[Tuned] = []
+    for place, candidate in enumerate(chosen):
+        left = budget - sum(each.share for each in done)
+        done.append(tune(stages, candidate, left / (len(chosen) - place)))
+    return done
+
+
+def tune(stages: Stages, candidate: Candidate, budget: float) -> Tuned:
+    """Search settings of a method for at most ``budget`` of one retraining.
+
+    Raises:
+        InvalidProblem: there is nothing to tune by.
+    """
+    whole = stages.retraining()
+    assert whole is not None  # a problem with a trainer, whose passes were measured where it does not say them
+    visible, choosing = stages.visible()
+    key = f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}"
+    study = Study(
+        method=candidate.method,
+        problem=visible,
+        objective=Objective(visible, choosing),
+        context=lambda seed, label: Context(visible, seed, label, choosing, list, progress=stages.progress),
+        whole=whole,
+        seed=stages.seed,
+        base=candidate.base,
+        fixed=candidate.fixed,
+        keep=lambda number, make: stages.run.stage(f"{key}-{number}", make, Trial),
+    )
+    return stages.run.stage(f"{key}-of-{budget:.6g}", lambda: _summary(study, candidate, study.run(budget)), Tuned)
+
+
+def found(stages: Stages) -> tuple[Tuned, ...]:
+    """Return what this run directory found, the latest of each method, each with the cost of all its trials."""
+    whole = stages.retraining()
+    finished = [str(event["stage"]) for event in stages.run.events if event["event"] == "finished"]
+    latest = {m[1]: stages.read(name, Tuned) for name in finished if (m := _STUDY.fullmatch(name)) is not None}
+    trials = [(m[1], stages.read(name, Trial)) for name in finished if (m := _TRIAL.fullmatch(name)) is not None]
+    summed = {name: sum((t.cost for of, t in trials if of == name), Cost()) for name in latest}
+    return tuple(
+        replace(one, cost=summed[name], share=summed[name].share_of(whole) if whole else one.share)
+        for name, one in latest.items()
+    )
+
+
+def _affordable(stages: Stages, one: Tuned, budget: float) -> bool:
+    """Return whether settings that no trial was made with fit into what tuning left of the budget."""
+    whole = stages.retraining()
+    assert whole is not None
+    cost = registry.load("methods", one.method)(one.config).cost(stages.problem)
+    spent = sum(each.share for each in found(stages))
+    return bool(cost.share_of(whole) + spent <= budget * (1 + 1e-9))
+
+
+def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
+    best, kind = study.best(trials), registry.load("methods", candidate.method)
+    look = best.look if best is not None else None
+    cost = sum((trial.cost for trial in trials), Cost())
+    return Tuned(
+        method=candidate.method,
+        title=kind.title,
+        start=candidate.start,
+        searched=tuple(study.ranges),
+        trials=len(trials),
+        cut=sum(trial.state == "cut short" for trial in trials),
+        failed=sum(trial.state == "failed" for trial in trials),
+        best=best.number if best is not None else None,
+        config=best.config if best is not None else plain(kind(candidate.base).config),
+        match=look.match if look else 0.0,
+        harm=look.harm if look else 0.0,
+        accuracy=look.accuracy if look else 0.0,
+        original=study.objective.original.match if trials else 0.0,
+        floor=study.objective.floor if trials else 0.0,
+        missing=study.objective.missing,
+        cost=cost,
+        share=cost.share_of(study.whole),
+    )

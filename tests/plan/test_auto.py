@@ -1,0 +1,87 @@
+import pytest
+
+from expunge.core import registry
+from expunge.core.level import Level
+from expunge.core.method import Cost
+from expunge.core.report import Tuned
+from expunge.plan import auto, recipes
+from expunge.plan.tune import space
+from tests.support import toys
+
+
+def tuned(method, match, *, best=1, trials=3):
+    return Tuned(
+        method=method,
+        title=method,
+        start="the method's own",
+        searched=("lr",),
+        trials=trials,
+        cut=0,
+        failed=0,
+        best=best,
+        config={},
+        match=match,
+        harm=0.01,
+        accuracy=0.9,
+        original=0.5,
+        floor=0.8,
+        missing=0,
+        cost=Cost(),
+        share=0.1,
+    )
+
+
+def test_methods_that_can_be_tuned_and_no_others():
+    found = auto.candidates(toys.problem(), {})
+    assert 1 <= len(found) <= auto.MOST
+    for each in found:
+        method = registry.load("methods", each.method)
+        assert not method.control
+        assert method.guarantee is Level.AUDITED
+        assert space(method)
+        assert not method().obstacles(toys.problem())
+
+
+def test_recipes_for_the_case_come_first_and_are_started_from(monkeypatch):
+    shipped, names = recipes.shipped(), registry.names
+    known = ("finetune", "neg_grad_plus", "noop", "retrain")
+    monkeypatch.setattr(registry, "names", lambda room: known if room == "methods" else names(room))
+    monkeypatch.setattr(recipes, "shipped", lambda: ())
+    by_cost = [each.method for each in auto.candidates(toys.problem(), {})]
+    one = next(recipe for recipe in shipped if recipe.method == "finetune" and recipe.case == "ordinary")
+    other = recipes.Recipe(
+        method="neg_grad_plus",
+        case="ordinary",
+        config={"lr": 0.002, "alpha": 0.9},
+        found=one.found,
+        measured=one.measured,
+    )
+    for ours, expected in (
+        ([], by_cost),
+        ([other], ["neg_grad_plus", "finetune"]),
+        ([one], ["finetune", "neg_grad_plus"]),
+    ):
+        monkeypatch.setattr(recipes, "shipped", lambda ours=ours: tuple(ours))
+        found = auto.candidates(toys.problem(), {"neg_grad_plus": {"alpha": 0.8}})
+        assert [each.method for each in found] == expected
+    monkeypatch.setattr(recipes, "shipped", lambda: (other,))
+    first = auto.candidates(toys.problem(), {"neg_grad_plus": {"alpha": 0.8}})[0]
+    assert first.base == {"lr": 0.002, "alpha": 0.8}, "what the user gives stands"
+    assert first.fixed == ("alpha",)
+    assert first.start == "the recipe for ordinary"
+
+
+def test_the_nearest_is_tried_first_and_what_no_trial_may_do_never():
+    far, near = tuned("far", 0.4), tuned("near", 0.1)
+    untuned, hopeless = tuned("untuned", 0.0, best=None, trials=0), tuned("hopeless", 0.0, best=None)
+    assert [each.method for each in auto.order([untuned, far, hopeless, near])] == ["near", "far", "untuned"]
+    assert near.value == pytest.approx(0.11)
+    assert near.sentence == "settings of trial 1 of 3, found without a retrained model; start: the method's own"
+    assert untuned.sentence == "settings of the method's own, not tuned: the budget allows no trial"
+
+
+def test_what_keeps_a_problem_from_being_tuned_is_said_at_once():
+    assert auto.obstacles(toys.problem()) == []
+    found = auto.obstacles(toys.problem(trainer=None, holdout=0))
+    assert [each.found for each in found] == ["no trainer", "no holdout"]
+    assert all(each.fix for each in found)

@@ -1,0 +1,231 @@
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.core import registry
+from expunge.core.config import setting
+from expunge.core.errors import Diverged, MissingExtra
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method
+from expunge.core.outcome import Outcome
+from expunge.core.serial import build, canonical
+from expunge.engine.context import Context
+from expunge.plan.objective import Look
+from expunge.plan.tune import Range, Study, Trial, space
+from tests.support import toys
+
+OPTIMUM = 0.02
+
+
+class Fake(Method):
+    """Forgets nothing: its model carries the settings, so that a test can say how good they are."""
+
+    name, title, source, guarantee = "fake", "Fake", "nobody", Level.AUDITED
+    dips: ClassVar[bool] = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Method.Config):
+        """Settings."""
+
+        lr: float = setting(0.5, "rate", above=0, search=(1e-4, 1.0))
+        epochs: int = setting(4, "epochs", low=0, search=(1, 8))
+        weight: float = setting(0.5, "weight", low=0, high=1, search=(0.25, 1.0))
+        other: float = setting(3.0, "not searched")
+
+    def cost(self, problem):
+        return Cost(trained=10.0 * self.config.epochs)
+
+    def unlearn(self, problem, run):
+        if self.config.lr > 0.7:
+            raise Diverged("it burst", where="epoch 1")
+        for epoch in range(1, self.config.epochs):
+            if run.watch(self.config, epoch):
+                return Outcome(model=self.config, cost=Cost(trained=10.0 * epoch) + run.spent, stopped="cut")
+        cost = Cost(trained=10.0 * self.config.epochs) + run.spent
+        return Outcome(model=self.config, cost=cost, stopped="done")
+
+
+class Judge:
+    """An objective with a known smallest value, at lr = 0.02 and weight = 1."""
+
+    floor, cost, missing = 0.5, Cost(read=30.0), 0
+    original = Look(1.0, 0.0, 0.9)
+
+    def look(self, config):
+        off = abs(torch.log10(torch.tensor(config.lr / OPTIMUM)).item()) / 4
+        return Look(match=min(1.0, off), harm=1 - config.weight, accuracy=0.4 if config.weight < 0.3 else 0.8)
+
+    def allows(self, look):
+        return look.accuracy >= self.floor
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch):
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda room, name: Fake if name == "fake" else load(room, name))
+
+
+def context(seed, label):
+    return Context(problem=None, seed=seed, label=label, choosing=None, choosing_models=list)
+
+
+def study(**more):
+    given = {"method": "fake", "problem": None, "objective": Judge(), "context": context, "whole": Cost(trained=1000.0)}
+    return Study(**{**given, "seed": 5, **more})
+
+
+def test_a_space_is_what_is_declared_but_for_what_is_fixed():
+    assert space(Fake) == {
+        "lr": Range(1e-4, 1.0, whole=False, log=True),
+        "epochs": Range(1, 8, whole=True, log=False),
+        "weight": Range(0.25, 1.0, whole=False, log=False),
+    }
+    assert set(space(Fake, ["lr", "weight"])) == {"epochs"}
+    assert space(registry.load("methods", "noop")) == {}
+
+
+def test_the_first_trial_is_what_the_study_starts_from():
+    done = study(base={"lr": 0.1, "other": 7.0}).run(10.0, trials=3)
+    assert done[0].config == {"lr": 0.1, "epochs": 4, "weight": 0.5, "other": 7.0}
+    assert {trial.config["other"] for trial in done} == {7.0}, "what is not searched stays"
+    assert len({trial.config["lr"] for trial in done}) == 3
+
+
+def test_fixed_settings_stay():
+    done = study(base={"weight": 0.75}, fixed=("weight",)).run(10.0, trials=6)
+    assert {trial.config["weight"] for trial in done} == {0.75}
+
+
+def test_a_start_outside_the_range_widens_it():
+    one = study(base={"lr": 1e-6})
+    assert one.ranges["lr"] == Range(1e-6, 1.0, whole=False, log=True)
+    assert len(one.run(10.0, trials=3)) == 3
+
+
+def test_searching_beats_drawing_at_random():
+    best = []
+    for seed in range(3):
+        one = study(seed=seed, prune=False)
+        found = one.best(one.run(100.0, trials=40))
+        best.append(found.look.value)
+    draw = np.random.default_rng(0)
+    rates, weights = 10 ** draw.uniform(-4, np.log10(0.7), (500, 40)), draw.uniform(0.3, 1.0, (500, 40))
+    drawn = np.abs(np.log10(rates / OPTIMUM)) / 4 + 1 - weights
+    assert np.mean(best) < 0.7 * drawn.min(axis=1).mean()
+
+
+def test_the_best_is_allowed_and_the_first_of_equals():
+    one, look = study(), Look(0.1, 0.1, 0.8)
+    trials = [
+        Trial(number=n, config={}, state="finished", why="", look=each, steps={}, cost=Cost())
+        for n, each in enumerate([Look(0.0, 0.0, 0.4), look, look, None, Look(0.3, 0.0, 0.9)], start=1)
+    ]
+    assert one.best(trials).number == 2
+    assert one.best(trials[:1]) is None
+    assert one.best([]) is None
+
+
+def test_the_budget_is_kept_and_all_work_is_counted():
+    one = study(prune=False)
+    for budget in (0.03, 0.1, 0.3):
+        done = one.run(budget)
+        assert done
+        assert sum(t.cost.share_of(one.whole) for t in done) <= budget + 1e-9
+    # 4 epochs of 10 visits, the original and the model looked at
+    assert one.run(0.1, trials=1)[0].cost == Cost(trained=40.0, read=60.0)
+    # 20 visits' worth of looks fit into 3%: 30 visits; one epoch is left of four
+    assert one.run(0.03)[0].config["epochs"] == 1
+    assert one.run(0.029) == []
+
+
+def test_what_fails_costs_what_it_would_have_and_teaches():
+    one = study(base={"lr": 0.9})
+    first, *others = one.run(100.0, trials=12)
+    assert (first.state, first.why, first.look) == ("failed", "it burst", None)
+    assert first.cost == Cost(trained=40.0, read=30.0)
+    assert one.best([first]) is None
+    assert any(trial.state == "finished" for trial in others)
+
+
+def test_a_bad_trial_is_cut_short_and_one_that_gets_worse_first_is_not(monkeypatch):
+    done = study().run(100.0, trials=30)
+    cut = [trial for trial in done if trial.state == "cut short"]
+    assert cut
+    assert all(trial.number > 5 and trial.look is None and trial.why.startswith("after") for trial in cut)
+    worst = [float(list(trial.steps.values())[-1]) for trial in cut]
+    finished = [trial.look.value for trial in done if trial.look]
+    assert min(worst) > sorted(finished)[len(finished) // 4]
+    for trial in cut:
+        epoch = int(list(trial.steps)[-1])
+        assert epoch in (1, 2, 4)
+        assert trial.cost == Cost(trained=10.0 * epoch, read=30.0 * len(trial.steps)), "as far as it went"
+    monkeypatch.setattr(Fake, "dips", True)
+    assert not [trial for trial in study().run(100.0, trials=30) if trial.steps]
+
+
+def test_an_interrupted_study_goes_on_as_if_it_had_not_been():
+    whole = study().run(100.0, trials=12)
+    kept, made = {}, []
+
+    def keep(number, make):
+        if number not in kept:
+            if number == 7 and not made:
+                made.append(number)
+                raise KeyboardInterrupt
+            kept[number] = canonical(make())
+        return build(Trial, json.loads(kept[number]), where="trial")
+
+    with pytest.raises(KeyboardInterrupt):
+        study(keep=keep).run(100.0, trials=12)
+    assert len(kept) == 6
+    assert study(keep=keep).run(100.0, trials=12) == whole
+
+
+def test_another_seed_is_another_study_and_each_trial_has_its_own():
+    assert study().run(10.0, trials=4) == study().run(10.0, trials=4)
+    assert study().run(10.0, trials=4) != study(seed=6).run(10.0, trials=4)
+    seeds = []
+    study(context=lambda seed, label: seeds.append(seed) or context(seed, label)).run(10.0, trials=5)
+    assert len(set(seeds)) == 5
+
+
+def test_a_method_without_ranges_is_tried_once():
+    assert len(study(fixed=("lr", "epochs", "weight")).run(100.0)) == 1
+
+
+def test_without_optuna_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(MissingExtra, match=r"expunge\[tune\]"):
+        study().run(100.0)
+
+
+def test_a_real_method_is_tuned_on_a_real_objective():
+    from expunge.plan.objective import Objective
+
+    of = toys.problem()
+    choosing = toys.context(of).choosing
+
+    def run(seed, label):
+        return dataclasses.replace(toys.context(of, choosing=choosing), seed=seed, label=label)
+
+    seen = Objective(of, choosing, floor=0.0)
+    one = Study(
+        method="finetune",
+        problem=of,
+        objective=seen,
+        context=run,
+        whole=Cost(trained=4 * 48.0),
+        seed=1,
+        base={"epochs": 2},
+    )
+    done = one.run(9.0, trials=7)
+    assert len(done) == 7
+    best = one.best(done)
+    assert best.look.value == min(trial.look.value for trial in done if trial.look)
+    again = registry.load("methods", "finetune")(best.config).unlearn(of, run(0, ""))
+    assert seen.look(again.model).harm >= 0
