@@ -1,22 +1,22 @@
-"""Recorded training and replay on digits: what recording costs, whether the forecast holds, what deletions cost.
+"""Replay of a recorded training on digits: whether the forecast holds, and what deletions cost.
 
-Recording: the digits demo's network, one thread, CPU time of one and the same program with and without a ledger of
-ten checkpoints, and of a plain loop over shuffled batches with torch's own fused optimiser, interleaved, medians.
 Forecast: the share of steps and of time that replays took, against what the ledger said before. Workload: requests
 for one record each, uniform or skewed to recent records, against one run of many epochs, one pass, records that enter
-late, and shards; simulated from the timetable, and measured on some.
+late, and shards; simulated from the timetable, and measured on some in CPU time.
 
     python benchmarks/replay.py [--json] [--save FILE]        about 5 minutes on one core
 """
 
 from __future__ import annotations
 
-import statistics
+import itertools
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from expunge.engine.runtime import single_thread
 from expunge.engine.shards import Shards
 from expunge.testbeds import digits
 
-STEPS, EPOCHS, REPEATS = 13, 36, 5
+STEPS, EPOCHS = 13, 36
 """1,197 records in 13 steps: about 92 a step, as the demo's 96."""
 CONFIG = LoopConfig(epochs=EPOCHS, lr=1e-2, schedule="one_cycle", optimiser="adamw")
 TRAINER = recorded(digits.DigitsNet, config=CONFIG, steps=STEPS)
@@ -54,74 +54,6 @@ def by_arrival(name: str) -> float:
 def in_one_pass(name: str) -> float:
     """Let each tenth of the records enter after another tenth of the one pass."""
     return group(name) / GROUPS
-
-
-def plain(records: Records, seed: int) -> torch.nn.Module:
-    """Return a model trained by the loop that a user would write: the same batches' size, rate and optimiser."""
-    torch.manual_seed(seed)
-    model = digits.DigitsNet()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=CONFIG.lr, weight_decay=0.0, fused=True)
-    x, y = records.read(range(len(records)))
-    size, number = -(-len(y) // STEPS), 0
-    for _ in range(EPOCHS):
-        order = torch.randperm(len(y))
-        for start in range(0, len(y), size):
-            rows = order[start : start + size]
-            for part in optimiser.param_groups:
-                part["lr"] = CONFIG.rate(number, EPOCHS * STEPS)
-            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            loss.item()
-            number += 1
-    return model
-
-
-def recording(records: Records) -> list[Row]:
-    """Return what a ledger costs."""
-    spent: dict[str, list[float]] = {"plain": [], "without": [], "with": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(REPEATS + 1):
-            work: dict[str, Callable[[], object]] = {
-                "plain": lambda turn=turn: plain(records, turn),
-                "without": lambda turn=turn: TRAINER(records, seed=turn),
-                "with": lambda turn=turn: train(TRAINER, records, seed=turn, ledger=Path(folder) / str(turn)),
-            }
-            for name in sorted(work, key=lambda name, turn=turn: hash((turn, name)) % 7):
-                start = time.process_time()
-                work[name]()
-                if turn:  # the first warms caches up
-                    spent[name].append(time.process_time() - start)
-        size = Ledger(Path(folder) / "1").bytes
-    middle = {name: statistics.median(times) for name, times in spent.items()}
-    common = {"better": "lower", "n": REPEATS}
-    return [
-        Row(
-            name="recording: ledger and 10 checkpoints",
-            value=middle["with"] / middle["without"] - 1,
-            target=0.05,
-            unit="of the CPU time",
-            against="the same program without a ledger",
-            **common,
-        ),
-        Row(
-            name="recording, against a plain loop",
-            value=middle["with"] / middle["plain"] - 1,
-            target=0.05,
-            unit="of the CPU time",
-            against="shuffled batches and torch's fused AdamW",
-            **common,
-        ),
-        Row(
-            name="size of the ledger",
-            value=size / 1e6,
-            target=None,
-            unit="MB, 38,282 parameters, 468 steps",
-            against="nothing",
-            **common,
-        ),
-    ]
 
 
 def forecasts(records: Records) -> list[Row]:
@@ -199,29 +131,49 @@ def workload(records: Records) -> tuple[list[Row], dict[str, list[dict[str, floa
     return rows, curves
 
 
-def measured(records: Records) -> list[Row]:
-    """Return what single requests really cost, of each kind of training, in visits of records."""
-    draw, rows = np.random.default_rng(1), []
-    for name, trainer in (("36 epochs", TRAINER), ("as they arrive", replace(TRAINER, enters=by_arrival))):
+def measured(records: Records) -> tuple[list[Row], list[dict[str, Any]]]:
+    """Return what requests really cost, of each kind of training: CPU time, and steps, as shares of the training's."""
+    ids, draw = list(records.ids), np.random.default_rng(1)
+    recent = np.array([2.0 ** group(name) for name in ids])
+    kinds = {"uniform": np.full(len(ids), 1 / len(ids)), "recent": recent / recent.sum()}
+    one_pass = recorded(digits.DigitsNet, config=replace(CONFIG, epochs=1), steps=468, enters=in_one_pass)
+    plans: dict[
+        str, tuple[Recorded, int]
+    ] = {  # how many requests of each kind; without an order they cost all the same
+        "36 epochs": (TRAINER, 1),
+        "36 epochs, records enter as they arrive": (replace(TRAINER, enters=by_arrival), 3),
+        "one pass, records enter as they arrive": (one_pass, 5),
+    }
+    rows, points = [], []
+    for plan, (trainer, turns) in plans.items():
         with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
             train(trainer, records, seed=1, ledger=Path(folder) / "ledger")
-            ledger, shares = Ledger(Path(folder) / "ledger"), []
-            weight = np.array([2.0 ** group(one) for one in records.ids])
-            for turn in range(8):
-                gone = [records.ids[int(draw.choice(len(records), p=weight / weight.sum()))]]
-                done = replay(trainer, ledger, records.without(gone), gone, Path(folder) / f"replay-{turn}")
-                shares.append(done.trained.recorder.visits / done.forecast.whole)
-        rows.append(
-            Row(
-                name=f"measured: a request for one recent record, {name}",
-                value=float(np.mean(shares)),
-                target=None,
-                better="lower",
-                unit="of the visits of a retraining",
-                against="retraining",
-                n=8,
-            )
-        )
+            whole, ledger = time.process_time() - start, Ledger(Path(folder) / "ledger")
+            for kind, count in itertools.product(kinds, (1, 10)):
+                took, made = [], []
+                for _ in range(turns):
+                    gone = [ids[i] for i in draw.choice(len(ids), count, replace=False, p=kinds[kind])]
+                    into = Path(folder) / "replay"
+                    start = time.process_time()
+                    done = replay(trainer, ledger, records.without(gone), gone, into)
+                    took.append((time.process_time() - start) / whole)
+                    made.append((done.ledger.length - done.forecast.start) / ledger.length)
+                    shutil.rmtree(into)
+                points.append({"plan": plan, "kind": kind, "records": count, "share": float(np.mean(took))})
+                rows.append(
+                    Row(
+                        name=f"measured: a request for {count} records, {kind}: {plan}".replace(
+                            "1 records", "one record"
+                        ),
+                        value=float(np.mean(took)),
+                        target=None,
+                        better="lower",
+                        unit=f"of the CPU time of the training; {np.mean(made):.3f} of its steps",
+                        against="the recorded training",
+                        n=turns,
+                    )
+                )
     sharded = ShardedTrainer(member=replace(TRAINER, checkpoints=4), shards=10)
     with tempfile.TemporaryDirectory() as folder:
         train(sharded, records, seed=1, ledger=folder)
@@ -241,7 +193,7 @@ def measured(records: Records) -> list[Row]:
             n=1,
         )
     )
-    return rows
+    return rows, points
 
 
 def _timetable(
@@ -274,10 +226,10 @@ def main() -> int:
     given = arguments(__doc__).parse_args()
     single_thread()
     records = digits.records(0)[0]
-    rows = recording(records) + forecasts(records)
+    rows = forecasts(records)
     more, curves = workload(records)
-    rows += more + measured(records)
-    finish(rows, given, workload=curves)
+    found, points = measured(records)
+    finish(rows + more + found, given, workload=curves, measured=points)
     return 0 if all(row.met != "MISSED" for row in rows) else 1
 
 

@@ -7,6 +7,7 @@ from tests.docs.blocks import ROOT
 
 PAGES = {
     "concepts/cheats.md": list(measured.cheats()),
+    "guides/tuning.md": list(measured.figures("tuning")),
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
     "concepts/exact-costs.md": [
         row

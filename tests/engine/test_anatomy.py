@@ -4,7 +4,18 @@ from torch import nn
 
 from expunge.conformance.problems import Convolution, Headless
 from expunge.core.errors import InvalidProblem
-from expunge.engine.anatomy import blocks, freeze_all_but, head, head_of, last, reset, stem
+from expunge.engine.anatomy import (
+    blocks,
+    classes_of,
+    freeze_all_but,
+    head,
+    head_of,
+    last,
+    narrow,
+    reset,
+    stem,
+    widen,
+)
 from tests.support import texts, toys
 
 
@@ -150,3 +161,30 @@ def test_a_network_without_linear_layers_has_no_head():
     problem = toys.problem(build=Prototypes)
     with pytest.raises(InvalidProblem, match="no layer"):
         head_of(problem.source.open(), problem, 3)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(5, 3), nn.Conv2d(2, 3, (1, 3)), nn.Linear(5, 3, bias=False)])
+def test_a_widened_layer_keeps_its_rows_and_is_as_it_was_when_narrowed(layer):
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    same = list(layer.parameters())
+    widen(layer)
+    assert all(p is q for p, q in zip(layer.parameters(), same, strict=True))
+    assert all(len(p) == 4 and torch.equal(p[:3], before[name]) for name, p in layer.named_parameters())
+    assert layer.weight[3].abs().max() <= layer.weight[0].numel() ** -0.5
+    assert layer.weight[3].abs().min() > 0
+    given = torch.randn(1, 5) if isinstance(layer, nn.Linear) else torch.randn(1, 2, 1, 3)
+    assert layer(given).shape[1] == 4
+    narrow(layer)
+    assert all(torch.equal(p, before[name]) for name, p in layer.named_parameters())
+    assert layer(given).shape[1] == getattr(layer, "out_features", getattr(layer, "out_channels", 0)) == 3
+
+
+def test_classes_are_counted_in_the_answer():
+    problem = toys.problem()
+    assert classes_of(problem.source.open(), problem) == 3
+    assert len(problem.records.seen) == 1
+    everything = toys.problem(forget=60)
+    assert classes_of(everything.source.open(), everything) == 3
+    numbers = toys.problem(model=nn.Linear(4, 1), task="regression")
+    with pytest.raises(InvalidProblem, match="no classes"):
+        classes_of(numbers.source.open(), numbers)

@@ -204,3 +204,25 @@ def test_what_needs_classes_is_refused_where_there_are_none():
     assert not Classed().obstacles(classes)
     assert not Alternating().obstacles(regression)
     assert not regression.records.seen
+
+
+def test_whoever_watches_may_stop_it_and_what_he_reads_is_counted():
+    of, seen = toys.problem(build=toys.Softmax), []
+
+    def run(stop):
+        context = toys.context(of)
+
+        def watch(model, epoch):
+            context.spent += Cost(read=100)
+            seen.append(epoch)
+            return "enough" if epoch == stop else ""
+
+        context.watch = watch
+        return Alternating(LOOP).unlearn(of, context)
+
+    unwatched = Alternating(LOOP).unlearn(of, toys.context(of))
+    whole, cut = run(None), run(1)
+    assert seen == [1, 2, 1], "after its last epoch there is nothing to stop"
+    assert (whole.stopped, cut.stopped, len(cut.history)) == (unwatched.stopped, "enough", 1)
+    assert whole.cost == unwatched.cost + Cost(read=200)
+    assert all(torch.equal(*pair) for pair in zip(whole.model.parameters(), unwatched.model.parameters(), strict=True))

@@ -14,7 +14,7 @@ import torch
 
 from expunge.core.errors import Diverged, InvalidProblem, RunFailed, UsageError
 from expunge.core.problem import Origin
-from expunge.engine.runtime import Workers, cores, environment, seed_everything, single_thread
+from expunge.engine.runtime import Here, Workers, cores, environment, seed_everything, single_thread
 from tests.support import toys
 
 
@@ -242,3 +242,12 @@ list(Workers(toys.problem(), 1).map("tests.support.toys:dawdle", [(sys.argv[1],)
 def test_the_problem_that_crosses_is_the_problem(problem):
     again = pickle.loads(pickle.dumps(problem))
     assert again.spec == problem.spec
+
+
+def test_here_everything_is_done_in_this_process(problem):
+    here = Here(problem, 3)
+    own = (os.getpid(), 1, problem.source.digest())
+    assert list(here.map("tests.support.toys:who", [(), ()])) == [(0, own), (1, own)]
+    assert here.call_fresh("tests.support.toys:who") == own
+    assert "made none of the models" in here.process
+    here.close()

@@ -74,8 +74,8 @@ class ArrayRecords(Records):
 
     def read(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return (inputs [B, ...], labels [B]): one gather, no loop."""
-        index = torch.as_tensor(indices, dtype=torch.long)
-        return self.x[index], self.y[index]
+        index = torch.from_numpy(np.array(indices, dtype=np.int64))  # of a list faster than torch is
+        return self.x.index_select(0, index), self.y.index_select(0, index)
 
     def content(self, index: int) -> str:
         """Return the content digest of (input, label)."""

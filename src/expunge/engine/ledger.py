@@ -348,7 +348,13 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def state_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of a state, over its files."""
-    return combine([sha256(name.encode() + b"\n" + data) for name, data in files.items()])
+    return combine([_named_digest(name, data) for name, data in files.items()])
+
+
+def _named_digest(name: str, data: bytes) -> str:
+    found = hashlib.sha256(name.encode() + b"\n")
+    found.update(data)  # not joined first: a state is large
+    return found.hexdigest()
 
 
 def words_digest(words: bytes) -> bytes:

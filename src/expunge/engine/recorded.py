@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.optim import Optimizer
 
 from expunge.core import registry
 from expunge.core.digest import keyed_int
 from expunge.core.errors import ForeignRun, UsageError
 from expunge.core.records import Records
-from expunge.engine.fingerprint import differences, fingerprint, pinned
+from expunge.engine.fingerprint import differences, fingerprint, pinned, unfilled
 from expunge.engine.ledger import Entry, Head, Ledger, StepLine, settle, value_digest
 from expunge.engine.loop import LoopConfig, train_mode
-from expunge.engine.recorder import Recorder, timetable
+from expunge.engine.recorder import Recorder, Step, timetable
 from expunge.engine.runtime import seed_everything
 
 
@@ -215,26 +216,33 @@ class Standard:
         optimiser = self.config.optimise(model)
         recorder.track(model, optimiser)
         train_mode(model)
-        for step in recorder:
-            first, last = recorder.stage_of(step.epoch)
-            place, whole = step.number - first * recorder.steps, (last - first) * recorder.steps
-            for group in optimiser.param_groups:
-                group["lr"] = self.config.rate(place, whole, epoch=step.epoch - first + 1)
-            optimiser.zero_grad(set_to_none=True)
-            total = 0.0
-            for part, weight in self._parts(step, recorder):
-                loss = (task.units(model, part).loss * weight).sum() / len(step.indices)
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += float(loss.detach())
-            optimiser.step()
-            step.done(total)
+        with unfilled():  # from here on: a weight that `build` left empty is NaN, and told
+            for step in recorder:
+                self._make(step, recorder, model, optimiser, task)
         return model
+
+    def _make(self, step: Step, recorder: Recorder, model: nn.Module, optimiser: Optimizer, task: Any) -> None:
+        first, last = recorder.stage_of(step.epoch)
+        place, whole = step.number - first * recorder.steps, (last - first) * recorder.steps
+        for group in optimiser.param_groups:
+            group["lr"] = self.config.rate(place, whole, epoch=step.epoch - first + 1)
+        optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for part, weight in self._parts(step, recorder):
+            losses = task.units(model, part).loss
+            loss = (losses if weight is None else losses * weight).sum() / len(step.indices)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        optimiser.step()
+        step.done(total)
 
     def _parts(self, step: Any, recorder: Recorder) -> list[tuple[Any, Any]]:
         size, count = self.micro_batch, len(step.indices)
+        weight = step.weight if recorder.rule == "mask" else None  # no slot is empty: nothing to weigh
         if not size or size >= count:
-            return [(step.batch, step.weight)]
-        return [(_cut(step.batch, i, i + size), step.weight[i : i + size]) for i in range(0, count, size)]
+            return [(step.batch, weight)]
+        starts = range(0, count, size)
+        return [(_cut(step.batch, i, i + size), None if weight is None else weight[i : i + size]) for i in starts]
 
 
 def recorded(

@@ -8,6 +8,7 @@ left out leaves an empty slot, of weight 0 and content zero, so that shapes and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -57,9 +58,13 @@ class Timetable:
         """Return the indices of the records of every step of one epoch; -1 stands for an empty slot."""
         if self.slots is not None:
             return self._masked(epoch)
-        found = self._when(epoch)
+        drawn = self.drawn(epoch)
+        found = self._when(epoch, drawn)
         here = np.flatnonzero(found < 1)
-        order = here[np.lexsort((self._drawn(epoch)[here], found[here]))]
+        if (self.enters <= epoch).all():  # then the later is the one with the larger number: one sort, not two
+            order = here[np.argsort(drawn[here], kind="stable")]
+        else:
+            order = here[np.lexsort((drawn[here], found[here]))]
         edges = np.searchsorted(found[order], np.arange(1, self.steps) / self.steps)
         return np.split(order, edges)
 
@@ -83,19 +88,20 @@ class Timetable:
                 if hit is not None:
                     return epoch * self.steps + hit
             else:
-                when = self._when(epoch)[indices].min(initial=np.inf)
+                when = self._when(epoch, self.drawn(epoch))[indices].min(initial=np.inf)
                 if when < 1:
                     return epoch * self.steps + int(
                         np.searchsorted(np.arange(1, self.steps) / self.steps, when, "right")
                     )
         return epochs * self.steps
 
-    def _drawn(self, epoch: int) -> np.ndarray:
+    def drawn(self, epoch: int) -> np.ndarray:
+        """Return a number for every record, [n] uint64, anew for every epoch: all that is random about it."""
         return places(self.words, seeds=[self.seed], epoch=epoch)[0]
 
-    def _when(self, epoch: int) -> np.ndarray:
+    def _when(self, epoch: int, drawn: np.ndarray) -> np.ndarray:
         """Return the part of the epoch at which each record is met, [n] in [0, 1); infinite where it is not in yet."""
-        u = (self._drawn(epoch) >> np.uint64(11)) * 2.0**-53
+        u = (drawn >> np.uint64(11)) * 2.0**-53
         late = self.enters - epoch
         # Who enters within the epoch is met in what is left of it.
         when = np.where(late > 0, late + (1 - late) * u, u)
@@ -254,7 +260,7 @@ class Recorder:
         assert self._optimiser is not None, "track(model, optimiser) first"
         steps = self._table.steps
         for epoch in range(self._start // steps, self.epochs):
-            keys, table = self._table._drawn(epoch), self._table.epoch(epoch)
+            keys, table = self._table.drawn(epoch), self._table.epoch(epoch)
             for index in range(self._start % steps if epoch == self._start // steps else 0, steps):
                 number, indices = epoch * steps + index, table[index]
                 if self._disk and number == self._start + 1:  # from here on the optimiser has its state
@@ -264,7 +270,7 @@ class Recorder:
                 state = self._checkpoint(number) if due else ""
                 seed_everything(keyed_int(b"expunge step", self._table.seed, number) % 2**31)
                 step = Step(number, epoch, index, indices, keys[indices], self)
-                count = int((indices >= 0).sum())
+                count = len(indices) if self.rule == "drop" else int((indices >= 0).sum())
                 if count >= self._least:
                     yield step
                     self.visits += count
@@ -309,7 +315,7 @@ class Recorder:
 
     def _write(self, step: Step, count: int, rate: float, state: str) -> None:
         loss = step._loss if step._loss is not None else 0.0
-        if not np.isfinite(loss):
+        if not math.isfinite(loss):
             raise Diverged(
                 "training diverged: the loss is NaN or infinite",
                 where=f"step {step.number}",
