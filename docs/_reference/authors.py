@@ -22,6 +22,8 @@ CONTRACTS = {
         "expunge.engine.passes:Passes",
         "expunge.engine.passes:Pass",
         "expunge.engine.passes:Batch",
+        "expunge.engine.edits:Edit",
+        "expunge.engine.edits:Edited",
         "expunge.engine.loop:LoopConfig",
         "expunge.engine.context:Context",
         "expunge.engine.split:Part",
