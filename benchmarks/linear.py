@@ -3,7 +3,7 @@
 Adult (`../shared/data/tabular`; random rows of the same shape where it is absent): 6 standardised columns and 102
 one-hot ones, with the intercept 109. The refit is scikit-learn's own, on arrays that hold the remaining rows already:
 the fastest plain form. Rows are forgotten one by one and 2,000 at once, interleaved with refits; of each figure the
-best of several rounds counts.
+best of several rounds counts. Every ``forget`` ends with weights that are solved, checked and ready (``coef_``).
 
     python benchmarks/linear.py [--json] [--save FILE]        about 3 minutes
 """

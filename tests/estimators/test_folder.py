@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expunge.core.errors import Refused, Tampered, UsageError
-from expunge.estimators import StateFolder
+from expunge.estimators import ForgettingGaussianNB, StateFolder
 from expunge.estimators import _folder as folders
 from tests.support.estimators import Means
 
@@ -77,3 +77,16 @@ def test_a_damaged_state_is_refused(kept):
 def test_an_empty_folder_has_nothing_to_forget(tmp_path):
     with StateFolder(tmp_path / "new") as state, pytest.raises(Refused, match="no estimator"):
         state.forget([0])
+
+
+def test_rows_go_with_the_request_where_only_commitments_are_held(tmp_path):
+    X, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+    with StateFolder(tmp_path / "kept") as state:
+        state.put(ForgettingGaussianNB(keep_rows=False).fit(X, y))
+        with pytest.raises(UsageError, match="the rows are needed"):
+            state.forget([3])
+        with pytest.raises(Refused, match="not those that were learnt"):
+            state.forget([3], X[[4]], y[[4]])
+        state.forget([3], X[[3]], y[[3]])
+    with StateFolder(tmp_path / "kept") as state:
+        assert state.estimator.what_remains_.rows == 19

@@ -1,5 +1,6 @@
 """What all estimators from integer sums promise beyond the contract cases: long histories, commitments, refusals."""
 
+import traceback
 import zipfile
 
 import numpy as np
@@ -12,6 +13,7 @@ from expunge.estimators import (
     ForgettingBernoulliNB,
     ForgettingCategoricalNB,
     ForgettingGaussianNB,
+    ForgettingImputer,
     ForgettingLinearDiscriminant,
     ForgettingMultinomialNB,
     ForgettingNearestCentroid,
@@ -308,3 +310,34 @@ def test_one_row_alone_is_no_harm(cls):
     made = cls().fit(X, y).forget(range(29))
     answer = made.transform(X) if cls is ForgettingPCA else made.predict(X[29:])
     assert np.isfinite(answer).all()
+
+
+@pytest.mark.parametrize("form", [np.array, lambda X, dtype: pd.DataFrame(X, columns=["a", "b"])])
+@pytest.mark.parametrize("kind", [ForgettingGaussianNB, ForgettingImputer])
+def test_an_error_quotes_no_cell(kind, form):
+    X = form([["1.0", "2"], ["Erika Mustermann", "3"]], dtype=object)
+    with pytest.raises(ValueError, match="text where numbers") as caught:
+        kind().fit(X, [0, 1])
+    assert "Erika" not in "".join(traceback.format_exception(caught.value))
+    made = kind().fit(form([[1.0, 2.0], [3.0, 4.0]], dtype=float), [0, 1])
+    with pytest.raises(ValueError, match="text where numbers") as caught:
+        made.partial_fit(X, [0, 1], sample_ids=[7, 8])
+    assert "Erika" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("ids", [None, 0.5, b"01"])
+def test_what_is_no_list_of_ids_is_refused_by_its_type(ids):
+    made = ForgettingGaussianNB().fit([[1.0], [2.0]], [0, 1])
+    with pytest.raises(UsageError, match=type(ids).__name__):
+        made.forget(ids)
+    assert made.forget(np.int64(0)).sample_ids_ == (1,)
+
+
+def test_labels_that_are_objects_are_saved_in_one_array(tmp_path):
+    y = np.array(["".join(["group ", str(c)]) for c in np.arange(2_000) % 3], dtype=object)
+    made = ForgettingGaussianNB().fit(np.arange(2_000.0)[:, None], y)
+    made.save(tmp_path / "made")
+    assert (tmp_path / "made").stat().st_size < 100 * 2_000
+    again = ForgettingGaussianNB.load(tmp_path / "made")
+    assert again.fingerprint() == made.fingerprint()
+    assert again.forget([0, 1]).fingerprint() == made.forget([0, 1]).fingerprint()

@@ -6,7 +6,8 @@ import hashlib
 import json
 import secrets
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,7 +70,8 @@ class Forgetting(Estimator, BaseEstimator):
             y: what belongs to them.
             sample_ids: one id per row, all text or all integers; by default 0, 1, 2, ...
         """
-        rows = self._read(X, y, first=True)
+        with unquoted():
+            rows = self._read(X, y, first=True)
         book = Book()
         ids = book.named(sample_ids, _count(rows))
         self._book = book
@@ -90,7 +92,8 @@ class Forgetting(Estimator, BaseEstimator):
         """
         if not hasattr(self, "_book"):
             return self.fit(X, y, sample_ids)
-        rows = self._read(X, y, first=False)
+        with unquoted():
+            rows = self._read(X, y, first=False)
         ids = self._book.named(sample_ids, _count(rows))
         self._insert(rows, ids)
         self._book.add(ids)
@@ -103,7 +106,8 @@ class Forgetting(Estimator, BaseEstimator):
         Raises:
             UsageError: an id was never given, or is of another type; nothing has changed.
         """
-        check_is_fitted(self, "_book")
+        if not hasattr(self, "_book"):  # else its answer costs as much as a forest's forgetting
+            check_is_fitted(self, "_book")
         places = self._book.find(ids)
         if len(places):
             self._remove(places)
@@ -171,6 +175,21 @@ def vacate(array: np.ndarray, places: np.ndarray) -> np.ndarray:
     kept = np.array(array[:last], order="C")
     kept[list(comes)] = array[list(comes.values())]
     return kept
+
+
+@contextmanager
+def unquoted() -> Iterator[None]:
+    """Say that a text stands where numbers are expected without quoting it: errors end up in logs, cells are personal.
+
+    Raises:
+        ValueError: in the place of NumPy's, which quotes the cell.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise ValueError("X or y has text where numbers are expected: encode it, or leave the column out") from None
 
 
 def secret_seed(random_state: Any) -> int:

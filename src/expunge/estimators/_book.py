@@ -14,6 +14,7 @@ import numpy as np
 from expunge.core.errors import UsageError
 
 Id = str | int
+_KINDS = frozenset({str, int})
 _TOMBSTONE = 12  # bytes
 
 
@@ -95,9 +96,9 @@ class Book:
         Raises:
             UsageError: an id that was never given, or of another type.
         """
-        wanted = self._typed([ids] if isinstance(ids, (str, int)) else ids)
-        places = {self.place[name] for name in wanted if name in self.place}
-        strange = [i for i, n in enumerate(wanted) if n not in self.place and not self._forgot(n)]
+        wanted = self._typed(listed(ids))
+        found = list(map(self.place.get, wanted))
+        strange = [i for i, place in enumerate(found) if place is None and not self._forgot(wanted[i])]
         if strange:
             positions = ", ".join(map(str, islice(strange, 5))) + (", ..." if len(strange) > 5 else "")
             raise UsageError(
@@ -107,12 +108,12 @@ class Book:
                 expected="sample_ids that fit or partial_fit was given",
                 fix="correct or leave out the ids at these positions; nothing was forgotten",
             )
-        return np.array(sorted(places), dtype=np.int64)
+        return np.array(sorted({place for place in found if place is not None}), dtype=np.int64)
 
     def drop(self, places: np.ndarray) -> list[tuple[int, int]]:
-        """Take rows out; return (to, from) of rows that move into the places that became free, in that order."""
+        """Take rows out (``places`` sorted); return (to, from) of those that move into what became free, in order."""
         moves, names, ids, at = [], [], self.ids, self.place
-        for place in sorted(map(int, places), reverse=True):
+        for place in reversed(places.tolist()):
             name, last = ids[place], ids.pop()
             names.append(name)
             del at[name]
@@ -129,8 +130,8 @@ class Book:
     def _typed(self, ids: Iterable[Any]) -> list[Id]:
         """Return ids as Python's own text or integers, of the type of those held."""
         plain = [name.item() if isinstance(name, np.generic) else name for name in ids]
-        kinds = {type(name) for name in (*plain, *self.ids[:1])}
-        if not kinds <= {str} and not kinds <= {int}:
+        kinds = {*map(type, plain), *map(type, self.ids[:1])}
+        if len(kinds) > 1 or not kinds <= _KINDS:
             found = " and ".join(sorted(kind.__name__ for kind in kinds))
             raise _wrong("ids of another type", found=found, expected="text only, or integers only, in all calls")
         return plain
@@ -148,6 +149,25 @@ class Book:
             one = start.copy()
             one.update(repr(name).encode())
             yield one.digest()
+
+
+def listed(ids: Any) -> list[Any]:
+    """Return ids, of which one may stand alone, as a list.
+
+    Raises:
+        UsageError: they are nothing that could be ids.
+    """
+    if isinstance(ids, (str, int, np.generic)):
+        return [ids]
+    if isinstance(ids, bytes) or not isinstance(ids, Iterable):
+        raise UsageError(
+            "these are no ids",
+            where="forget",
+            found=type(ids).__name__,
+            expected="a list of ids, or one id",
+            fix="give ids that fit or partial_fit was given; an empty list forgets nothing",
+        )
+    return list(ids)
 
 
 def _wrong(what: str, *, found: str, expected: str) -> UsageError:

@@ -77,9 +77,9 @@ class StateFolder:
         estimator.save(self.path / FILE)
         self._made = estimator
 
-    def forget(self, ids: Iterable[Any]) -> None:
-        """Forget rows, and write what remains before returning."""
-        self._change(lambda made: made.forget(ids))
+    def forget(self, ids: Iterable[Any], *rows: Any) -> None:
+        """Forget rows, and write what remains before returning; ``rows``: X and y, for an estimator that needs them."""
+        self._change(lambda made: made.forget(ids, *rows))
 
     def partial_fit(self, X: Any, y: Any = None, sample_ids: Any = None) -> None:
         """Learn from more rows, and write the result before returning."""

@@ -16,7 +16,7 @@ from expunge.core.errors import Tampered, UsageError
 from expunge.core.estimator import Remains
 from expunge.core.level import Level
 from expunge.estimators import _forest_kernels as kernels
-from expunge.estimators._base import Forgetting, secret_seed
+from expunge.estimators._base import Forgetting, secret_seed, unquoted
 from expunge.estimators._forest_columns import read_columns
 from expunge.estimators._forest_kernels import Trees
 from expunge.estimators._keyed import row_keys
@@ -106,7 +106,8 @@ class Forest(Forgetting):
         return self
 
     def _codes(self, X: Any, *, first: bool = False) -> np.ndarray:
-        codes = read_columns(self, X, first=first)
+        with unquoted():
+            codes = read_columns(self, X, first=first)
         if first:
             self._settings(codes.shape[1])
         return codes

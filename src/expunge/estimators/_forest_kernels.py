@@ -24,12 +24,16 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 LEAF, SPLIT, TAGGED = 0, 1, 2
 # Columns of Trees.known, Trees.linked and Trees.node; from TOTALS on a node counts its rows, W numbers.
 TARGET, KEY = 0, 1
 AFTER, BEFORE = 0, 1
 STATE, LEFT, RIGHT, COLUMN, CUT, MISSING_LEFT, HEAD, BLOCK, DEPTH, PLACE_LOW, PLACE_HIGH, TOTALS = range(12)
+TAIL = RIGHT  # a node without children has a list of rows, from HEAD to here
 # Columns of Trees.block: which column, how many values, flags; then per value: it, its rows, W left.
 WHICH, HELD, FLAGS, VALUES = range(4)
 # Flags: the values held are all; a cut's own value goes right; missing numbers go right; the column holds categories.
@@ -41,6 +45,7 @@ MISSING = -(2**31)  # the code of a missing number; below all codes of numbers
 DIGIT = 14  # a number is counted in three signed digits of so many bits, so that sums stay exact in 32 bits
 DIGITS = 3
 _LAST = 2**31 - 1
+_HOT = ("_rows_at", "_seen", "_side", "_may_split", "_set_cut", "_count_node", "_update", "_best_cut")
 _DIRECT = 10_000  # up to so many rows the products of two gains fit 63 bits: n**5 / 16
 
 
@@ -52,7 +57,7 @@ class Trees(NamedTuple):
 
     codes: np.ndarray  # int32 [rows, d]; values in an order-keeping code, categories as hashes
     known: np.ndarray  # int64 [rows, 2]; class, or target in fixed point; keyed hash of the row's id
-    linked: np.ndarray  # int32 [rows * k, 2]; next occurrence in the list of its leaf or -1; previous one or ~node
+    linked: np.ndarray  # int32 [rows * k, 2]; next and previous occurrence in the list of its leaf, at its ends ~node
     node: np.ndarray  # int32 [nodes, TOTALS + W]
     block: np.ndarray  # int32 [blocks, p, VALUES + room * (2 + W)]
     info: np.ndarray  # int64 [NAMED + d]
@@ -61,10 +66,26 @@ class Trees(NamedTuple):
 def _compiled(function: Any) -> Any:
     """Compile for calls from here at the first call; keep the code on disk where there is a place to write to."""
     inside = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if function.__name__.startswith("_") else {}
+    if function.__name__ in _HOT:  # a call passes every field of every array
+        inside["forceinline"] = True
     try:
         return numba.njit(cache=True, error_model="numpy", **inside)(function)
     except RuntimeError:  # numba's "no locator available": neither the package nor the user's cache can be written
         return numba.njit(error_model="numpy", **inside)(function)
+
+
+@intrinsic
+def _fetch(context: Any, address: Any) -> Any:
+    """Let the processor load the 64 bytes around an address while it goes on; nothing changes."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [where, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [where], kind)
+        builder.call(fetch, [builder.inttoptr(args[0], where), number(1), number(3), number(1)])  # to write to, as data
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), code
 
 
 # --- keyed choices -----------------------------------------------------------------------------------------------
@@ -183,47 +204,50 @@ def _gap(t: Trees, v: int, b: int, a: int, i: int, n: np.int64) -> float:
 def _best_cut(t: Trees, v: int, b: int) -> int:
     """Return ``a * room + e`` of the best cut, at the e-th value of the a-th column; -1 where none parts the rows.
 
-    Classes: largest ``sum(left**2) / n_left + sum(right**2) / n_right`` (Gini), compared in integers. Numbers: largest
-    ``gap**2 / (n_left * n_right)`` (squared error), one expression of exact integers, rounded as IEEE 754 says.
+    Classes: largest ``sum(left**2) / n_left + sum(right**2) / n_right`` (Gini); top and bottom are exact, and where
+    quotients round to one number, integers decide. Numbers: largest ``gap**2 / (n_left * n_right)`` (squared error),
+    one expression of exact integers, rounded as IEEE 754 says.
     """
     n, width, least = _rows_at(t, v), t.node.shape[1] - TOTALS, t.info[LEAF_ROWS]
     best, best_column, best_value = -1, 0, 0
     best_top, best_bottom, best_gain = np.int64(0), np.int64(1), 0.0
     first, second = np.int64(t.node[v, TOTALS]), np.int64(t.node[v, TOTALS + 1]) if width > 1 else np.int64(0)
+    numbers, cuts, room = t.info[NUMBERS], t.info[CUTS], t.info[ROOM]
+    at, step, left_at, other = np.uintp(b), np.uintp(2 + width), np.uintp(2), np.uintp(3)
     for a in range(t.info[PICKED]):
-        for e in range(min(np.int64(t.block[b, a, HELD]), t.info[CUTS])):
-            i = VALUES + e * (2 + width)
-            column, value = t.block[b, a, WHICH], t.block[b, a, i]
-            top, bottom, gain, n_left = np.int64(0), np.int64(1), 0.0, np.int64(0)
-            if t.info[NUMBERS]:
-                n_left = np.int64(t.block[b, a, i + 2])
-                if n_left < least or n - n_left < least:
-                    continue
-                gap = _gap(t, v, b, a, i + 2, n)
+        part, i = np.uintp(a), np.uintp(VALUES)  # unsigned, so that no index is counted from the end
+        column = t.block[at, part, WHICH]
+        for e in range(min(np.int64(t.block[at, part, HELD]), cuts)):
+            value = t.block[at, part, i]
+            top, bottom, n_left = np.int64(0), np.int64(1), np.int64(0)
+            if numbers:
+                n_left = np.int64(t.block[at, part, i + left_at])
+                gap = _gap(t, v, b, a, np.int64(i + left_at), n)
                 gain = gap * gap / (n_left * (n - n_left))
-                sign = 1 if gain > best_gain else (-1 if gain < best_gain or gain == 0 else 0)
             else:
                 left, right = np.int64(0), np.int64(0)
                 if width == 2:  # where a delete spends most of its time
-                    one, two = np.int64(t.block[b, a, i + 2]), np.int64(t.block[b, a, i + 3])
+                    one, two = np.int64(t.block[at, part, i + left_at]), np.int64(t.block[at, part, i + other])
                     n_left, left = one + two, one * one + two * two
                     right = (first - one) * (first - one) + (second - two) * (second - two)
                 else:
                     for w in range(width):
-                        here = np.int64(t.block[b, a, i + 2 + w])
+                        here = np.int64(t.block[at, part, i + left_at + np.uintp(w)])
                         rest = t.node[v, TOTALS + w] - here
                         n_left += here
                         left += here * here
                         right += rest * rest
-                if n_left < least or n - n_left < least:
-                    continue
                 top, bottom = left * (n - n_left) + right * n_left, n_left * (n - n_left)
-                sign = _compare(top, bottom, best_top, best_bottom, n)
-            if sign == 0:  # a total order of cuts, so that the order of visits does not matter
-                sign = 1 if column < best_column or (column == best_column and value < best_value) else -1
-            if sign > 0:
-                best, best_column, best_value = a * t.info[ROOM] + e, column, value
-                best_top, best_bottom, best_gain = top, bottom, gain
+                gain = top / bottom
+            i += step
+            if n_left < least or n - n_left < least or gain < best_gain or gain == 0:
+                continue
+            if gain == best_gain:  # a total order of cuts, so that the order of visits does not matter
+                sign = 0 if numbers else _compare(top, bottom, best_top, best_bottom, n)
+                if sign < 0 or (sign == 0 and (column > best_column or (column == best_column and value > best_value))):
+                    continue
+            best, best_column, best_value = a * room + e, column, value
+            best_top, best_bottom, best_gain = top, bottom, gain
     return best
 
 
@@ -242,23 +266,23 @@ def _may_split(t: Trees, v: int) -> bool:
 
 
 @_compiled
-def _push(t: Trees, o: int, v: int) -> None:
-    first = t.node[v, HEAD]
-    t.linked[o, AFTER], t.linked[o, BEFORE] = first, ~v
-    if first >= 0:
-        t.linked[first, BEFORE] = o
-    t.node[v, HEAD] = o
-
-
-@_compiled
 def _relink(t: Trees, before: int, after: int, one: int, other: int) -> None:
     """Let the neighbours of a place in a list point to ``one`` (from before) and ``other`` (from after)."""
     if before < 0:
         t.node[~before, HEAD] = one
     else:
         t.linked[before, AFTER] = one
-    if after >= 0:
+    if after < 0:
+        t.node[~after, TAIL] = other
+    else:
         t.linked[after, BEFORE] = other
+
+
+@_compiled
+def _push(t: Trees, o: int, v: int) -> None:
+    first = t.node[v, HEAD]
+    t.linked[o, AFTER], t.linked[o, BEFORE] = first, ~v
+    _relink(t, ~v, first, o, o)
 
 
 @_compiled
@@ -266,7 +290,7 @@ def _clear_node(t: Trees, v: int, keep: int) -> None:
     """Make a node a leaf without rows; what is counted, depth and place stay where ``keep`` says so."""
     for w in range(DEPTH if keep else t.node.shape[1]):
         t.node[v, w] = 0
-    t.node[v, HEAD], t.node[v, BLOCK] = -1, -1
+    t.node[v, HEAD], t.node[v, TAIL], t.node[v, BLOCK] = ~v, ~v, -1
 
 
 @_compiled
@@ -317,8 +341,8 @@ def _has_room(t: Trees) -> bool:
 
 
 @_compiled
-def _gather(t: Trees, v: int, out: np.ndarray, drop: bool) -> int:
-    """Write the occurrences below a node to ``out``, return their number; ``drop`` frees all nodes below."""
+def _listed(t: Trees, v: int, out: np.ndarray) -> int:
+    """Write the occurrences below a node to ``out``; return their number."""
     stack = np.empty(t.info[DEEPEST] + 2, np.int64)
     stack[0] = v
     height, n = 1, 0
@@ -333,26 +357,42 @@ def _gather(t: Trees, v: int, out: np.ndarray, drop: bool) -> int:
         if t.node[u, STATE] == SPLIT:
             stack[height], stack[height + 1] = t.node[u, LEFT], t.node[u, RIGHT]
             height += 2
-        if drop:
-            if t.node[u, STATE] == TAGGED:
-                t.info[PENDING] -= 1
-            if t.node[u, BLOCK] >= 0:
-                _free_block(t, t.node[u, BLOCK])
-            _clear_node(t, u, 1 if u == v else 0)
-            if u != v:
-                t.node[u, HEAD] = t.info[NODE_FREE]
-                t.info[NODE_FREE] = u
     return n
 
 
 @_compiled
 def _collect(t: Trees, v: int, state: int) -> None:
-    """Drop what is below a node and make it a leaf, or a tagged node, that holds the rows itself."""
-    listed = np.empty(_rows_at(t, v) + 1, np.int32)  # one more: a row that leaves is still in its list
-    n = _gather(t, v, listed, True)
-    for i in range(n):
-        _push(t, listed[i], v)
-    t.node[v, STATE] = state
+    """Drop what is below a node and make it a leaf, or a tagged node, that holds the rows itself.
+
+    Lists are joined end to end: a row is not looked at.
+    """
+    stack = np.empty(t.info[DEEPEST] + 2, np.int64)
+    stack[0] = v
+    height, first, last = 1, ~v, ~v
+    while height:
+        height -= 1
+        u = stack[height]
+        if t.node[u, STATE] == SPLIT:
+            stack[height], stack[height + 1] = t.node[u, LEFT], t.node[u, RIGHT]
+            height += 2
+            _free_block(t, t.node[u, BLOCK])
+        elif t.node[u, HEAD] >= 0:
+            here = t.node[u, HEAD]
+            if last < 0:
+                first = here
+            else:
+                t.linked[last, AFTER] = here
+            t.linked[here, BEFORE] = last
+            last = t.node[u, TAIL]
+        if t.node[u, STATE] == TAGGED:
+            t.info[PENDING] -= 1
+        _clear_node(t, u, 1 if u == v else 0)
+        if u != v:
+            t.node[u, HEAD], t.node[u, TAIL] = t.info[NODE_FREE], 0
+            t.info[NODE_FREE] = u
+    if last >= 0:
+        t.linked[last, AFTER] = ~v
+    t.node[v, HEAD], t.node[v, TAIL], t.node[v, STATE] = first, last, state
     if state == TAGGED:
         t.info[PENDING] += 1
 
@@ -522,7 +562,9 @@ def grow(t: Trees, tagged: np.ndarray) -> None:
             return
         n = _rows_at(t, root)
         listed = np.empty(n, np.int32)
-        _gather(t, root, listed, True)
+        _listed(t, root, listed)
+        _clear_node(t, root, 1)
+        t.info[PENDING] -= 1
         stack[0, 0], stack[0, 1], stack[0, 2] = root, 0, n
         height = 1
         while height:
@@ -573,7 +615,7 @@ def spread(keys: np.ndarray, trees: int, per_row: int) -> np.ndarray:
 def _scan_again(t: Trees, v: int, b: int, a: int, o: int, sign: int) -> None:
     """Search a column anew: among the rows below a node, and with or without (``sign``) one that comes or goes."""
     listed = np.empty(_rows_at(t, v) + 1, np.int32)
-    n = _gather(t, v, listed, False)
+    n = _listed(t, v, listed)
     if sign > 0:
         listed[n] = o
         n += 1
@@ -590,19 +632,24 @@ def _scan_again(t: Trees, v: int, b: int, a: int, o: int, sign: int) -> None:
 def _update(t: Trees, v: int, o: int, sign: int) -> None:
     """Put one row into, or take it out of, what a split node knows of its columns."""
     b, row, step = t.node[v, BLOCK], o // t.info[PER_ROW], 2 + t.node.shape[1] - TOTALS
-    target = t.known[row, TARGET]
+    target, numbers = t.known[row, TARGET], t.info[NUMBERS]
+    at, stride, kind = np.uintp(b), np.uintp(step), np.uintp(2 + target)
     for a in range(t.info[PICKED]):
+        part, i = np.uintp(a), np.uintp(VALUES)
         c, held, flags = t.block[b, a, WHICH], t.block[b, a, HELD], t.block[b, a, FLAGS]
-        x, same = _seen(t.codes[row, c], flags), -1
-        for e in range(held):
-            i = VALUES + e * step
-            value = t.block[b, a, i]
-            if value == x:
-                same = i
-                if flags & (OWN_RIGHT | CATEGORIES) != OWN_RIGHT:
-                    _count_left(t, b, a, i, target, sign)
-            elif x < value and not flags & CATEGORIES:
-                _count_left(t, b, a, i, target, sign)
+        x, same, named = _seen(t.codes[row, c], flags), -1, flags & CATEGORIES
+        limit = x - (0 if flags & OWN_RIGHT else 1)  # rows left of a cut: below its value, or also at it
+        for _ in range(held):
+            value = np.int64(t.block[at, part, i])
+            same = np.int64(i) if x == value else same
+            if numbers:
+                if x == value if named else limit < value:
+                    _count_left(t, b, a, np.int64(i), target, sign)
+            elif named:
+                t.block[at, part, i + kind] += np.int32(sign & -np.int64(x == value))
+            else:  # no branch, since nobody could guess it
+                t.block[at, part, i + kind] += np.int32(sign & -np.int64(limit < value))
+            i += stride
         if same >= 0:
             t.block[b, a, same + 1] += sign
             if t.block[b, a, same + 1] == 0:  # the last row with this value
@@ -644,19 +691,49 @@ def _pass(t: Trees, v: int, o: int, sign: int) -> int:
 
 
 @_compiled
+def _fetch_paths(t: Trees, row: int, chosen: np.ndarray, at: np.ndarray) -> None:
+    """Load what lies on the paths of a row. ``chosen``: its trees [k]; ``at``: scratch [k].
+
+    A forest is larger than the caches, and a path is a chain in which one node names the next: trees take turns, so
+    that their waits overlap.
+    """
+    nodes, blocks = np.uintp(t.node.ctypes.data), np.uintp(t.block.ctypes.data)
+    one_node, one_block = np.uintp(t.node.strides[0]), np.uintp(t.block.strides[0])
+    for j in range(len(chosen)):
+        at[j] = chosen[j]
+        _fetch(nodes + np.uintp(at[j]) * one_node)
+    going = len(chosen)
+    while going:
+        going = 0
+        for j in range(len(chosen)):
+            v = at[j]
+            if v < 0:
+                continue
+            at[j] = -1
+            if t.node[v, STATE] == SPLIT:
+                going += 1
+                at[j] = _side(t, v, t.codes[row, t.node[v, COLUMN]])
+                _fetch(nodes + np.uintp(at[j]) * one_node)
+                here = blocks + np.uintp(t.node[v, BLOCK]) * one_block
+                for line in range(0, t.block.strides[0], 64):
+                    _fetch(here + np.uintp(line))
+
+
+@_compiled
 def change(t: Trees, rows: np.ndarray, held: int, sign: int, anew: bool) -> None:
     """Put rows [m] in (``sign`` 1), or take them out of ``held`` (-1).
 
     Of rows taken out, sorted, the last goes first, and the row at the end moves to the free place. ``anew`` drops all
     trees and tags their roots before: the way to put in many.
     """
-    chosen = np.empty(t.info[PER_ROW], np.int64)
+    chosen, at = np.empty(t.info[PER_ROW], np.int64), np.empty(t.info[PER_ROW], np.int64)
     if anew:
         for v in range(t.info[TREES]):
             _collect(t, v, TAGGED)
     for i in range(len(rows) - 1, -1, -1):
         row = rows[i]
         _trees_of(t.known[row, KEY], t.info[TREES], chosen)
+        _fetch_paths(t, row, chosen, at)
         for j in range(len(chosen)):
             o = row * len(chosen) + j
             v = _pass(t, chosen[j], o, sign)

@@ -24,6 +24,7 @@ from expunge.core.estimator import Remains
 from expunge.core.level import Level
 from expunge.engine.shards import Shards, expected_share, whose
 from expunge.estimators._base import Forgetting, secret_seed, vacate
+from expunge.estimators._packed import pack, unpack
 
 
 class Sharded(MetaEstimatorMixin, Forgetting):
@@ -107,6 +108,14 @@ class Sharded(MetaEstimatorMixin, Forgetting):
         return tags
 
     # --- the base's ---
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state with labels that are objects as one array."""
+        state = super().__getstate__()
+        return {**state, "_y": pack(state["_y"])} if "_y" in state else state
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__({**state, "_y": unpack(state["_y"])} if "_y" in state else state)
 
     def _read(self, X: Any, y: Any, *, first: bool) -> Mapping[str, Any]:
         if self.weights not in ("rows", "equal"):

@@ -17,6 +17,8 @@ from expunge.core.errors import Refused, UsageError
 from expunge.core.estimator import Remains
 from expunge.core.level import Level
 from expunge.estimators._base import Forgetting
+from expunge.estimators._book import listed
+from expunge.estimators._packed import pack, unpack
 from expunge.numerics.fixed_point import Wide, room, squares, sums
 
 SOURCE = "Cao & Yang, IEEE S&P 2015 (summation form), in fixed-point integers"
@@ -99,7 +101,7 @@ class Summed(Forgetting):
         """
         if not hasattr(self, "_book"):  # else its answer costs as much as a small model's forgetting
             check_is_fitted(self, "_book")
-        ids = [ids] if isinstance(ids, (str, int)) else list(ids)
+        ids = listed(ids)
         places = self._book.find(ids)
         if len(places):
             if X is not None:
@@ -249,7 +251,7 @@ class RowStore:
         self._count = count
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the rows without the room to grow; sparse ones by their parts, since skops does not know them."""
+        """Return the rows without the room to grow; sparse ones by their parts, labels that are objects packed."""
         arrays = {name: _parts(values, self._count) for name, values in self._arrays.items()}
         return {"_arrays": arrays, "_count": self._count}
 
@@ -258,8 +260,8 @@ class RowStore:
         self._count = state["_count"]
         self._arrays = {
             name: sparse.csr_array(tuple(values["csr"]), shape=tuple(values["shape"]))
-            if isinstance(values, dict)
-            else values
+            if isinstance(values, dict) and "csr" in values
+            else unpack(values)
             for name, values in state["_arrays"].items()
         }
 
@@ -267,7 +269,7 @@ class RowStore:
 def _parts(values: Any, count: int) -> Any:
     if sparse.issparse(values):
         return {"csr": [values.data, values.indices, values.indptr], "shape": list(values.shape)}
-    return values[:count].copy()
+    return pack(values[:count].copy())
 
 
 class ByClass:

@@ -237,21 +237,28 @@ def gram_changed(total: Wide, Q: Int, sign: int) -> Wide:
 
     A row of which few columns are not 0, as one-hot coding makes them, changes the products of these alone, in place.
     """
-    if len(Q) > 1 or max(int(Q.max()), -int(Q.min())) >= 1 << 31:
-        return total.signed(gram(Q), sign)
     width = Q.shape[1]
+    if len(Q) != 1:
+        return total.signed(gram(Q), sign)
     (used,) = Q[0].nonzero()
+    q = Q[0].take(used)
+    size = q.tolist()
+    if size and max(max(size), -min(size)) >= 1 << 31:
+        return total.signed(gram(Q), sign)
     if 4 * len(used) > width:
         limbs = total.limbs.copy()
         limbs[1] += np.multiply.outer(sign * Q[0], Q[0])  # below 2^62 + 2^62
         return _carried(limbs)
-    q = Q[0, used]
     store = np.ascontiguousarray(total.limbs)
-    place = used[:, None] * width + used
-    place = np.stack([place, place + width * width])
-    limbs = store.take(place)
-    limbs[1] += np.multiply.outer(sign * q, q)
-    store.put(place, _carried(limbs).limbs)
+    hi, lo = store.reshape(2, -1)  # views
+    place = np.add.outer(used * width, used)
+    low = lo.take(place)
+    low += np.multiply.outer(sign * q, q)
+    carry = low >> _LOW
+    if carry.any():
+        hi.put(place, hi.take(place) + carry)
+        low &= _MASK
+    lo.put(place, low)
     return Wide(store)
 
 
