@@ -17,7 +17,8 @@ def said(wrong):
 
 
 def evidence(candidate, groups=GROUPS):
-    rows = {"c": said(candidate), "o": said(range(60, 80)), "r1": said([0, 62]), "r2": said([5, 70]), "r3": said([9, 79])}
+    wrong = {"c": candidate, "o": range(60, 80), "r1": [0, 62], "r2": [5, 70], "r3": [9, 79]}
+    rows = {name: said(each) for name, each in wrong.items()}
     made = table("holdout", rows, LABELS)
     made.groups = groups
     return made

@@ -36,3 +36,12 @@ def figures(name):
         sign = "≥" if row["better"] == "higher" else "≤"
         target = "" if row["target"] is None else f"{sign} {row['target']:g}"
         yield f"| {row['name'].strip()} | {row['value']:.4g} | {target} | {row['unit']} |"
+
+
+def classifiers():
+    """Return the lines of the table of methods for classifiers, and what is said below it."""
+    from expunge.bench.table import Table, as_markdown
+    from expunge.core.serial import build
+
+    found = build(Table, results("classifiers")["table"], where="classifiers")
+    return [line for line in as_markdown(found).splitlines() if line]

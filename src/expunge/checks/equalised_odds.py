@@ -14,7 +14,7 @@ from expunge.numerics.groups import cells, equalised_odds
 
 
 class EqualisedOdds(Check):
-    """The largest gap between groups in how often a class is named, among holdout records of that class or not of it."""
+    """The largest gap between groups in how often a class is named, among holdout records of it, or of others."""
 
     title = "Gap between groups (equalised odds)"
     source = "Hardt, Price and Srebro 2016, arXiv 1610.02413, definition 2.1"

@@ -51,10 +51,10 @@ class Method(ABC):
     """An algorithm that turns a problem into an unlearned model.
 
     Class attributes: ``title`` for people, ``guarantee`` it gives by construction, ``needs`` it has, and
-    ``source`` (paper and equation). A ``control`` is a method that must fail its audit: it is never
-    planned, only run by name. The plan tries a method ``unasked``, or else only where it is named. ``trial`` holds settings for a problem of some sixty records, under which the
-    contract cases run; ``exempt`` names cases that do not apply, each with the reason (see ``expunge
-    conformance``).
+    ``source`` (paper and equation). A ``control`` is a method that must fail its audit: it is never planned,
+    only run by name. The plan tries a method ``unasked``, or else only where it is named. ``trial`` holds
+    settings for a problem of some sixty records, under which the contract cases run; ``exempt`` names cases
+    that do not apply, each with the reason (see ``expunge conformance``).
     """
 
     name = ""

@@ -28,6 +28,7 @@ _BASES = {
     "estimators": ("expunge.core.estimator", "Estimator"),
 }
 _EXTRA_OF = {
+    **dict.fromkeys(("mlxtend", "PIL"), "bench"),
     **dict.fromkeys(("torch", "safetensors", "numpy", "scipy", "sklearn"), "torch"),
     **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
     **dict.fromkeys(("tokenizers", "transformers"), "text"),

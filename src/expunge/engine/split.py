@@ -38,6 +38,12 @@ def judged_count(count: int) -> int:
     return count - int(count * CHOOSING_SHARE)
 
 
+def held_choosing(problem: Problem) -> int:
+    """Return how many held-out records the choosing part of a problem has."""
+    count = 0 if problem.held_out is None else len(problem.held_out)
+    return count - judged_count(count)
+
+
 def halves(records: Records, seed: int, name: str) -> tuple[View, View]:
     """Return (choosing, judging): the ``n // 3`` records with the smallest hash, and the rest."""
     key = keyed(b"expunge split", seed, name)

@@ -19,7 +19,7 @@ from expunge.core.records import Records
 from expunge.engine.anatomy import head, reset, stem
 from expunge.engine.context import Context
 from expunge.engine.passes import Batch, Pass, Passes
-from expunge.engine.split import judged_count
+from expunge.engine.split import held_choosing
 from expunge.numerics.losses import distillation, mean_loss, soft_cross_entropy
 
 
@@ -60,7 +60,7 @@ class KnowledgeDistillation(Passes):
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that there are no held-out records to be taught on."""
         found = super().obstacles(problem)
-        if self.config.warm and not _choosing(problem):
+        if self.config.warm and not held_choosing(problem):
             what, fix = "kde distils on held-out records", "give a holdout, or set warm = 0"
             found.append(Obstacle(what=what, found="none in the choosing part", fix=fix))
         return found
@@ -78,7 +78,7 @@ class KnowledgeDistillation(Passes):
         """Return the visits of all passes, those over held-out records included."""
         twin = copy.copy(self)
         if problem.held_out is not None:  # as many as the choosing part will have
-            twin._held = problem.held_out.select(problem.held_out.ids[: _choosing(problem)])
+            twin._held = problem.held_out.select(problem.held_out.ids[: held_choosing(problem)])
         return super(KnowledgeDistillation, twin).cost(problem)
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
@@ -106,8 +106,3 @@ class KnowledgeDistillation(Passes):
         assert batch.teacher.retain is not None
         soft = soft_cross_entropy(batch.retain, batch.teacher.retain, temperature=self.config.temperature)
         return soft + mean_loss(batch.retain) + self.follow(batch)
-
-
-def _choosing(problem: Problem) -> int:
-    held = 0 if problem.held_out is None else len(problem.held_out)
-    return held - judged_count(held)

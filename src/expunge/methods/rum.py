@@ -20,7 +20,7 @@ from expunge.core.request import Request
 from expunge.core.task import Task
 from expunge.engine.context import Context
 from expunge.engine.passes import NO_EFFECT, touched
-from expunge.engine.split import Part, judged_count
+from expunge.engine.split import Part, held_choosing
 from expunge.engine.strata import cost as cost_of_scores
 from expunge.engine.strata import scores, split_by
 
@@ -42,8 +42,8 @@ class RefinedUnlearning(Method):
     needs: ClassVar[frozenset[Need]] = _GIVEN
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {
-        "methods": ["finetune", "neg_grad_plus"],
-        "settings": [{"epochs": 2, "batch_size": 16}, {"epochs": 2, "batch_size": 16}],
+        "methods": ["neg_grad_plus", "neg_grad_plus"],
+        "settings": [{"epochs": 2, "batch_size": 16}, {"epochs": 2, "batch_size": 16, "alpha": 0.8}],
     }
 
     @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class RefinedUnlearning(Method):
         if self.config.by in ("held_out", "entanglement") and type(problem.meaning).relabelled is Task.relabelled:
             what, fix = f"rum ranks by {self.config.by}, which needs classes", "rank by confidence or curvature"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
-        if self.config.by == "held_out" and not _choosing(problem):
+        if self.config.by == "held_out" and not held_choosing(problem):
             fix = "give a holdout, or rank by another proxy"
             found.append(Obstacle(what="rum ranks by training on held-out records", found="no holdout", fix=fix))
         return found
@@ -119,7 +119,7 @@ class RefinedUnlearning(Method):
         if not len(problem.forget_view):
             return Cost()
         anyhow = split_by(np.zeros(len(problem.forget_ids)), problem.forget_ids, len(self._methods))
-        total = cost_of_scores(self.config.by, problem, _choosing(problem))
+        total = cost_of_scores(self.config.by, problem, held_choosing(problem))
         for place, (method, ids) in enumerate(zip(self._methods, anyhow, strict=True)):
             if method is not None and ids:
                 total = total + method.cost(self._part(problem, problem.model, anyhow, place))
@@ -191,8 +191,3 @@ def _within(run: Context, part: Problem, place: int) -> Context:
         checkpoints=None if run.checkpoints is None else run.checkpoints.inside(f"part-{place + 1}"),
         spent=Cost(),
     )
-
-
-def _choosing(problem: Problem) -> int:
-    held = 0 if problem.held_out is None else len(problem.held_out)
-    return held - judged_count(held)
