@@ -9,14 +9,16 @@ from expunge.core.errors import UsageError
 def test_what_it_says(project):
     (project / "job.toml").write_text(
         'problem = "tiny_problem:problem"\nout = "a/b"\nbudget = "30%"\nseed = 4\nreferences = 7\nkey = "k"\n'
-        'policy = "policy.toml"\n[methods.finetune]\nepochs = 2\n'
+        'policy = "policy.toml"\nmethod = "auto"\ntuning = "20%"\n[methods.finetune]\nepochs = 2\n'
     )
     problem, settings = _job.load(project / "job.toml")
     assert problem.origin.target == "tiny_problem:problem"
     assert settings == {
         "out": project / "a/b",
+        "methods": ("auto",),
         "configs": {"finetune": {"epochs": 2}},
         "budget": 0.3,
+        "tuning": 0.2,
         "seed": 4,
         "references": 7,
         "given_references": (),

@@ -6,6 +6,7 @@ from tests.docs import measured
 from tests.docs.blocks import ROOT
 
 PAGES = {
+    "concepts/classifiers.md": [*measured.figures("classifiers"), *measured.classifiers()],
     "concepts/cheats.md": list(measured.cheats()),
     "guides/tuning.md": list(measured.figures("tuning")),
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],

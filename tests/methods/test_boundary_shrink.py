@@ -93,6 +93,18 @@ def test_pixels_are_clamped_and_rounded():
     assert wanted.tolist() != across(weight, bias, inputs, labels, step=0.9).tolist(), "neither clamped nor rounded"
 
 
+def test_a_value_between_two_levels_goes_to_the_nearer():
+    """Class 1 begins at 0.4 of the first level: 0.45 of it lies beyond, and is rounded to nothing."""
+    problem = pixels()
+    problem.records.x[:] = 0.45 / 255
+    with torch.no_grad():
+        problem.model.weight.zero_()
+        problem.model.weight[1, 0] = 1e4
+        problem.model.bias.copy_(torch.tensor([0.0, -1e4 * 0.4 / 255, -100.0]))
+    assert found(problem, pixels=True, step=0.0) == [0] * 12
+    assert found(problem, pixels=False, step=0.0) == [1] * 12
+
+
 def test_without_a_step_the_classes_are_the_original_s_own_answers():
     problem = regression()
     weight, bias, inputs, labels = parts(problem)

@@ -58,11 +58,14 @@ def test_a_few_tensors_and_normalisation_move_in_turn_and_all_at_the_end():
 
 
 def test_noise_meets_what_is_picked_for_the_first_time_and_never_in_the_first_epoch():
-    start, seen, _ = epochs(**STILL)
+    start, seen, _ = epochs(**STILL, tensors=3)
     first = {name: (p.detach(), True) for name, p in start.named_parameters()}
-    assert moved(first, seen[0]) == {"6.0.weight", "6.0.bias"}  # the head is new, and nothing is shaken
+    head = {"6.0.weight", "6.0.bias"}
+    assert moved(first, seen[0]) == head  # it is new, and nothing is shaken
     picked = [{name for name, (_, free) in row.items() if free and not name.startswith("1.")} for row in seen[:4]]
     before = picked[0]
+    assert before - head, "something else was picked, which would show"
+    assert any(picked[epoch] & before for epoch in (1, 2, 3))
     for epoch in (1, 2, 3):
         assert moved(seen[epoch - 1], seen[epoch]) == picked[epoch] - before
         before = before | picked[epoch]

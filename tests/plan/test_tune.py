@@ -130,6 +130,13 @@ def test_the_best_is_allowed_and_the_first_of_equals():
     assert one.best([]) is None
 
 
+def test_the_search_is_told_that_what_is_not_allowed_is_worse_than_all_that_is():
+    told = study()._told
+    worst, barred, further = Look(1.0, 1.0, 0.5), Look(0.0, 0.0, 0.49), Look(0.0, 0.0, 0.2)
+    assert told(Look(0.1, 0.2, 0.9)) == pytest.approx(0.3)
+    assert told(worst) < told(barred) < told(further)
+
+
 def test_the_budget_is_kept_and_all_work_is_counted():
     one = study(prune=False)
     for budget in (0.03, 0.1, 0.3):

@@ -1,0 +1,137 @@
+"""Methods for classifiers side by side on digits: scenario by method by seed, with the settings each comes with.
+
+The grid lies in a directory (``--out``) that is resumed; ``--no-run`` writes down what is done so far. The whole grid
+is every scenario and every method; what was left out stands in the saved file.
+
+    python benchmarks/classifiers.py --out runs/classifiers [--save FILE]        the whole grid: hours on two cores
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from pathlib import Path
+
+from _table import Row, arguments, finish
+
+from expunge.bench.run import cells, grid, run
+from expunge.bench.scenarios import SCENARIOS
+from expunge.bench.site import Bench, Site
+from expunge.bench.table import ORIGINAL, RETRAINED, Table, as_text, table
+from expunge.core import registry
+from expunge.core.method import Need
+from expunge.core.serial import plain
+from expunge.engine.progress import Progress
+
+CHEAP = 0.2
+"""Share of a retraining below which a method counts as cheap."""
+
+
+class Lines(Progress):
+    """Says what begins, and every tenth step."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    def start(self, label: str, total: int, done: int = 0) -> None:
+        """Print the label."""
+        self.done[label] = done
+        print(f"{label}: {total}", flush=True)
+
+    def advance(self, label: str, steps: int = 1) -> None:
+        """Print every tenth step."""
+        self.done[label] += steps
+        if self.done[label] % 10 == 0:
+            print(f"  {label}: {self.done[label]} done", flush=True)
+
+
+def main() -> int:
+    """Run the grid, print its table; 0 where every scenario has a cheap method that erases."""
+    parser = arguments(__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/classifiers"))
+    parser.add_argument("--network", default="cnn")
+    parser.add_argument("--scenarios", nargs="+", default=[name for name in SCENARIOS if name != "given"])
+    parser.add_argument("--methods", nargs="+", default=every())
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--references", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--models", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--no-run", action="store_true", help="write down what is done so far")
+    options = parser.parse_args()
+    if options.no_run:
+        site = Site.open(options.out)
+    else:
+        bench = Bench(
+            network=options.network,
+            epochs=options.epochs,
+            scenarios=tuple(options.scenarios),
+            methods=tuple(options.methods),
+            seeds=options.seeds,
+            references=options.references,
+            models=options.models,
+        )
+        site = Site.begin(bench, options.out)
+        run(site, workers=options.workers, progress=Lines())
+    found = table(site)
+    print(as_text(found))
+    rows = figures(found)
+    finish(
+        rows,
+        options,
+        bench=plain(site.bench),
+        cells_done=len(cells(site)),
+        cells_planned=len(grid(site)),
+        table=plain(found),
+        left_out={
+            "scenarios": sorted(set(SCENARIOS) - set(site.bench.scenarios)),
+            "methods": sorted(set(every()) - set(site.bench.methods)),
+        },
+    )
+    return 0 if all(row.met != "MISSED" for row in rows) else 1
+
+
+def every() -> list[str]:
+    """Return the methods that need no ledger of the training; the control first."""
+    kinds = {name: registry.load("methods", name) for name in registry.names("methods")}
+    return ["noop", *(n for n, k in kinds.items() if not k.control and not k.needs & {Need.LEDGER, Need.SHARDS})]
+
+
+def figures(found: Table) -> list[Row]:
+    """Return per scenario how many cheap methods erase with every seed, and how far the best is from retraining."""
+    rows = []
+    for scenario in dict.fromkeys(row.scenario for row in found.rows):
+        own = [r for r in found.rows if r.scenario == scenario and r.method not in (ORIGINAL, RETRAINED)]
+        cheap = [r for r in own if r.share is not None and r.share.mean <= CHEAP]
+        erasing = [r for r in cheap if set(r.verdicts) == {"erased"} and not r.without]
+        rows.append(
+            Row(
+                name=f"{scenario}: methods of at most 20% that erase with every seed",
+                value=len(erasing),
+                target=1,
+                better="higher",
+                unit="methods",
+                against="models retrained without the records",
+                n=len(own),
+            )
+        )
+        gaps = [r.scores["avg_gap"].mean for r in cheap if "avg_gap" in r.scores and r.method != "noop"]
+        if gaps:
+            rows.append(
+                Row(
+                    name=f"{scenario}: smallest average gap of those",
+                    value=min(gaps),
+                    target=None,
+                    better="lower",
+                    unit="points",
+                    against="models retrained without the records",
+                    n=len(gaps),
+                )
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The benchmark a researcher runs: scenario x method x seed in a directory that can be resumed."""

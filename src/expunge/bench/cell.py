@@ -1,0 +1,110 @@
+"""One cell of the benchmark: what came of one method on one scenario with one seed."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from expunge.core.check import Measurement
+from expunge.core.report import Audit
+
+
+class State(enum.Enum):
+    """How a cell ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    IMPOSSIBLE = "impossible"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One required check on the unlearned model: what it measured, less the references' mean, and what it decided.
+
+    ``difference`` and ``margin`` are in the unit of the check; None where it was not measured.
+    """
+
+    decision: str
+    difference: float | None = None
+    margin: float | None = None
+
+    @classmethod
+    def of(cls, audit: Audit) -> dict[str, Judged]:
+        """Return every required check of an audit by name."""
+        found = {}
+        for finding in (each for each in audit.findings if each.required):
+            result, difference = finding.result, None
+            if isinstance(result, Measurement) and result.references:
+                difference = result.value - sum(result.references) / len(result.references)
+            found[finding.check] = cls(decision=finding.decision.value, difference=difference, margin=finding.margin)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What came of it.
+
+    Attributes:
+        scenario, method, seed: which cell it is.
+        state: whether there is a model; a method with obstacles here is impossible, one that diverged failed.
+        because: why there is none.
+        verdict: of the audit; empty without a model.
+        checks: the required checks of that audit.
+        scores: ``forget``, ``retain``, ``test``, ``mia`` (shares), ``avg_gap`` (points), ``tow``, ``tow_mia``, and
+            ``attack_success`` where a trigger was planted.
+        share: work of the method, with the models it had retrained for its choices, as a share of one retraining; of
+            requests in a row the mean over them.
+        seconds: wall time of the method alone, whatever else the machine did.
+        run: its run directory, relative to the results directory.
+    """
+
+    scenario: str
+    method: str
+    seed: int
+    state: State
+    because: str = ""
+    verdict: str = ""
+    checks: Mapping[str, Judged] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    share: float | None = None
+    seconds: float | None = None
+    run: str = ""
+
+    @property
+    def name(self) -> str:
+        """The folder of the cell, relative to the results directory."""
+        return place(self.scenario, self.method, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """The scores of the models that every cell of a scenario and a seed is compared with.
+
+    ``original`` and each of ``references`` are as :attr:`Cell.scores`; a reference's gaps are to the other references.
+    """
+
+    original: Mapping[str, float]
+    references: tuple[Mapping[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """The competition's forgetting quality F of one method on one scenario, beside what a perfect unlearner scores.
+
+    ``models`` a side; ``null`` is the mean of F when models are exchanged between the sides, with its ``deviation``;
+    ``p_value`` is the share of exchanges with so low a quality.
+    """
+
+    scenario: str
+    method: str
+    models: int
+    quality: float
+    null: float
+    deviation: float
+    p_value: float
+
+
+def place(scenario: str, method: str, seed: int) -> str:
+    """Return the folder of a cell, relative to the results directory."""
+    return f"cells/{scenario}/{method}/seed-{seed}"

@@ -1,0 +1,314 @@
+"""Running a benchmark: what is missing is made, several cells at a time; what is there is left alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expunge import workflow
+from expunge.bench import measures
+from expunge.bench.cell import Cell, Judged, Quality, State, place
+from expunge.bench.site import Site
+from expunge.core import registry
+from expunge.core.errors import BrokenTrainer, Diverged, ExpungeError, InvalidProblem
+from expunge.core.method import Cost, Method
+from expunge.core.outcome import Outcome
+from expunge.core.problem import Problem
+from expunge.core.report import Attempt, Report
+from expunge.core.serial import build, canonical
+from expunge.core.storage import write_file, write_folder
+from expunge.engine import references
+from expunge.engine.context import Context
+from expunge.engine.progress import Progress
+from expunge.engine.references import Retrained
+from expunge.engine.runs import Artefact
+from expunge.engine.runtime import Workers, seed_everything
+from expunge.engine.split import split
+from expunge.numerics.forgetting import Rule, forgetting
+
+Key = tuple[str, str, int]
+
+
+def run(site: Site, *, workers: int | None = None, progress: Progress | None = None) -> list[Cell]:
+    """Make every cell that is missing and return all of them, in the order of the grid.
+
+    Args:
+        site: the results directory.
+        workers: cells at a time, each in a process of its own; the number of cores by default.
+        progress: told of each step.
+
+    Raises:
+        ExpungeError: something other than one cell failed (no data, no room on the disk); what is done stays.
+    """
+    bench, watcher = site.bench, progress or Progress()
+    # What is judged is reopened in processes in which no method ever ran.
+    with _pool(site, workers) as makers, _pool(site, workers) as judges:
+        for scenario in bench.scenarios:
+            _scenario(site, scenario, makers, judges, watcher)
+        if bench.models:
+            wanted = list(dict.fromkeys((cell.scenario, cell.method) for cell in cells(site) if cell.verdict))
+            _all(makers, watcher, "forgetting quality", "rate", [w for w in wanted if not _quality(site, *w).exists()])
+    return cells(site)
+
+
+def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, progress: Progress) -> None:
+    """Make the cells of a scenario that are missing; a scenario after the other, so that what is done is whole."""
+    todo = [key for key in grid(site) if key[0] == scenario and not _file(site, key).exists()]
+    pairs = list(dict.fromkeys((scenario, seed) for _, _, seed in todo))
+    reasons = _all(makers, progress, f"{scenario}: draw, and train originals", "begin", pairs, first=True)
+    fit = [pair for pair in pairs if pair not in reasons]
+    broken = _all(makers, progress, f"{scenario}: train references", "refer", [(scenario,)] if fit else [])
+    reasons |= {pair: broken[scenario,] for pair in fit if broken}
+    reasons |= _all(judges, progress, f"{scenario}: audit originals", "lay", [] if broken else fit)
+    for key in todo:
+        if (scenario, key[2]) in reasons:
+            _write(site, _without(key, State.IMPOSSIBLE, reasons[scenario, key[2]]))
+    for pool, name in ((makers, "forget"), (judges, "judge")):
+        left = [key for key in todo if not _file(site, key).exists()]
+        _all(pool, progress, f"{scenario}: {name}", name, left)
+
+
+def _pool(site: Site, workers: int | None) -> AbstractContextManager[Workers]:
+    return closing(Workers(site, workers))
+
+
+def grid(site: Site) -> list[Key]:
+    """Return (scenario, method, seed) of every cell."""
+    bench = site.bench
+    return [(s, m, seed) for s in bench.scenarios for m in bench.methods for seed in range(bench.seeds)]
+
+
+def cells(site: Site) -> list[Cell]:
+    """Return the finished cells, in the order of the grid."""
+    files = (_file(site, key) for key in grid(site))
+    return [build(Cell, json.loads(file.read_text()), where=file.name) for file in files if file.exists()]
+
+
+def qualities(site: Site) -> list[Quality]:
+    """Return the forgetting qualities that were measured, in the order of the grid."""
+    files = (_quality(site, s, m) for s in site.bench.scenarios for m in site.bench.methods)
+    return [build(Quality, json.loads(file.read_text()), where=file.name) for file in files if file.exists()]
+
+
+def begin(site: Site, scenario: str, seed: int) -> str:
+    """Draw a scenario and train the original; return why that cannot be, or nothing."""
+    try:
+        site.problem(scenario, seed)
+    except InvalidProblem as error:
+        return _said(error)
+    return ""
+
+
+def refer(site: Site, scenario: str) -> str:
+    """Train the references of a scenario; return why that cannot be, or nothing."""
+    try:
+        site.references(scenario)
+    except (InvalidProblem, BrokenTrainer, Diverged) as error:
+        return _said(error)
+    return ""
+
+
+def lay(site: Site, scenario: str, seed: int) -> str:
+    """Audit the original; return why that cannot be, or nothing."""
+    try:
+        site.base(scenario, seed)
+    except InvalidProblem as error:
+        return _said(error)
+    return ""
+
+
+def forget(site: Site, scenario: str, method: str, seed: int) -> str:
+    """Run the method of one cell and save its model; a cell without a model is written down."""
+    key = (scenario, method, seed)
+    try:
+        _forget(site, key)
+    except (InvalidProblem, Diverged) as error:
+        impossible = isinstance(error, InvalidProblem)
+        _write(site, _without(key, State.IMPOSSIBLE if impossible else State.FAILED, _said(error)))
+    except ExpungeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a method's own fault is a result of that method, not the grid's end
+        _write(site, _without(key, State.FAILED, f"{type(error).__name__} in the method"))
+    return ""
+
+
+def judge(site: Site, scenario: str, method: str, seed: int) -> str:
+    """Audit the model of one cell and write the cell down."""
+    _write(site, _judged(site, (scenario, method, seed)))
+    return ""
+
+
+def rate(site: Site, scenario: str, method: str) -> str:
+    """Measure the forgetting quality of a method and write it down."""
+    models, phi = site.bench.models, []
+    for index in range(models):
+        problem = site.problem(scenario, index % site.bench.seeds)
+        seed = references.seed_of(index, f"bench quality {method}", 0)
+        model = _in_a_row(site, problem, scenario, method, seed)[0].model
+        phi.append(measures.said(problem, model, problem.forget_view).confidence)
+    problem = site.problem(scenario, 0)
+    others = [problem.source.reopen(folder) for folder in site.references(scenario)[:models]]
+    retrained = np.stack([measures.said(problem, each, problem.forget_view).confidence for each in others])
+    found = forgetting(np.stack(phi), retrained=retrained, rule=Rule.COMPETITION)
+    quality = Quality(
+        scenario=scenario,
+        method=method,
+        models=models,
+        quality=found.quality,
+        null=found.null_quality,
+        deviation=found.null_deviation,
+        p_value=found.p_value,
+    )
+    write_file(_quality(site, scenario, method), canonical(quality))
+    return ""
+
+
+def _all(
+    pool: Workers, progress: Progress, label: str, name: str, jobs: Iterable[tuple[Any, ...]], *, first: bool = False
+) -> dict[tuple[Any, ...], str]:
+    """Call a function of this module for each job; return the reasons of those that could not be done.
+
+    With ``first`` one job goes ahead: it makes what all of them share.
+    """
+    todo, reasons = list(jobs), dict[tuple[Any, ...], str]()
+    if not todo:
+        return reasons
+    progress.start(label, len(todo))
+    parts = [todo[:1], todo[1:]] if first else [todo]
+    for part in parts:
+        for index, reason in pool.map(f"{__name__}:{name}", part):
+            if reason:
+                reasons[part[index]] = reason
+            progress.advance(label)
+    progress.finish(label)
+    return reasons
+
+
+def _forget(site: Site, key: Key) -> None:
+    scenario, name, seed = key
+    problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
+    method: Method = registry.load("methods", name)(site.bench.configs.get(name))
+    wrong = method.obstacles(problem)
+    if wrong:
+        raise InvalidProblem(wrong)
+    site.fork(site.base(scenario, seed), run)
+    if len(site.draw(scenario).requests) == 1:
+        workflow.attempt(problem, out=run, methods=(name,), **site.settings(scenario, seed))
+    elif not (run.parent / "steps.json").exists():
+        outcome, share, seconds = _in_a_row(site, problem, scenario, name, seed)
+        write_folder(run.parent / "model", lambda aside: problem.source.save(outcome.model, aside))
+        write_file(run.parent / "steps.json", canonical({"share": share, "seconds": seconds}))
+
+
+def _judged(site: Site, key: Key) -> Cell:
+    scenario, name, seed = key
+    problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
+    settings = site.settings(scenario, seed)
+    steps = run.parent / "steps.json"
+    if steps.exists():
+        result = workflow.audit(problem, model=run.parent / "model", out=run, **settings)
+    else:
+        result = workflow.erase(problem, out=run, methods=(name,), escalate=False, keep=True, **settings)
+    assert result.report is not None
+    attempt = result.report.attempts[-1]
+    if not attempt.audits:
+        return _without(key, State.FAILED, attempt.outcome.stopped.removeprefix("failed: "))
+    audit = attempt.audits[-1]
+    model = problem.source.reopen(run / "artefacts" / f"attempt-{attempt.number}")
+    scores = site.scores(problem, site.draw(scenario), model, seed=seed)
+    retrained = site.yardstick(scenario, seed).references
+    cost = json.loads(steps.read_text()) if steps.exists() else _cost(result.report, attempt, run)
+    return Cell(
+        scenario=scenario,
+        method=name,
+        seed=seed,
+        state=State.DONE,
+        verdict=audit.verdict.value,
+        checks=Judged.of(audit),
+        scores={**scores, **measures.gaps(scores, retrained)} if retrained else scores,
+        run=f"{place(*key)}/run",
+        **cost,
+    )
+
+
+def _in_a_row(site: Site, problem: Problem, scenario: str, name: str, seed: int) -> tuple[Outcome, float, float]:
+    """Carry out the requests of a scenario one after the other, each on the model that the one before left.
+
+    Returns:
+        (the last outcome, mean work of a request as a share of one retraining, seconds).
+    """
+    requests = site.draw(scenario).requests
+    model, gone = problem.source.open(), list[str]()
+    spent, start, outcome = Cost(), time.perf_counter(), Outcome()
+    for index, request in enumerate(requests):
+        step = replace(
+            problem, model=model, train=problem.records.without(gone), forget=request, origin=None,
+            request=replace(problem.request, corrections={
+                record: label for record, label in problem.request.corrections.items() if record in set(request)
+            }),
+        )  # fmt: skip
+        method: Method = registry.load("methods", name)(site.bench.configs.get(name))
+        outcome = _unlearn(site, step, method, references.seed_of(seed, f"bench request {name}", index))
+        model, gone, spent = outcome.model, [*gone, *request], spent + outcome.cost
+    passes = float(getattr(problem.trainer, "passes", 0.0))
+    whole = Cost(trained=passes * len(problem.retain_view))
+    share = spent.share_of(whole) / len(requests) if passes else None
+    return outcome, share, time.perf_counter() - start
+
+
+def _unlearn(site: Site, problem: Problem, method: Method, seed: int) -> Outcome:
+    """Run a method without a run directory, with no model retrained for its choices."""
+    choosing = split(problem, seed)[0]
+
+    def retrain(chosen: int) -> tuple[Any, Retrained]:
+        assert problem.trainer is not None
+        model = problem.trainer(problem.retain_view, seed=chosen)
+        passes = float(getattr(problem.trainer, "passes", 0.0))
+        return model, Retrained(Artefact("", "", {}), chosen, Cost(trained=passes * len(problem.retain_view)))
+
+    visible = replace(problem, holdout=choosing.holdout)
+    context = Context(
+        problem=visible, seed=seed, label=method.name, choosing=choosing, choosing_models=list, retrain=retrain
+    )
+    seed_everything(seed)
+    return method.unlearn(visible, context)
+
+
+def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, float | None]:
+    """Return the work of an attempt, with the models that were retrained for its choices, and its seconds."""
+    whole, share = report.plan.retraining, attempt.share
+    if whole is not None and share is not None:
+        chosen = [line.cost for line in report.costs if line.what.startswith("references for choosing")]
+        share += sum(cost.share_of(whole) for cost in chosen)
+    events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
+    seconds = [e["seconds"] for e in events if e["event"] == "finished" and e["stage"] == f"attempt-{attempt.number}"]
+    return {"share": share, "seconds": float(seconds[0]) if seconds else None}
+
+
+def _said(error: ExpungeError) -> str:
+    return "; ".join(
+        one.what + (f" (found {one.found}; needs {one.expected})" if one.expected else "") for one in error.obstacles
+    )
+
+
+def _without(key: Key, state: State, because: str) -> Cell:
+    return Cell(scenario=key[0], method=key[1], seed=key[2], state=state, because=because)
+
+
+def _write(site: Site, cell: Cell) -> None:
+    write_file(site.folder / cell.name / "cell.json", canonical(cell))
+
+
+def _file(site: Site, key: Key) -> Path:
+    return site.folder / place(*key) / "cell.json"
+
+
+def _quality(site: Site, scenario: str, method: str) -> Path:
+    return site.folder / "quality" / scenario / f"{method}.json"

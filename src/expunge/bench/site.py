@@ -1,0 +1,345 @@
+"""The results directory of a benchmark, and what its cells share: scenarios, originals, references, control audits.
+
+    bench.json                      what is measured
+    scores/*.npy                    numbers per record that scenarios choose by
+    originals/<key>/                one model per (training records, seed)
+    references/<scenario>/          a run directory; given/ holds each model with its manifest
+    bases/<scenario>/seed-S/        a run directory up to the audit of the original; yardstick.json
+    cells/<scenario>/<method>/seed-S/run/   a copy of the base that one method was added to; cell.json beside it
+    quality/<scenario>/<method>.json        forgetting quality over many models
+
+Everything is made once, whole, and read afterwards, so that an interrupted command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge import workflow
+from expunge.audit import policy as policies
+from expunge.bench import data, measures, scenarios
+from expunge.bench.cell import Yardstick
+from expunge.bench.scenarios import Draw
+from expunge.core.digest import combine, sha256
+from expunge.core.errors import ForeignRun, UsageError
+from expunge.core.problem import Origin, Problem
+from expunge.core.records import Records
+from expunge.core.request import Request
+from expunge.core.serial import build, canonical, plain
+from expunge.core.storage import write_file, write_folder
+from expunge.engine import manifests, references
+from expunge.engine.progress import Progress
+from expunge.engine.references import TrainerFacts
+from expunge.engine.runs import RunDirectory
+from expunge.engine.runtime import Here
+
+DRAWN = 0
+"""Seed of the scenarios: all seeds of a benchmark forget the same records, so that they share references."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a benchmark measures; the content of ``bench.json``.
+
+    Attributes:
+        data, network, path, records, epochs: see :func:`expunge.bench.data.bed`.
+        scenarios: names of :data:`~expunge.bench.scenarios.SCENARIOS`.
+        methods: names of methods.
+        configs: settings by method, in the place of their defaults.
+        seeds: how many: each is an original of its own and a run of the method of its own.
+        policy: rules of judgement.
+        references: retrained models that judge; the policy's number by default.
+        models: unlearned models for the forgetting quality of the competition, 16 or more and at most as many as there
+            are references; 0: it is not measured.
+    """
+
+    data: str = "digits"
+    network: str = ""
+    path: str = ""
+    records: int | None = None
+    epochs: int | None = None
+    scenarios: tuple[str, ...] = ("random_10", "class", "wrong_labels")
+    methods: tuple[str, ...] = ("noop", "finetune", "neg_grad_plus", "retrain")
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seeds: int = 3
+    policy: str = "standard"
+    references: int | None = None
+    models: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no cell could be made of."""
+        unknown = [name for name in self.scenarios if name not in scenarios.SCENARIOS]
+        if unknown or not self.scenarios:
+            raise UsageError(
+                f"no scenario called {unknown[0]!r}" if unknown else "no scenario is named",
+                where="scenarios",
+                found=", ".join(unknown) or "none",
+                expected=f"some of {', '.join(scenarios.SCENARIOS)}",
+                fix="expunge bench list shows what each is",
+            )
+        if not self.methods or self.seeds < 1:
+            raise UsageError(
+                "there is nothing to measure",
+                where="bench",
+                found=f"{len(self.methods)} methods, {self.seeds} seeds",
+                expected="one of each or more",
+                fix="name methods, and a number of seeds",
+            )
+        for name in (*self.methods, *self.configs):
+            workflow.Settings(methods=(name,), configs={name: self.configs.get(name, {})})
+        if self.models and not 16 <= self.models <= self.judges:
+            raise UsageError(
+                "the forgetting quality cannot be measured with so many models",
+                where="models",
+                found=str(self.models),
+                expected=f"16 to {self.judges}, the number of references",
+                fix="raise the number of references, or leave the quality out (0)",
+            )
+
+    @property
+    def judges(self) -> int:
+        """How many references there are."""
+        return policies.load(self.policy).references if self.references is None else self.references
+
+
+@dataclass(frozen=True)
+class Site:
+    """A results directory; what it holds is made when it is first asked for. Crosses to other processes."""
+
+    bench: Bench
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Site:
+        """Return the benchmark in a directory.
+
+        Raises:
+            UsageError: there is none.
+        """
+        file = Path(folder) / "bench.json"
+        try:
+            found = build(Bench, json.loads(file.read_text()), where="bench.json")
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                "no benchmark there",
+                where=Path(folder).name,
+                found="no bench.json that can be read",
+                expected="a directory that `expunge bench run` wrote",
+                fix="check the path",
+            ) from error
+        return cls(found, Path(folder))
+
+    @classmethod
+    def begin(cls, bench: Bench, folder: str | Path) -> Site:
+        """Return the benchmark in a directory: a new one, or this one begun earlier.
+
+        Raises:
+            ForeignRun: the directory holds another benchmark, or other files.
+        """
+        place = Path(folder)
+        if (place / "bench.json").exists():
+            there = cls.open(place)
+            mine, theirs = plain(bench), plain(there.bench)
+            if mine != theirs:
+                differ = sorted(key for key in mine if mine[key] != theirs[key])
+                raise ForeignRun(
+                    "the output directory holds another benchmark",
+                    where=place.name,
+                    found=f"one that differs in {', '.join(differ)}",
+                    expected="an empty directory, or one of this benchmark",
+                    fix="choose another --out, or `expunge bench resume` what is there",
+                )
+            return there
+        if place.is_dir() and any(place.iterdir()):
+            raise ForeignRun(
+                "the output directory holds other files",
+                where=place.name,
+                found="files, and no bench.json",
+                expected="an empty directory, or one of this benchmark",
+                fix="choose another --out",
+            )
+        write_file(place / "bench.json", canonical(bench) + b"\n")
+        return cls(bench, place)
+
+    @cached_property
+    def bed(self) -> data.Bed:
+        """Data, network and training."""
+        bench = self.bench
+        return data.bed(bench.data, network=bench.network, path=bench.path, records=bench.records, epochs=bench.epochs)
+
+    def draw(self, scenario: str) -> Draw:
+        """Return a scenario; scores that it chooses by are made now unless they are there."""
+        if scenario not in self._drawn:
+            self._drawn[scenario] = scenarios.draw(scenario, self.bed, self, DRAWN)
+        return self._drawn[scenario]
+
+    @cached_property
+    def _drawn(self) -> dict[str, Draw]:
+        return {}
+
+    def memorised(self) -> NDArray[np.float64]:
+        """Return how much surer of its label a model is that saw a record, [n]: two models, each trained on a half."""
+
+        def make() -> NDArray[np.float64]:
+            train = self.bed.train
+            order = np.random.default_rng([DRAWN, 2]).permutation(len(train))
+            halves = [sorted(order[: len(order) // 2].tolist()), sorted(order[len(order) // 2 :].tolist())]
+            sure = [self._sure(train.select([train.ids[i] for i in half]), seed=k) for k, half in enumerate(halves)]
+            sign = np.where(np.isin(np.arange(len(train)), halves[0]), 1.0, -1.0)
+            return sign * (sure[0] - sure[1])
+
+        return self._scores("memorised", make)
+
+    def loss(self) -> NDArray[np.float64]:
+        """Return the loss of a model trained on all records, [n], in nats."""
+        return self._scores("loss", lambda: -np.log(np.maximum(self._sure(self.bed.train, seed=2), 1e-300)))
+
+    def _sure(self, records: Records, *, seed: int) -> NDArray[np.float64]:
+        """Train on ``records`` and return the probability of the label of every training record, [n]."""
+        model = self.bed.trainer(records, seed=references.seed_of(DRAWN, "bench scores", seed))
+        problem = Problem(model=self.bed.source, train=self.bed.train, task=self.bed.task)
+        return measures.said(problem, model, self.bed.train).sure
+
+    def _scores(self, name: str, make: Any) -> NDArray[np.float64]:
+        file = self.folder / "scores" / f"{name}.json"
+        if not file.exists():
+            write_file(file, canonical([float(value) for value in make()]))
+        return np.array(json.loads(file.read_text()))
+
+    def original(self, train: Records, seed: int) -> Path:
+        """Return the folder of the original for these training records: trained now, unless it is there."""
+        key = combine([sha256(f"{seed}".encode()), train.manifest.digest])[:16]
+        folder = self.folder / "originals" / key
+        if not folder.exists():
+            model = self.bed.trainer(train, seed=references.seed_of(seed, "bench original", 0))
+            write_folder(folder, lambda aside: self.bed.source.save(model, aside))
+        return folder
+
+    def problem(self, scenario: str, seed: int) -> Problem:
+        """Return the problem of a scenario: the original of this seed, and all that must be forgotten."""
+        drawn = self.draw(scenario)
+        original = self.original(drawn.train, seed)
+        made = Problem(
+            model=self.bed.source.reopen(original),
+            train=drawn.train,
+            forget=drawn.forget,
+            holdout=self.bed.holdout,
+            trainer=self.bed.trainer,
+            task=self.bed.task,
+            triggered=drawn.triggered,
+            request=Request(reference=f"bench {scenario}, seed {seed}", corrections=drawn.corrections),
+        )
+        arguments = (("folder", str(self.folder.resolve())), ("scenario", scenario), ("seed", seed))
+        return made.made_by(Origin(f"{__name__}:problem_of", "", arguments=arguments))
+
+    def references(self, scenario: str) -> list[Path]:
+        """Return the folders of the retrained models of a scenario, which all methods and seeds share."""
+        place = self.folder / "references" / scenario
+        given = [place / "given" / str(index) for index in range(self.bench.judges)]
+        if all(folder.exists() for folder in given):
+            return given
+        problem = self.problem(scenario, 0)
+        run = RunDirectory(place / "run", {"references": plain(problem.spec)})
+        workers = Here(problem)
+        try:
+            facts = run.stage("trainer", lambda: references.check_trainer(problem), TrainerFacts)
+            assert facts.passes
+            seeds = [references.seed_of(DRAWN, "bench judging", index) for index in range(self.bench.judges)]
+            found = references.build(
+                problem, run, seeds, workers=workers, progress=Progress(), label="train references"
+            )
+            for folder, one in zip(given, found, strict=True):
+                source = run.open_artefact(one.artefact)
+
+                def fill(aside: Path, source: Path = source) -> None:
+                    shutil.copytree(source, aside, dirs_exist_ok=True)
+                    manifests.write(aside, problem.retain_view)
+
+                write_folder(folder, fill)
+        finally:
+            workers.close()
+            run.close()
+        return given
+
+    def settings(self, scenario: str, seed: int) -> dict[str, Any]:
+        """Return the settings of every run on this scenario with this seed."""
+        place = self.folder / "references" / scenario / "given"
+        return {
+            "seed": seed,
+            "policy": self.bench.policy,
+            "references": self.bench.judges,
+            "given_references": tuple(place / str(index) for index in range(self.bench.judges)),
+            "configs": self.bench.configs,
+            "pool": Here,
+        }
+
+    def base(self, scenario: str, seed: int) -> Path:
+        """Return the run directory that holds all but a method; makes it, and the yardstick beside it."""
+        place = self.folder / "bases" / scenario / f"seed-{seed}"
+        if not (place / "yardstick.json").exists():
+            problem = self.problem(scenario, seed)
+            workflow.prepare(problem, out=place / "run", **self.settings(scenario, seed))
+            write_file(place / "yardstick.json", canonical(self._measured(problem, scenario, seed)))
+        return place / "run"
+
+    def yardstick(self, scenario: str, seed: int) -> Yardstick:
+        """Return the scores of the original and of the references; they are there once the base is."""
+        file = self.folder / "bases" / scenario / f"seed-{seed}" / "yardstick.json"
+        return build(Yardstick, json.loads(file.read_text()), where=file.name)
+
+    def _measured(self, problem: Problem, scenario: str, seed: int) -> Yardstick:
+        drawn = self.draw(scenario)
+        models = [problem.source.reopen(folder) for folder in self.references(scenario)]
+        plainly = [self.scores(problem, drawn, model, seed=seed) for model in models]
+        original = self.scores(problem, drawn, problem.source.open(), seed=seed)
+        if len(plainly) < 2:
+            return Yardstick(original=original, references=tuple(plainly))
+        among = measures.among_themselves(plainly)
+        return Yardstick(
+            original={**original, **measures.gaps(original, plainly)},
+            references=tuple({**one, **gap} for one, gap in zip(plainly, among, strict=True)),
+        )
+
+    def scores(self, problem: Problem, drawn: Draw, model: Any, *, seed: int) -> dict[str, float]:
+        """Return what papers measure of one model, gaps apart."""
+        found = measures.measure(problem, model, seed=seed)
+        if drawn.triggered is not None:
+            found["attack_success"] = measures.success(problem, model, drawn.triggered.records, drawn.triggered.target)
+        return found
+
+    def fork(self, base: Path, run: Path) -> None:
+        """Copy a run directory; models, which nothing ever changes, are linked instead."""
+
+        def copy(source: str, target: str) -> None:
+            try:
+                if not Path(source).name.endswith(".safetensors"):
+                    raise OSError
+                os.link(source, target)
+            except OSError:  # what is written to, or a file system without links
+                shutil.copy2(source, target)
+
+        if not run.exists():
+            write_folder(
+                run,
+                lambda aside: (
+                    shutil.copytree(
+                        base, aside, dirs_exist_ok=True, copy_function=copy, ignore=shutil.ignore_patterns(".lock")
+                    )
+                    and None
+                ),
+            )
+
+
+def problem_of(folder: str, scenario: str, seed: int) -> Problem:
+    """Return the problem of a cell; another process makes it again."""
+    return Site.open(folder).problem(scenario, seed)

@@ -1,0 +1,171 @@
+"""The grid: each cell a run like any other, resumed where it stopped, failures among its results."""
+
+import json
+import shutil
+
+import pytest
+
+from expunge.bench import run as running
+from expunge.bench.cell import State
+from expunge.bench.run import cells, run
+from expunge.bench.run import grid as keys
+from expunge.bench.site import Site
+from expunge.core.errors import Diverged, Obstacle, StorageFailed
+from expunge.core.method import Cost
+from expunge.engine.runtime import Here
+from expunge.methods.finetune import Finetune
+from tests.bench.conftest import small
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.setattr(running, "Workers", Here)
+
+
+def by_key(site):
+    return {(c.scenario, c.method, c.seed): c for c in cells(site)}
+
+
+def test_every_cell_is_there_in_the_order_of_the_grid(grid):
+    assert [(c.scenario, c.method, c.seed) for c in cells(grid)] == keys(grid)
+    assert len(keys(grid)) == 12
+
+
+def test_a_cell_is_a_run_with_its_report(grid):
+    found = by_key(grid)["class", "finetune", 1]
+    folder = grid.folder / found.run
+    report = json.loads((folder / "report.json").read_text())
+    (attempt,) = report["attempts"]
+    assert attempt["method"] == "finetune"
+    assert attempt["config"]["epochs"] == 3
+    assert attempt["audits"][0]["verdict"] == found.verdict
+    assert set(found.checks) == {"forget_accuracy", "retain_accuracy"}
+    assert found.share == attempt["share"], "nothing was retrained for its choices"
+    assert 3 / 12 <= found.share < 1.15 * 3 / 12, "three epochs of twelve, and what it looked at"
+    assert found.seconds > 0
+
+
+def test_doing_nothing_is_not_called_forgetting(grid):
+    found = by_key(grid)
+    assert found["class", "noop", 0].verdict == "not erased"
+    assert found["class", "noop", 0].share == 0
+    before = grid.yardstick("class", 0).original
+    assert found["class", "noop", 0].scores == pytest.approx(before)
+
+
+def test_seeds_are_originals_of_their_own_and_share_the_references(grid):
+    first, second = (by_key(grid)["class", "noop", seed] for seed in (0, 1))
+    assert first.scores != second.scores
+    models = [
+        sorted(path.name for path in (grid.folder / cell.run / "artefacts").glob("given-*")) for cell in (first, second)
+    ]
+    assert models[0] == models[1]
+    assert len(models[0]) == 3
+
+
+def test_references_never_saw_what_is_forgotten(grid):
+    gone = set(grid.draw("class").forget)
+    for folder in grid.references("class"):
+        said = json.loads((folder / "expunge-manifest.json").read_text())
+        assert gone.isdisjoint(said["ids"])
+        assert len(said["ids"]) == 240 - len(gone)
+
+
+def test_requests_in_a_row_cost_what_each_costs(grid):
+    found = by_key(grid)
+    assert 3 / 12 <= found["drift", "finetune", 0].share < 1.3 * 3 / 12
+    report = json.loads((grid.folder / found["drift", "finetune", 0].run / "report.json").read_text())
+    assert report["attempts"][0]["method"] == "external"
+    assert report["forget_count"] == 20, "judged against models that saw none of the ten requests"
+
+
+def test_requests_in_a_row_leave_out_all_that_went_before(grid, monkeypatch):
+    seen = []
+    outcome = type("Made", (), {"model": None, "cost": Cost(trained=240 * 12)})
+
+    def unlearn(site, problem, method, seed):
+        seen.append((set(problem.records.ids), set(problem.forget_ids)))
+        outcome.model = problem.source.open()
+        return outcome
+
+    monkeypatch.setattr(running, "_unlearn", unlearn)
+    problem = grid.problem("drift", 0)
+    _, share, _ = running._in_a_row(grid, problem, "drift", "retrain", 0)
+    requests = grid.draw("drift").requests
+    assert [forget for _, forget in seen] == [set(request) for request in requests]
+    gone = set()
+    for records, forget in seen:
+        assert records == set(problem.records.ids) - gone
+        gone |= forget
+    assert share == pytest.approx(240 / 220), "per request"
+
+
+def test_a_scenario_that_the_data_do_not_carry_is_a_result(grid):
+    found = by_key(grid)["given", "finetune", 0]
+    assert found.state is State.IMPOSSIBLE
+    assert "do not carry this scenario" in found.because
+
+
+def test_what_is_done_is_left_alone(grid, alone, monkeypatch):
+    monkeypatch.setattr(running, "forget", None)
+    monkeypatch.setattr(running, "judge", None)
+    assert run(Site.open(grid.folder)) == cells(grid)
+
+
+def one_cell(tmp_path, **changes):
+    made = {"scenarios": ("random_10",), "methods": ("finetune",), "seeds": 1, "records": 120, "epochs": 2, **changes}
+    return Site.begin(small(tmp_path, **made), tmp_path / "o")
+
+
+def test_an_interrupted_grid_goes_on_and_comes_to_the_same(tmp_path, alone, monkeypatch):
+    whole = one_cell(tmp_path)
+    (expected,) = run(whole)
+    shutil.rmtree(whole.folder / "cells")
+
+    def full(*a, **k):
+        raise StorageFailed("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "judge", full)
+        with pytest.raises(StorageFailed):
+            run(whole)
+    assert cells(whole) == []
+    monkeypatch.setattr(Finetune, "unlearn", full)  # what was forgotten before is not forgotten again
+    (found,) = run(Site.open(whole.folder))
+    assert found.scores == expected.scores
+
+
+@pytest.mark.parametrize(
+    ("error", "because"),
+    [
+        (Diverged("the loss is NaN"), "the loss is NaN"),
+        (ZeroDivisionError("secret"), "ZeroDivisionError in the method"),
+    ],
+)
+def test_a_method_that_fails_is_a_cell_with_a_reason(tmp_path, alone, monkeypatch, error, because):
+    def fail(self, problem, run):
+        raise error
+
+    monkeypatch.setattr(Finetune, "unlearn", fail)
+    (found,) = run(one_cell(tmp_path))
+    assert found.state is State.FAILED
+    assert because in found.because
+    assert "secret" not in found.because
+    assert found.scores == {}
+
+
+def test_a_method_with_an_obstacle_is_never_run(tmp_path, alone, monkeypatch):
+    monkeypatch.setattr(Finetune, "obstacles", lambda self, problem: [Obstacle(what="no such layer")])
+    monkeypatch.setattr(Finetune, "unlearn", None)
+    (found,) = run(one_cell(tmp_path))
+    assert (found.state, found.because) == (State.IMPOSSIBLE, "no such layer")
+
+
+def test_forgetting_quality_stands_beside_its_null(tmp_path, alone, monkeypatch):
+    site = one_cell(tmp_path, references=16, models=16)
+    run(site)
+    (found,) = running.qualities(site)
+    assert (found.method, found.models) == ("finetune", 16)
+    assert 0 <= found.quality <= 1
+    assert 0.05 < found.null < 0.35, "a perfect unlearner scores about 0.19"
+    assert 0 < found.p_value <= 1

@@ -1,0 +1,95 @@
+"""The results directory: what may lie there, and what is made once."""
+
+import numpy as np
+import pytest
+
+from expunge.bench import site as home
+from expunge.bench.site import Bench, Site
+from expunge.core.errors import ForeignRun, UsageError
+from tests.bench.conftest import small
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scenarios": ("nothing",)}, {"scenarios": ()}, {"methods": ()}, {"seeds": 0}, {"methods": ("nothing",)},
+        {"configs": {"finetune": {"epoch": 1}}}, {"models": 8}, {"models": 17, "references": 16},
+    ],
+)  # fmt: skip
+def test_what_no_cell_could_be_made_of_is_refused(wrong):
+    with pytest.raises(UsageError):
+        Bench(**wrong)
+
+
+def test_the_same_benchmark_goes_on_and_another_is_refused(tmp_path):
+    bench = small(tmp_path)
+    begun = Site.begin(bench, tmp_path / "out")
+    assert Site.begin(bench, tmp_path / "out").bench == Site.open(tmp_path / "out").bench == begun.bench
+    with pytest.raises(ForeignRun, match="seeds"):
+        Site.begin(small(tmp_path, seeds=5), tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(ForeignRun, match="other files"):
+        Site.begin(bench, tmp_path / "mine")
+    with pytest.raises(UsageError, match="no benchmark"):
+        Site.open(tmp_path / "mine")
+
+
+def test_policy_says_how_many_references_judge():
+    assert Bench().judges == 20
+    assert Bench(references=5).judges == 5
+
+
+def test_memorised_is_what_seeing_a_record_adds(tmp_path, monkeypatch):
+    """Two models, each of which is sure of what it saw: every record was seen by one and not by the other."""
+    site = Site.begin(small(tmp_path), tmp_path / "out")
+    seen = []
+
+    def sure(self, records, *, seed):
+        seen.append(set(records.ids))
+        return np.where([name in seen[-1] for name in self.bed.train.ids], 0.9, 0.2)
+
+    monkeypatch.setattr(Site, "_sure", sure)
+    np.testing.assert_allclose(site.memorised(), 0.7)
+    assert not seen[0] & seen[1]
+    assert len(seen[0] | seen[1]) == 240
+    monkeypatch.setattr(Site, "_sure", None)
+    np.testing.assert_allclose(Site.open(site.folder).memorised(), 0.7)
+
+
+def test_loss_is_that_of_the_label(tmp_path, monkeypatch):
+    site = Site.begin(small(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(Site, "_sure", lambda self, records, seed: np.full(240, np.exp(-2.0)))
+    np.testing.assert_allclose(site.loss(), 2.0)
+
+
+def test_originals_are_trained_once_for_the_same_records(tmp_path):
+    site = Site.begin(small(tmp_path, epochs=1), tmp_path / "out")
+    train = site.bed.train
+    first = site.original(train, 0)
+    changed = (first / "model.safetensors").stat().st_mtime_ns
+    assert site.original(train, 0) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == changed
+    assert len({first, site.original(train, 1), site.original(site.draw("wrong_labels").train, 0)}) == 3
+
+
+def test_a_copy_of_a_run_shares_its_models_and_nothing_else(tmp_path):
+    base, run = tmp_path / "base", tmp_path / "run"
+    (base / "artefacts").mkdir(parents=True)
+    for name in ("artefacts/model.safetensors", "events.jsonl", ".lock"):
+        (base / name).write_text("one")
+    site = Site.begin(small(tmp_path), tmp_path / "out")
+    site.fork(base, run)
+    assert (run / "artefacts/model.safetensors").stat().st_ino == (base / "artefacts/model.safetensors").stat().st_ino
+    (run / "events.jsonl").write_text("two")
+    assert (base / "events.jsonl").read_text() == "one"
+    assert not (run / ".lock").exists()
+
+
+def test_a_problem_is_made_again_by_another_process(grid):
+    import pickle
+
+    problem = grid.problem("class", 1)
+    again = pickle.loads(pickle.dumps(problem))
+    assert again.spec == problem.spec
+    assert home.problem_of(str(grid.folder), "class", 0).spec != problem.spec

@@ -1,0 +1,156 @@
+"""The table: intervals and tests against SciPy and statistics by hand, and every form read back."""
+
+import csv
+import io
+import itertools
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from expunge.bench import table
+from expunge.bench.cell import Cell, Quality, State, Yardstick
+from expunge.bench.table import Difference, Row, Spread, Table
+
+SCORES = {"forget": 0.9, "retain": 1.0, "test": 0.95, "mia": 0.1, "tow": 0.9, "tow_mia": 0.8}
+
+
+def cell(method, seed, gap, **changes):
+    made = {
+        "scenario": "random_10",
+        "method": method,
+        "seed": seed,
+        "state": State.DONE,
+        "verdict": "erased",
+        "scores": {**SCORES, "avg_gap": gap},
+        "share": 0.1 + 0.01 * seed,
+    }
+    return Cell(**{**made, **changes})
+
+
+def cells(**gaps):
+    return [cell(method, seed, gap) for method, values in gaps.items() for seed, gap in enumerate(values)]
+
+
+def test_spread_is_students_interval():
+    values = [1.0, 2.5, 2.0, 4.0]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    found = Spread.of(values)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert Spread.of([3.0]) == Spread(3.0, None, 1)
+    assert Spread.of([]) is None
+
+
+def holm(p_values):
+    """Return adjusted p-values as in Holm 1979: the textbook loop."""
+    order = np.argsort(p_values)
+    adjusted, largest = np.empty(len(order)), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, p_values[place] * (len(order) - rank)))
+        adjusted[place] = largest
+    return adjusted
+
+
+def test_differences_are_paired_tests_with_holms_correction():
+    gaps = {"a": [1.0, 1.1, 1.2, 1.15], "b": [3.0, 3.2, 3.1, 3.2], "c": [1.2, 0.9, 1.4, 1.1], "d": [3.3, 2.9, 3.0, 3.6]}
+    pairs = list(itertools.combinations(gaps, 2))
+    p = holm([stats.ttest_rel(gaps[one], gaps[other]).pvalue for one, other in pairs])
+    expected = {pair: value for pair, value in zip(pairs, p, strict=True) if value <= 0.05}
+    found = table.differences(cells(**gaps))
+    assert {tuple(sorted((d.better, d.worse))): d.p_value for d in found} == pytest.approx(expected)
+    assert 0 < len(expected) < len(pairs), "the example shows nothing"
+    assert ("a", "b") in {(d.better, d.worse) for d in found}
+
+
+def test_one_pair_that_is_significant_alone_is_not_among_many():
+    gaps = {"a": [1.0, 1.0, 1.3], "b": [1.6, 1.9, 2.1]}
+    alone = table.differences(cells(**gaps))
+    assert len(alone) == 1
+    noise = {f"n{k}": list(np.random.default_rng(k).normal(1.5, 1.0, 3)) for k in range(8)}
+    assert table.differences(cells(**gaps, **noise)) == []
+
+
+def test_methods_without_spread_differ_or_are_one():
+    found = table.differences(cells(a=[1.0, 1.0], b=[2.0, 2.0], c=[1.0, 1.0]))
+    assert {(d.better, d.worse) for d in found} == {("a", "b"), ("c", "b")}
+    assert table.differences(cells(a=[1.0], b=[9.0])) == []
+
+
+def test_the_sentence_says_what_is_noise():
+    mine = cells(a=[1.0, 1.1, 1.2], b=[30.0, 30.2, 30.1], c=[1.2, 0.9, 1.3])
+    said = table.sentence("random_10", mine, table.differences(mine))
+    assert "a is nearer to retrained models than b" in said
+    assert "the other 1 of 3 differences" in said
+    assert "3 seeds" in said
+    level = cells(a=[1.0, 2.0, 3.0], b=[2.0, 1.0, 3.0])
+    assert "no difference" in table.sentence("x", level, table.differences(level))
+    assert "nothing can be said" in table.sentence("x", cells(a=[1.0], b=[2.0]), [])
+
+
+def test_anchors_are_the_references_and_the_original():
+    seen = [{**SCORES, "avg_gap": gap} for gap in (0.5, 0.7, 0.9)]
+    again = [{**one, "avg_gap": one["avg_gap"] + 0.2} for one in seen]
+    stick = [Yardstick(original={**SCORES, "avg_gap": 7.0}, references=tuple(part)) for part in (seen, again)]
+    retrained, original = table.anchors("class", stick)
+    assert retrained.scores["avg_gap"].mean == pytest.approx(0.8)
+    assert retrained.scores["avg_gap"].n == 3, "a model that judged twice is one model"
+    assert original.scores["avg_gap"].mean == 7.0
+    assert table.anchors("class", []) == []
+
+
+def example():
+    mine = [*cells(a=[1.0, 1.5]), cell("b", 0, 2.0, verdict="not erased"), cell("b", 1, 2.0)]
+    lost = [Cell(scenario="random_10", method="c_d", seed=s, state=State.FAILED, because="diverged") for s in (0, 1)]
+    rated = Quality(scenario="random_10", method="a", models=16, quality=0.12, null=0.19, deviation=0.01, p_value=0.05)
+    rows = (
+        table.row_of("random_10", "a", mine[:2], rated),
+        table.row_of("random_10", "b", mine[2:]),
+        table.row_of("random_10", "c_d", lost),
+    )
+    found = (Difference(scenario="random_10", better="a", worse="b", difference=1.0, p_value=0.01),)
+    return Table(rows=rows, differences=found, sentences=("random_10: said.",))
+
+
+def test_rows_say_how_audits_ended_and_why_there_is_none():
+    first, second, third = example().rows
+    assert table.verdict(first) == "erased 2"
+    assert table.verdict(second) == "not erased 1, erased 1"
+    assert table.verdict(third) == "failed 2"
+    assert table.reasons(example()) == ["random_10, c_d: failed: diverged (2 of the seeds)"]
+    assert table.verdict(Row(scenario="x", method="original")) == "before"
+
+
+def test_figures_are_percent_and_points():
+    shown = dict(zip(table.HEADS, table.shown(example().rows[0]), strict=True))
+    assert shown["UA"] == "10.0 ±0.0"
+    assert shown["TA"] == "95.0 ±0.0"
+    assert shown["AvgGap"].startswith("1.25 ±")
+    assert shown["cost %"].startswith("10.5 ±")
+    assert shown["F (null)"] == "0.12 (0.19)"
+    assert shown["attack"] == "-"
+
+
+def test_every_form_holds_every_row():
+    found = example()
+    for name, write in table.FORMS.items():
+        text = write(found)
+        assert "said." in text or name == "csv", name
+        assert text.replace("\\_", "_").count("random_10") >= 3, name
+    rows = list(csv.DictReader(io.StringIO(table.as_csv(found))))
+    assert float(rows[0]["ua"]) == pytest.approx(10.0)
+    assert rows[2]["ua"] == ""
+    assert rows[0]["avg_gap_n"] == "2"
+    assert json.loads(table.as_json(found))["rows"][0]["scores"]["avg_gap"]["mean"] == 1.25
+    lines = table.as_markdown(found).splitlines()
+    assert len({line.count("|") for line in lines[:5]}) == 1
+
+
+def test_latex_escapes_what_it_would_read_as_its_own():
+    text = table.as_latex(example())
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len({line.count("&") for line in body}) == 1
+    assert r"c\_d" in text
+    assert r"cost \%" in text
+    assert "±" not in text
+    assert text.splitlines()[0] == r"\begin{tabular}{lll" + "r" * (len(table.HEADS) - 3) + "}"
