@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import expunge
+from expunge.core.errors import UsageError
 from expunge.engine.ledger import Ledger
 from tests.support import recordings as own
 from tests.support import running
@@ -80,3 +81,9 @@ def test_a_training_goes_on_with_the_ledger_of_a_killed_exchange(tmp_path):
     expunge.train(TRAINER, own.records(), seed=2, ledger=tmp_path / "ledger", advance=lambda: seen.append(1))
     assert not seen
     assert Ledger(tmp_path / "ledger").head == before
+
+
+def test_a_run_directory_in_the_ledger_s_folder_is_refused(posed, tmp_path):
+    with pytest.raises(UsageError, match="lies in the folder of the ledger"):
+        erase(posed, tmp_path / "ledger" / "run")
+    assert not (tmp_path / "ledger" / "run").exists()

@@ -168,6 +168,7 @@ def _with_run(
             **({"given references": sorted(one.digest for one in given)} if given else {}),
         }
         out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
+        _outside_the_ledger(problem, out)
         run = RunDirectory(out, identity, meter=meter)
         workers = pool(problem, settings.workers)
         try:
@@ -187,6 +188,18 @@ def _tunable(problem: Problem, settings: Settings) -> None:
     found = obstacles(problem) if AUTO in settings.methods and problem.forget_ids else []
     if found:
         raise InvalidProblem(found)
+
+
+def _outside_the_ledger(problem: Problem, out: Path) -> None:
+    """Refuse a run directory in the folder of the ledger: it would be destroyed with it."""
+    if problem.ledger is not None and out.resolve().is_relative_to(Path(problem.ledger).resolve()):
+        raise UsageError(
+            "the run directory lies in the folder of the ledger, which a replay replaces",
+            where="out",
+            found=out.name,
+            expected="another place",
+            fix="choose an --out beside the ledger",
+        )
 
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
