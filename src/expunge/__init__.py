@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,12 +94,21 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name in _HOMES:
-        home = importlib.import_module(_HOMES[name])
-        # All names of that home: importing it also imports the rooms `audit` and `plan`, which would stand for the
-        # functions of these names.
-        globals().update({each: getattr(home, each) for each, place in _HOMES.items() if place == _HOMES[name]})
+        globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
         return globals()[name]
     raise AttributeError(f"module 'expunge' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """This package: `plan` and `audit` are functions here, though rooms of these names exist inside."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Keep a room, which the import system sets on its package, from taking the place of a public name."""
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -15,10 +15,11 @@ from expunge.core.verdict import Decision
 MARGINS = {(of, name): margin for of in ("standard", "deep") for name, margin in policy.load(of).checks.items()}
 NAMES = sorted(MARGINS)
 LEAKS = [(of, name) for of, name in NAMES if registry.load("checks", name).question is not Question.INTACT]
+# Damage exposes nobody, and this one falls on all groups alike.
 DAMAGES = [
     (of, name)
     for of, name in NAMES
-    if registry.load("checks", name).question is Question.INTACT and name != "exposure"  # damage exposes nobody
+    if registry.load("checks", name).question is Question.INTACT and name not in ("exposure", "equalised_odds")
 ]
 TOO_MUCH = ["forget_accuracy", "loss_membership", "output_divergence", "record_distance"]
 

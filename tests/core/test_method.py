@@ -43,7 +43,7 @@ class Toy(Method):
 
 
 def problem(*, trainer=print, forget=1):
-    return SimpleNamespace(trainer=trainer, forget_ids=["x"] * forget, records=["x"] * 3)
+    return SimpleNamespace(trainer=trainer, retain_view=["x"] * (3 - forget))
 
 
 def test_the_config_is_that_of_the_method():

@@ -21,7 +21,7 @@ from tests.support import reports
 # --- every record of core goes through JSON and comes back --------------------------------------------------
 
 MODULES = (certificate, check, errors, method, outcome, plan, problem, report, request)
-HANDLES = {"Problem", "Config", "Planted"}  # live things, never written
+HANDLES = {"Problem", "Config", "Planted", "Triggered"}  # live things, never written
 RECORDS = sorted(
     {
         kind

@@ -46,8 +46,9 @@ def by_hand(problem, *, ascents=2, decay=1, sign=-1.0, batch=8):
     weight, bias = (p.copy() for p in start)
     for epoch in range(1, 4):
         rate = 0.5 * (0.1 if epoch > decay else 1.0)
-        for name in (["forget"] if epoch <= ascents else []) + ["retain"]:
-            for step in Pass(name, None, batch if name == "forget" else 64).batches(problem, seed=3, epoch=epoch - 1):
+        for place, name in enumerate((["forget"] if epoch <= ascents else []) + ["retain"]):
+            one, drawn = Pass(name, None, batch if name == "forget" else 64), epoch - 1 + place * 2**20
+            for step in one.batches(problem, seed=3, epoch=drawn):
                 inputs, label = (part.numpy() for part in getattr(step, name).batch)
                 logits, taught = inputs @ weight.T + bias, inputs @ start[0].T + start[1]
                 apart = 3 * (np.exp(log_softmax(logits / 3, 1)) - np.exp(log_softmax(taught / 3, 1))) / len(label)

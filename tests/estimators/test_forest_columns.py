@@ -92,7 +92,7 @@ def test_a_category_of_forgotten_rows_alone_is_unknown_after():
 def test_text_where_numbers_were_is_refused():
     table, y = frame()
     made = ForgettingForestClassifier(**HOW).fit(table, y)
-    with pytest.raises(ValueError, match="could not convert"):
+    with pytest.raises(ValueError, match="text where numbers are expected"):
         made.predict(table.assign(age="old"))
     with pytest.raises(ValueError, match="feature names"):
         made.predict(table.rename(columns={"age": "years"}))

@@ -23,6 +23,7 @@ from tests.support.tiny import tiny_problem as tiny
 PARTS = ("what", "where", "found", "expected", "fix")
 HEAD = """
 import torch
+import expunge
 from expunge import workflow
 import tiny_problem as tiny
 from tiny_problem import make

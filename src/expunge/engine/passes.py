@@ -246,7 +246,8 @@ class Passes(Method):
     def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[_Item]:
         passes = self.passes(epoch + 1)
         for place, one in enumerate(passes):
-            for index, step in enumerate(one.batches(problem, seed=seed, epoch=epoch)):
+            # Each pass of an epoch has a shuffle of its own: the second would replay the first.
+            for index, step in enumerate(one.batches(problem, seed=seed, epoch=epoch + place * 2**20)):
                 yield one, place == len(passes) - 1, step, one.factor(index)
 
 
