@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 import expunge
 from expunge.core.errors import Tampered, UsageError
 from expunge.engine.ensemble import FILE, Ensemble, ShardedTrainer, held, ledgers, read_about, voting
 from tests.support import recordings as own
+from tests.support import toys
 
 MEMBER = own.recorded(own.dropped, config=own.config(epochs=2), steps=3, checkpoints=2)
 TRAINER = ShardedTrainer(member=MEMBER, shards=3)
@@ -39,7 +41,10 @@ def test_it_is_its_members_trained_apart():
     assert float(made.weights.sum()) == pytest.approx(1)
 
 
-def test_members_trained_at_once_are_the_same(tmp_path):
+def test_members_trained_at_once_are_the_same(tmp_path, monkeypatch):
+    # The processes of joblib find the classes of this test as the user's would be found: by the module search path.
+    monkeypatch.setenv("PYTHONPATH", str(toys.ROOT))
+    get_reusable_executor().shutdown(wait=True)
     one = expunge.train(TRAINER, own.records(), seed=5, ledger=tmp_path / "one")
     two = expunge.train(
         ShardedTrainer(member=MEMBER, shards=3, n_jobs=2), own.records(), seed=5, ledger=tmp_path / "two"
