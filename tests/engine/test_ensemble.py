@@ -43,7 +43,7 @@ def test_it_is_its_members_trained_apart():
 
 def test_members_trained_at_once_are_the_same(tmp_path, monkeypatch):
     # The processes of joblib find the classes of this test as the user's would be found: by the module search path.
-    monkeypatch.setenv("PYTHONPATH", str(toys.ROOT))
+    monkeypatch.syspath_prepend(toys.ROOT)
     get_reusable_executor().shutdown(wait=True)
     one = expunge.train(TRAINER, own.records(), seed=5, ledger=tmp_path / "one")
     two = expunge.train(
