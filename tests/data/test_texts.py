@@ -40,7 +40,7 @@ def test_nothing_is_cut_off_unasked():
     long = " ".join(["sea"] * 17)
     with pytest.raises(UsageError, match=r"1 of 2 records, up to 17 tokens") as refused:
         TextRecords(["sea", long], [0, 1], tokenizer=texts.tokenizer())
-    assert "sea" not in str(refused.value).replace("session", "")
+    assert "sea" not in str(refused.value)
     cut = TextRecords(["sea", long], [0, 1], tokenizer=texts.tokenizer(), truncate=True)
     assert cut.read([1])[0]["input_ids"].shape == (1, 16)
     shorter = TextRecords(["sea", long], [0, 1], tokenizer=texts.tokenizer(), truncate=True, max_length=3)
