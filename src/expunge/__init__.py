@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from expunge.core.verdict import Verdict
     from expunge.data.arrays import ArrayRecords
     from expunge.data.dataset import DatasetRecords
+    from expunge.data.language import LanguageRecords
     from expunge.data.table import TableRecords
     from expunge.data.texts import TextRecords
     from expunge.engine.ensemble import ShardedTrainer
@@ -39,6 +40,7 @@ _HOMES = {
     "DatasetRecords": "expunge.data.dataset",
     "EstimatorModel": "expunge.models.estimator",
     "HuggingFaceModel": "expunge.models.huggingface",
+    "LanguageRecords": "expunge.data.language",
     "Level": "expunge.core.level",
     "LoopConfig": "expunge.engine.loop",
     "Problem": "expunge.core.problem",
@@ -67,6 +69,7 @@ __all__ = [
     "DatasetRecords",
     "EstimatorModel",
     "HuggingFaceModel",
+    "LanguageRecords",
     "Level",
     "LoopConfig",
     "Problem",

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from expunge.core.check import EvidenceKind
-from expunge.engine.answers import Answers, Outputs, typical_error
+from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
 from expunge.engine.evidence import EXACT, Evidence
 from expunge.numerics.divergences import normal_jensen_shannon
 
@@ -107,3 +107,46 @@ def test_checks_of_classes_say_that_there_are_none():
     accuracy = load("checks", "holdout_accuracy")
     assert accuracy.needs == {EvidenceKind.HOLDOUT, EvidenceKind.REFERENCES}
     assert "typical error" in next(iter(accuracy().measure(found).details))
+
+
+# --- tokens ------------------------------------------------------------------------------------------------------
+
+
+def spoken(log_probs, target=((9, 4, -100), (9, 5, 6)), right=(1.0, 0.0, 1.0)):
+    """Return what a model says of two records: one scored token, and two (the first token of a record never is)."""
+    said = np.stack([np.array(log_probs), np.array(right), np.full(3, -1.0), np.ones(3)], axis=1)
+    return Spoken(said, np.array(target))
+
+
+def test_of_a_record_the_mean_over_its_tokens_is_told():
+    one = spoken(np.log([0.5, 0.2, 0.8]))
+    assert one.record.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(one.loss, [-math.log(0.5), -math.log(0.16) / 2])
+    np.testing.assert_allclose(one.correct, [1.0, 0.5])
+    np.testing.assert_allclose(one.confidence, [0.0, (math.log(0.2 / 0.8) + math.log(0.8 / 0.2)) / 2], atol=1e-12)
+    assert one.classes is None
+
+
+def test_tokens_that_are_certain_have_finite_confidence():
+    assert np.isfinite(spoken([0.0, 0.0, -800.0]).confidence).all()
+
+
+def test_divergence_of_tokens_is_that_of_coins():
+    one, other = spoken(np.log([0.5, 0.2, 0.8])), spoken(np.log([0.25, 0.2, 0.9]))
+
+    def coins(p, q):
+        half = (p + q) / 2
+        return stats.entropy([half, 1 - half], base=2) - (
+            stats.entropy([p, 1 - p], base=2) + stats.entropy([q, 1 - q], base=2)
+        ) / 2
+
+    wanted = [coins(0.5, 0.25), (coins(0.2, 0.2) + coins(0.8, 0.9)) / 2]
+    np.testing.assert_allclose(one.divergence(other), wanted, atol=1e-12)
+
+
+def test_a_model_that_says_one_thing_of_every_token_is_constant():
+    alike = spoken(np.log([0.1, 0.2, 0.7]))
+    assert alike.constant
+    varied = alike.said.copy()
+    varied[:, 2] = [-1.0, -1.5, -2.0]
+    assert not Spoken(varied, alike.target).constant

@@ -51,6 +51,10 @@ class Task(ABC):
         """
         return None
 
+    def hidden(self, model: Any, batch: Any, layer: int) -> Any:
+        """Return what ``layer`` (0: the embeddings) says where units are predicted, [N, H]; None where not known."""
+        return None
+
     @abstractmethod
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
         """Return where records and model do not fit the task or each other; reads every record once.

@@ -1,4 +1,7 @@
-"""What a model said about records, as checks ask for it: of classes, or of numbers.
+"""What a model said about records, as checks ask for it: of classes, of tokens, or of numbers.
+
+Of a record with several scored tokens what is asked for is their mean: its loss is the mean loss of a token, and
+``correct`` is the share of tokens that are the most likely ones where all before them are given (exact memorisation).
 
 A regressor gives no probabilities. Its answer stands for a normal law around it, by one stated rule: the deviation is
 the typical error of retrained models on records they never saw, the same for every model that is compared. Then its
@@ -72,6 +75,84 @@ class Outputs:
     def divergence(self, other: Outputs) -> Array:
         """Return the Jensen-Shannon divergence from what another model said, in bits, [n]."""
         return divergences.jensen_shannon(self.log_probs, other.log_probs)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What one model said of the scored tokens of one part, [N, 4] (``numerics/tokens.SAID``), and these, [n, T].
+
+    ``target`` holds the scored tokens of each record at their places, and a negative number elsewhere.
+    """
+
+    said: Array
+    target: NDArray[np.int64]
+
+    @cached_property
+    def record(self) -> NDArray[np.int64]:
+        """The index of the record of every scored token, [N], ascending."""
+        scored = self.target[:, 1:] >= 0
+        return np.repeat(np.arange(len(self.target)), scored.sum(axis=1))
+
+    def by_record(self, values: Array) -> Array:
+        """Return the mean of ``values`` [N] over the tokens of each record, [n]."""
+        n = len(self.target)
+        total: Array = np.bincount(self.record, values, n) / np.bincount(self.record, minlength=n)
+        return total
+
+    @cached_property
+    def loss(self) -> Array:
+        """Minus the mean log-probability of a scored token, in nats, [n]."""
+        return -self.by_record(self.said[:, 0])
+
+    @cached_property
+    def correct(self) -> Array:
+        """Share of scored tokens that are the most likely ones, [n]: exact memorisation."""
+        return self.by_record(self.said[:, 1])
+
+    @cached_property
+    def confidence(self) -> Array:
+        """Logit-scaled probability of a scored token, the mean of each record, [n]."""
+        return self.by_record(_logit(self.said[:, 0]))
+
+    @property
+    def classes(self) -> None:
+        """There are none."""
+        return None
+
+    @property
+    def constant(self) -> bool:
+        """Whether the same is said of every token, whatever stands before it."""
+        return len(self.said) > 1 and float(np.ptp(self.said[:, 2:], axis=0).max()) < ALIKE
+
+    def predicts(self, labels: Array) -> Array:
+        """Refuse: tokens have no other labels.
+
+        Raises:
+            TypeError: always; no request for a language model gives true labels.
+        """
+        raise TypeError("tokens have no other labels")
+
+    def divergence(self, other: Spoken) -> Array:
+        """Return the Jensen-Shannon divergence from another model on "the token comes, or another one", in bits, [n].
+
+        The mean over tokens; at most the divergence over the whole vocabulary (Lin 1991: no grouping adds to it).
+        """
+        return self.by_record(divergences.jensen_shannon(_two(self.said[:, 0]), _two(other.said[:, 0])))
+
+
+def _two(log_prob: Array) -> Array:
+    """Return log-probabilities of an event and of its opposite, [N, 2]."""
+    return np.stack([log_prob, _opposite(log_prob)], axis=1)
+
+
+def _opposite(log_prob: Array) -> Array:
+    """Return ``log(1 - p)``, [N], with p at most 1 - 1e-7: what single precision tells from 1."""
+    result: Array = np.log(-np.expm1(np.minimum(log_prob, -1e-7)))
+    return result
+
+
+def _logit(log_prob: Array) -> Array:
+    return log_prob - _opposite(log_prob)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import around, members
-from expunge.engine.answers import Answers, Outputs, typical_error
+from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.loop import ready
 from expunge.engine.peers import peers
@@ -278,7 +278,8 @@ class Evidence:
 
     Args:
         arrays: per model digest what :func:`collect` returned.
-        targets: labels per part; of a regressor, whose outputs are one number per record, numbers.
+        targets: labels per part; of a regressor, whose outputs are one number per record, numbers; of a language model
+            the scored tokens at their places, [n, T], negative elsewhere.
         candidate / original / references: model digests.
         alpha: one-sided error of the interval for passing.
         corrections: true labels of the judged forget records, -1 where not given; None where none is.
@@ -307,7 +308,7 @@ class Evidence:
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
         self.alpha, self.corrections, self.held = alpha, corrections, held
-        self._outputs: dict[tuple[str, str], Outputs | Answers] = {}
+        self._outputs: dict[tuple[str, str], Outputs | Spoken | Answers] = {}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -373,15 +374,20 @@ class Evidence:
         return self._arrays[model][f"features {part}"]
 
     def outputs(self, model: str, part: str) -> Any:
-        """Return what a model said about a part: :class:`Outputs` of classes, or :class:`Answers` with the same names.
+        """Return what a model said about a part: :class:`Outputs` of classes, and with the same names others.
 
-        ``log_probs`` and ``logits`` are of classes alone.
+        Of tokens :class:`Spoken`, of numbers :class:`Answers`. ``log_probs`` and ``logits`` are of classes alone.
         """
         key = (model, part)
         if key not in self._outputs:
             said = self._arrays[model][part]
-            numbers = self.scale is not None
-            self._outputs[key] = self._answers(said[:, 0], part) if numbers else Outputs(said, self._targets[part])
+            target = self._targets[part]
+            if target.ndim == 2:
+                self._outputs[key] = Spoken(said, target)
+            elif self.scale is not None:
+                self._outputs[key] = self._answers(said[:, 0], part)
+            else:
+                self._outputs[key] = Outputs(said, target)
         return self._outputs[key]
 
     def _answers(self, said: Array, part: str) -> Answers:

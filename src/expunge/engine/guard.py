@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -110,9 +111,9 @@ class Guard:
 
 
 def right_answers(run: Context, model: Any, records: Records) -> Tensor | None:
-    """Return which units of ``records`` are answered right, in evaluation mode; None where there are no classes.
+    """Return how much of each record is answered right, [n] in [0, 1], in evaluation mode; None without classes.
 
-    Counted as reading.
+    1 or 0 of a classifier; of a language model the share of its tokens. Counted as reading.
     """
     run.spent += Cost(read=len(records))
     found = []
@@ -121,7 +122,7 @@ def right_answers(run: Context, model: Any, records: Records) -> Tensor | None:
             units = run.problem.meaning.units(model, batch)
             if not isinstance(units, Scored):
                 return None
-            found.append(units.correct)
+            found.append(units.by_record(units.correct.double()))
     return torch.cat(found)
 
 
@@ -132,6 +133,11 @@ def _guessing(problem: Problem, records: Records) -> float:
 
 
 def _at_most(right: Tensor) -> float:
-    """Return the upper bound of the share of right answers (Clopper and Pearson 1934, one-sided at ``LEVEL``)."""
-    exact = binomtest(int(right.sum()), len(right)).proportion_ci(confidence_level=1 - 2 * LEVEL, method="exact")
+    """Return the upper bound of the share of right answers (Clopper and Pearson 1934, one-sided at ``LEVEL``).
+
+    Shares in between 0 and 1 vary less than coins of their mean do, so that the bound holds for them as well.
+    """
+    exact = binomtest(math.ceil(float(right.sum())), len(right)).proportion_ci(
+        confidence_level=1 - 2 * LEVEL, method="exact"
+    )
     return float(exact.high)

@@ -7,6 +7,7 @@ Shapes: N units, C classes, B records in the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,9 +26,11 @@ class Units:
 
     def by_record(self, values: Tensor) -> Tensor:
         """Return the mean of ``values`` [N] over the units of each record, [B]; a record without units gives NaN."""
-        total = values.new_zeros(self.batch_size).index_add(0, self.record, values)
-        count = values.new_zeros(self.batch_size).index_add(0, self.record, torch.ones_like(values))
-        return total / count
+        return self.sum_by_record(values) / self.sum_by_record(torch.ones_like(values))
+
+    def sum_by_record(self, values: Tensor) -> Tensor:
+        """Return the sum of ``values`` [N] over the units of each record, [B]; 0 for a record without units."""
+        return values.new_zeros(self.batch_size).index_add(0, self.record, values)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,13 @@ class Scored(Units):
             logits=self.logits[mine],
             target=self.target[mine],
         )
+
+    def per_unit(self, value: Callable[..., Tensor], *others: Scored) -> Tensor:
+        """Return ``value(logits [n, C], target [n], *logits of the others [n, C])``, [n], of all units, [N].
+
+        Units that hold no logits are given to it some at a time: it must treat each by itself.
+        """
+        return value(self.logits, self.target, *(other.logits for other in others))
 
     @property
     def output(self) -> Tensor:

@@ -81,15 +81,15 @@ class Pairs(Task):
 
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
         """Return non-finite inputs, bad targets, unstable reading, and answers that do not fit, or are all alike."""
-        found = _unstable(records, where)
-        unread = _unreadable(records, where)
+        found = unstable(records, where)
+        unread = unreadable(records, where)
         if unread:
             return [*found, *unread]
         answer = self._first(model, records, where, found) if model is not None else None
         not_finite, strange = [], []
         for start in range(0, len(records), _BATCH):
             batch = records.read(range(start, min(start + _BATCH, len(records))))
-            wrong = self.misread(batch[1]) if _is_pair(batch) else _no_pair(batch)
+            wrong = self.misread(batch[1]) if is_pair(batch) else _no_pair(batch)
             if wrong is not None:
                 return [*found, replace(wrong, where=where)]
             inputs, target = batch
@@ -119,7 +119,7 @@ class Pairs(Task):
         """Return the answer to the first records; None, and why among what was found, where it is none."""
         indices = range(min(2, len(records)))
         batch = records.read(indices)
-        if not _is_pair(batch):
+        if not is_pair(batch):
             return None  # said later, of the records
         try:
             with torch.no_grad():
@@ -181,7 +181,8 @@ def output(model: Any, inputs: Any) -> Any:
     return getattr(said, "logits", said)
 
 
-def _is_pair(batch: Any) -> bool:
+def is_pair(batch: Any) -> bool:
+    """Return whether a batch is a sequence of two."""
     return isinstance(batch, Sequence) and len(batch) == 2
 
 
@@ -194,7 +195,7 @@ def _no_pair(batch: Any) -> Obstacle:
     )
 
 
-def _unreadable(records: Records, where: str) -> list[Obstacle]:
+def unreadable(records: Records, where: str) -> list[Obstacle]:
     """Return that a record cannot be read into a batch, as where its label is missing (None)."""
     for start in range(0, len(records), _BATCH):
         try:
@@ -224,7 +225,8 @@ def _bad_rows(inputs: Any, count: int) -> list[int]:
     return [int(i) for i in bad.nonzero()]
 
 
-def _unstable(records: Records, where: str) -> list[Obstacle]:
+def unstable(records: Records, where: str) -> list[Obstacle]:
+    """Return that a record has another content when it is read again; a sample is read twice."""
     step = max(1, len(records) // _TWICE)
     entries = records.manifest.entries
     changed = sum(records.content(i) != entries[i][1] for i in range(0, len(records), step))

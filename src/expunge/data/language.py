@@ -1,0 +1,336 @@
+"""Records of a language model: texts, prompts with answers, or conversations; what is scored is known by its place.
+
+A record is tokenised once, as one text, the way the model met it. Which tokens are scored is read off the places in the
+text that they stand for, never by tokenising a part of it again: tokenizers join across such borders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expunge.core.errors import UsageError
+from expunge.core.records import Records, check_names
+from expunge.data import _content
+
+NOT_SCORED = -100
+"""The label of a token that is not scored, as transformers writes it."""
+PLAIN = "{prompt} {answer}"
+"""How prompt and answer make one text where the tokenizer brings no template of conversations."""
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Written:
+    """One record as the tokenizer gets it: its text, and the spans of it, in characters, whose tokens are scored."""
+
+    text: str
+    scored: tuple[Span, ...]
+    special: bool
+    """Whether the tokenizer is to add its own tokens: a template of conversations has written them already."""
+
+
+class LanguageRecords(Records):
+    """Prompts with answers; the tokens of the answers are scored, the one that ends a text included.
+
+    Args:
+        prompts / answers: one of each per record.
+        tokenizer: a fast tokenizer of transformers, fitting the model.
+        ids: one stable id per record; the position where none are given.
+        subjects: whose data each record is, None where unknown.
+        template: a text with ``{prompt}`` and ``{answer}``, in this order; by default the tokenizer's own template of
+            conversations, :data:`PLAIN` where it has none.
+        max_length: tokens that a record may have; the tokenizer's own limit by default.
+        truncate: cut records that are longer; else they are an error, since what is cut off is not learnt.
+
+    Raises:
+        UsageError: numbers differ; a record is empty, too long, or has no scored token; a token belongs to prompt and
+            answer alike; a tokenizer without offsets or without anything to pad with.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        *,
+        tokenizer: Any,
+        ids: Sequence[str] | None = None,
+        subjects: Sequence[str | None] | None = None,
+        template: str | None = None,
+        max_length: int | None = None,
+        truncate: bool = False,
+    ) -> None:
+        _same(len(prompts), len(answers), "prompts and answers")
+        empty = [i for i, answer in enumerate(answers) if not answer.strip()]
+        if empty:
+            raise UsageError(
+                "empty answers",
+                where=f"first at position {empty[0]}",
+                found=f"{len(empty)} of {len(answers)} records",
+                expected="text in every answer",
+                fix="drop these records: nothing of them is learnt",
+            )
+        write = _chat_pair if template is None and tokenizer.chat_template else _template(template or PLAIN)
+        written = [write(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
+        self._set(written, tokenizer, ids, subjects, max_length, truncate)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str], **more: Any) -> LanguageRecords:
+        """Return records of plain texts: all tokens are scored but the first, which nothing comes before.
+
+        Keyword arguments are those of the class, without ``template``.
+        """
+        written = [Written(text, ((0, len(text)),), special=True) for text in texts]
+        return cls._of(written, **more)
+
+    @classmethod
+    def of_messages(cls, conversations: Sequence[Sequence[Mapping[str, str]]], **more: Any) -> LanguageRecords:
+        """Return records of conversations, ``[{"role": ..., "content": ...}, ...]``; what the assistant says is scored.
+
+        Keyword arguments are those of the class, without ``template``: the tokenizer's own is used.
+
+        Raises:
+            UsageError: also a tokenizer without such a template, or a turn of the assistant that it changes.
+        """
+        tokenizer = more["tokenizer"]
+        return cls._of([_chat(tokenizer, talk, i) for i, talk in enumerate(conversations)], **more)
+
+    @classmethod
+    def _of(
+        cls,
+        written: list[Written],
+        *,
+        tokenizer: Any,
+        ids: Sequence[str] | None = None,
+        subjects: Sequence[str | None] | None = None,
+        max_length: int | None = None,
+        truncate: bool = False,
+    ) -> LanguageRecords:
+        records = cls.__new__(cls)
+        records._set(written, tokenizer, ids, subjects, max_length, truncate)
+        return records
+
+    def _set(
+        self,
+        written: list[Written],
+        tokenizer: Any,
+        ids: Sequence[str] | None,
+        subjects: Sequence[str | None] | None,
+        max_length: int | None,
+        truncate: bool,
+    ) -> None:
+        count = len(written)
+        self.ids = check_names([str(i) for i in range(count)] if ids is None else ids, count, where="LanguageRecords")
+        if subjects is not None:
+            _same(len(subjects), count, "subjects and records")
+        self.subjects = tuple(subjects) if subjects is not None else (None,) * count
+        self.tokenizer = tokenizer
+        limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+        self._rows = _tokenised(written, tokenizer, limit, truncate)
+        self._pad = _pad_of(tokenizer)
+        self.longest = max((len(tokens) for tokens, _ in self._rows), default=0)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Return (tokens, labels) of one record, without padding."""
+        inputs, labels = self.read([index])
+        return {name: part[0] for name, part in inputs.items()}, labels[0]
+
+    def read(self, indices: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return tokens and mask [B, T], padded on the right to the longest of the batch, and labels [B, T].
+
+        A label is the token itself where it is scored, else :data:`NOT_SCORED`.
+        """
+        rows = [self._rows[i] for i in indices]
+        width = max((len(tokens) for tokens, _ in rows), default=0)
+        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
+        labels = torch.full((len(rows), width), NOT_SCORED, dtype=torch.long)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for place, (tokens, scored) in enumerate(rows):
+            ids[place, : len(tokens)] = tokens
+            labels[place, : len(tokens)] = torch.where(scored, tokens, NOT_SCORED)
+            mask[place, : len(tokens)] = 1
+        return {"input_ids": ids, "attention_mask": mask}, labels
+
+    def content(self, index: int) -> str:
+        """Return the content digest of tokens and of which are scored."""
+        tokens, scored = self._rows[index]
+        return _content.digest((tokens, scored))
+
+    def answer(self, index: int) -> str:
+        """Return the scored part of a record as text."""
+        tokens, scored = self._rows[index]
+        text: str = self.tokenizer.decode(tokens[scored], skip_special_tokens=True)
+        return text
+
+
+# --- how a record is written ------------------------------------------------------------------------------------
+
+
+def _template(template: str) -> Callable[[Any, str, str], Written]:
+    before, _, rest = template.partition("{prompt}")
+    between, _, after = rest.partition("{answer}")
+    if f"{before}{{prompt}}{between}{{answer}}{after}" != template or "{answer}" not in rest:
+        raise UsageError(
+            "a template that does not hold prompt and answer",
+            where="template",
+            found=repr(template),
+            expected="a text with {prompt} and after it {answer}, once each",
+            fix='e.g. "Question: {prompt}\\nAnswer: {answer}"',
+        )
+
+    def write(tokenizer: Any, prompt: str, answer: str) -> Written:
+        head = f"{before}{prompt}{between}"
+        # The blank between them belongs to the first token of the answer in most vocabularies.
+        start = len(head) - len(between) + len(between.rstrip(" "))
+        return Written(f"{head}{answer}{after}", ((start, len(head) + len(answer)),), special=True)
+
+    return write
+
+
+def _chat_pair(tokenizer: Any, prompt: str, answer: str) -> Written:
+    return _chat(tokenizer, [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], None)
+
+
+def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) -> Written:
+    where = "chat template" if place is None else f"conversation at position {place}"
+    if not tokenizer.chat_template:
+        raise UsageError(
+            "the tokenizer has no template of conversations",
+            where="tokenizer",
+            found="none",
+            expected="chat_template",
+            fix="give prompts and answers with a template of your own, or set tokenizer.chat_template",
+        )
+    text: str = tokenizer.apply_chat_template(list(talk), tokenize=False)
+    spans, start = [], 0
+    for turn in talk:
+        said = turn["content"].strip()
+        found = text.find(said, start)
+        if found < 0 or not said:
+            raise UsageError(
+                "the template does not write what was said" if said else "an empty turn",
+                where=where,
+                found=f"a turn of the {turn['role']} that is not in the text" if said else f"role {turn['role']}",
+                expected="every turn, word for word",
+                fix="see what the template of the tokenizer makes of it",
+            )
+        start = found + len(said)
+        if turn["role"] == "assistant":
+            spans.append((found, start))
+    if not spans:
+        raise UsageError(
+            "a conversation in which the assistant says nothing",
+            where=where,
+            found=f"{len(talk)} turns",
+            expected="a turn of the assistant",
+            fix="drop it: nothing of it is learnt",
+        )
+    return Written(text, tuple(spans), special=False)
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------
+
+
+def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate: bool) -> list[tuple[Tensor, Tensor]]:
+    if not getattr(tokenizer, "is_fast", False):
+        raise UsageError(
+            "the tokenizer does not say which part of the text a token stands for",
+            where="tokenizer",
+            found=type(tokenizer).__name__,
+            expected="a fast tokenizer of transformers",
+            fix="AutoTokenizer.from_pretrained(directory, use_fast=True)",
+        )
+    rows, long, joined, lost = [], [], [], []
+    for place, one in enumerate(written):
+        told = tokenizer(
+            one.text, add_special_tokens=one.special, return_offsets_mapping=True, truncation=False, verbose=False
+        )
+        tokens, offsets = list(told["input_ids"]), list(told["offset_mapping"])
+        scored = [any(_inside(offset, span) for span in one.scored) for offset in offsets]
+        if any(_across(offset, span) for offset in offsets for span in one.scored):
+            joined.append(place)
+        tokens, scored = _ended(tokens, scored, one, tokenizer)
+        if len(tokens) > limit:
+            long.append((place, len(tokens)))
+            tokens, scored = tokens[:limit], scored[:limit]
+        if not any(scored[1:]):
+            lost.append(place)
+        if scored:
+            scored[0] = False  # nothing comes before it that could predict it
+        rows.append((torch.tensor(tokens, dtype=torch.long), torch.tensor(scored, dtype=torch.bool)))
+    if joined:
+        raise UsageError(
+            "a token stands for the end of a prompt and the beginning of its answer",
+            where=f"LanguageRecords, first at position {joined[0]}",
+            found=f"{len(joined)} of {len(rows)} records",
+            expected="a border between prompt and answer that the tokenizer keeps",
+            fix='set them apart, e.g. template="{prompt}\\n{answer}"',
+        )
+    if long and not truncate:
+        raise UsageError(
+            "records are longer than the model reads",
+            where=f"LanguageRecords, first at position {long[0][0]}",
+            found=f"{len(long)} of {len(rows)} records, up to {max(count for _, count in long)} tokens",
+            expected=f"at most {limit} tokens",
+            fix="split them, or say truncate=True: what is cut off is neither learnt nor forgotten",
+        )
+    if lost:
+        raise UsageError(
+            "records without a scored token",
+            where=f"LanguageRecords, first at position {lost[0]}",
+            found=f"{len(lost)} of {len(rows)} records",
+            expected="a token of the answer, with one before it",
+            fix="drop them, or allow longer records: a cut answer is not learnt",
+        )
+    return rows
+
+
+def _ended(tokens: list[int], scored: list[bool], one: Written, tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """Return tokens and marks with the token that ends a text, scored after a scored one: it was learnt as well."""
+    end = tokenizer.eos_token_id
+    if end is None:
+        return tokens, scored
+    if not one.special:  # a conversation: the end of a turn stands where the template has written it
+        for place in range(1, len(tokens)):
+            scored[place] = scored[place] or (tokens[place] == end and scored[place - 1])
+        return tokens, scored
+    if tokens and tokens[-1] == end:
+        return tokens, [*scored[:-1], True]
+    return [*tokens, end], [*scored, True]
+
+
+def _inside(offset: Span, span: Span) -> bool:
+    return span[0] <= offset[0] < offset[1] <= span[1]
+
+
+def _across(offset: Span, span: Span) -> bool:
+    return offset[0] < span[0] < offset[1]
+
+
+def _pad_of(tokenizer: Any) -> int:
+    if tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    if tokenizer.eos_token_id is not None:
+        return int(tokenizer.eos_token_id)  # no token is known as padding by its number, only by the mask
+    raise UsageError(
+        "the tokenizer has no pad token",
+        where="tokenizer",
+        found="neither pad_token nor eos_token",
+        expected="a token to fill shorter records of a batch with",
+        fix="set tokenizer.pad_token",
+    )
+
+
+def _same(one: int, other: int, what: str) -> None:
+    if one != other:
+        raise UsageError(
+            f"{what} differ in number",
+            where="LanguageRecords",
+            found=str(one),
+            expected=str(other),
+            fix="give one for each, in the same order",
+        )

@@ -1,0 +1,249 @@
+"""Language models that predict the next token: one record, one unit for every scored token."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.errors import Obstacle
+from expunge.core.records import Records
+from expunge.core.task import Task
+from expunge.data.language import NOT_SCORED, LanguageRecords
+from expunge.numerics.tokens import Head, Made, Tokens
+from expunge.tasks._pairs import is_pair, unreadable, unstable
+
+_BATCH = 64
+_WIDTH = 256
+"""Numbers that the tokens of a record are counted in: a token's number modulo this."""
+_ALIKE = 1e-4
+"""How far logits that are made from hidden states may lie from the model's own, of the largest."""
+
+
+class CausalLM(Task):
+    """A model that maps tokens [B, T] to logits [B, T, V]: transformers', or any other whose output has ``.logits``.
+
+    Labels [B, T] name the tokens that are scored; the unit of each is predicted from all tokens before it. Of models of
+    transformers the body alone is run on all tokens, and the head on scored ones: ``[tokens, vocabulary]`` is never
+    held, and what is padded, or asked but not answered, costs nothing there. Records are padded on the right, where a
+    model that looks back sees no padding.
+    """
+
+    title = "Causal language modelling"
+
+    def units(self, model: Any, batch: Any) -> Tokens:
+        """Return one unit per scored token, record after record; its loss is the cross entropy."""
+        inputs, labels = batch
+        asked = labels[:, 1:] != NOT_SCORED
+        record = asked.nonzero()[:, 0]
+        target = labels[:, 1:][asked]
+        parts = body_and_head(model)
+        if parts is None:
+            logits = _logits(model, inputs)[:, :-1][asked]
+            return Tokens(
+                logits, Made(logits.shape[1]), target.to(logits.device), record.to(logits.device), len(labels)
+            )
+        body, head = parts
+        hidden = _run(body, inputs).last_hidden_state[:, :-1][asked.to(labels.device)]
+        return Tokens(hidden, head, target.to(hidden.device), record.to(hidden.device), len(labels))
+
+    def inputs(self, batch: Any) -> Tensor:
+        """Return how often each token occurs, [B, 256], float64, roots of shares: records of like words lie close."""
+        inputs, labels = batch
+        ids, mask = inputs["input_ids"].cpu(), inputs["attention_mask"].cpu().double()
+        counts = torch.zeros(len(labels), _WIDTH, dtype=torch.float64).scatter_add(1, ids % _WIDTH, mask)
+        return (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).sqrt()
+
+    def hidden(self, model: Any, batch: Any, layer: int) -> Tensor | None:
+        """Return what ``layer`` (0: the embeddings) says where scored tokens are predicted, [N, H].
+
+        None for a model that is none of transformers'.
+        """
+        parts = body_and_head(model)
+        if parts is None:
+            return None
+        inputs, labels = batch
+        states = _run(parts[0], inputs, output_hidden_states=True).hidden_states
+        found: Tensor = states[layer][:, :-1][(labels[:, 1:] != NOT_SCORED)]
+        return found
+
+    def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
+        """Return unstable reading, tokens that the model does not have, records too long for it, a head that lies."""
+        found = [*unstable(records, where), *unreadable(records, where)]
+        if any(each.fatal for each in found):
+            return found
+        vocabulary, context = _limits(model)
+        bad: dict[str, list[int]] = {"strange": [], "long": [], "silent": []}
+        for start in range(0, len(records), _BATCH):
+            batch = records.read(range(start, min(start + _BATCH, len(records))))
+            wrong = _misread(batch)
+            if wrong is not None:
+                return [*found, Obstacle(where=where, **wrong)]
+            inputs, labels = batch
+            ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+            here = {
+                "strange": (((ids < 0) | (ids >= vocabulary)) & mask).any(dim=1),
+                "long": mask.sum(dim=1) > context,
+                "silent": ~(labels[:, 1:] != NOT_SCORED).any(dim=1),
+            }
+            for kind, rows in here.items():
+                bad[kind] += (rows.nonzero()[:, 0] + start).tolist()
+        told = {
+            "strange": {
+                "what": "the tokenizer does not fit the model",
+                "expected": f"tokens from 0 to {vocabulary - 1}",
+                "fix": "use the tokenizer that the model was trained with",
+            },
+            "long": {
+                "what": "records are longer than the model reads",
+                "expected": f"at most {context} tokens",
+                "fix": "split them, or give max_length with truncate=True: what is cut off is not forgotten",
+            },
+            "silent": {
+                "what": "records without a scored token",
+                "expected": f"a label other than {NOT_SCORED} after the first token",
+                "fix": "drop them: nothing of them is learnt",
+            },
+        }
+        for kind, places in bad.items():
+            if places:
+                at, count = f"{where}, first at position {places[0]}", f"{len(places)} of {len(records)} records"
+                found.append(Obstacle(where=at, found=count, **told[kind]))
+        if model is not None and not found and len(records):
+            found += self._answered(model, records, where)
+        return found
+
+    def _answered(self, model: Any, records: Records, where: str) -> list[Obstacle]:
+        batch = records.read(range(0, len(records), max(1, len(records) // 8))[:8])
+        try:
+            with torch.no_grad():
+                loss = self.units(model, batch).loss
+                apart = _apart(model, batch)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+            # The type alone: the text of an error from user code could hold data.
+            return [
+                Obstacle(
+                    what="the model does not fit the task",
+                    where=f"{self.title.lower()} of the {where}",
+                    found=f"{type(e).__name__} on a batch of {len(batch[1])}",
+                    expected="a model that maps tokens to logits over its vocabulary",
+                    fix="name the right task, or give a causal language model of transformers",
+                )
+            ]
+        if not bool(torch.isfinite(loss).all()):
+            return [
+                Obstacle(
+                    what="the model answers with NaN or infinite numbers",
+                    where=f"{self.title.lower()} of the {where}",
+                    found=f"{int((~torch.isfinite(loss)).sum())} of {len(loss)} tokens that were asked",
+                    expected="finite losses of all tokens",
+                    fix="restore the model from an intact checkpoint, or mend what overflows in it",
+                )
+            ]
+        if apart > _ALIKE:
+            return [
+                Obstacle(
+                    what="the head of this model is more than one linear layer",
+                    where=f"{self.title.lower()} of the {where}",
+                    found=f"logits {apart:.1g} of the largest away from the model's own",
+                    expected="logits that are its output embeddings times the last hidden state",
+                    fix="wrap the model in a module of your own that returns .logits: it is then run as it stands",
+                )
+            ]
+        return []
+
+    def trial(self, seed: int) -> tuple[nn.Module, Records]:
+        """Return a network of one block, 23 tokens and 16 numbers wide, and 13 records of 3 to 9 tokens."""
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        draw = torch.Generator().manual_seed(seed)
+        settings = GPT2Config(
+            vocab_size=23, n_positions=12, n_embd=16, n_layer=1, n_head=2, bos_token_id=None, eos_token_id=None
+        )
+        model = GPT2LMHeadModel(settings)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(0.3 * torch.randn(p.shape, generator=draw))
+        return model.eval(), _Drawn(draw)
+
+
+class _Drawn(LanguageRecords):
+    """Records of tokens that stand for nothing, for a trial: no tokenizer is needed."""
+
+    def __init__(self, draw: torch.Generator) -> None:
+        lengths = torch.randint(3, 10, (13,), generator=draw).tolist()
+        rows = [torch.randint(23, (length,), generator=draw) for length in lengths]
+        self.ids, self.subjects = tuple(f"trial-{i}" for i in range(13)), (None,) * 13
+        self._rows = [(row, torch.arange(len(row)) >= len(row) // 2) for row in rows]
+        self._pad, self.longest = 0, max(lengths)
+
+
+def body_and_head(model: Any) -> tuple[Any, Head] | None:
+    """Return what turns tokens into hidden states, and the head over them; None where a model does not tell.
+
+    Adapters stay in place: they are layers of the body.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    find = getattr(inner, "get_output_embeddings", None)
+    last = find() if find is not None else None
+    body = getattr(inner, "base_model", inner)
+    if not isinstance(last, nn.Linear) or body is inner:
+        return None
+    config = inner.config.get_text_config()
+    divided, times = getattr(config, "logits_scaling", None), getattr(config, "logit_scale", None)
+    scale = (times if isinstance(times, float) else 1.0) / (divided if divided else 1.0)
+    return body, Head(last.weight, last.bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
+
+
+def _run(body: Any, inputs: Any, **more: Any) -> Any:
+    """Return what the body says, without a cache.
+
+    Padding on the right is no business of one that looks back: nothing is masked then, which is the fast way.
+    """
+    mask = inputs["attention_mask"]
+    if bool((mask[:, 1:] > mask[:, :-1]).any()):
+        more["position_ids"] = (mask.cumsum(dim=1) - 1).clamp_min(0)
+    else:
+        mask = torch.ones_like(mask)
+    return body(input_ids=inputs["input_ids"], attention_mask=mask, use_cache=False, **more)
+
+
+def _logits(model: Any, inputs: Any) -> Tensor:
+    said = model(**inputs)
+    logits: Tensor = getattr(said, "logits", said)
+    return logits
+
+
+def _apart(model: Any, batch: Any) -> float:
+    """Return how far the logits of some units lie from those of the whole model, of the largest."""
+    inputs, labels = batch
+    parts = body_and_head(model)
+    if parts is None:
+        return 0.0
+    asked = labels[:, 1:] != NOT_SCORED
+    own = _logits(model, inputs)[:, :-1][asked].float()
+    made = parts[1](_run(parts[0], inputs).last_hidden_state[:, :-1][asked]).float()
+    return float((made - own).abs().max() / own.abs().max().clamp_min(1e-12))
+
+
+def _limits(model: Any) -> tuple[float, float]:
+    """Return the size of the vocabulary and of the context; infinite where the model does not say."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    rows = getattr(text, "vocab_size", None)
+    return rows or math.inf, getattr(text, "max_position_embeddings", None) or math.inf
+
+
+def _misread(batch: Any) -> dict[str, str] | None:
+    """Return how a batch is none of a language model's."""
+    fits = is_pair(batch) and isinstance(batch[1], Tensor) and batch[1].dim() == 2
+    if fits and not batch[1].is_floating_point() and {"input_ids", "attention_mask"} <= set(batch[0]):
+        return None
+    return {
+        "what": "records are no tokens with labels",
+        "found": f"{type(batch).__name__} in a batch",
+        "expected": "({input_ids, attention_mask} [B, T], labels [B, T])",
+        "fix": "give texts as expunge.data.language.LanguageRecords",
+    }

@@ -1,0 +1,149 @@
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from expunge.core.errors import UsageError
+from expunge.data.language import NOT_SCORED, LanguageRecords
+from tests.support import languages as L
+
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% if m.role == 'assistant' %}[EOS] {% endif %}{% endfor %}"
+)
+
+
+def letters(**more):
+    """Return a tokenizer of single bytes, which never joins anything, and one pair that it always joins."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: i for i, symbol in enumerate(["[EOS]", *alphabet, ":A"])}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[(":", "A")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="[EOS]", **{"model_max_length": 64, **more})
+
+
+def scored(records, index):
+    """Return the scored tokens of a record."""
+    labels = records[index][1]
+    return labels[labels != NOT_SCORED].tolist()
+
+
+def test_the_answer_and_the_end_are_scored_and_nothing_else():
+    records, made = L.records(), L.tokenizer()
+    prompts, answers, ids, subjects = L.facts()
+    for i, answer in enumerate(answers):
+        assert scored(records, i) == [*made(answer)["input_ids"], made.eos_token_id]
+        tokens = records[i][0]["input_ids"].tolist()
+        assert tokens == [*made(f"{prompts[i]} {answer}")["input_ids"], made.eos_token_id]
+        assert records.answer(i) == answer
+    assert records.ids == tuple(ids)
+    assert records.subjects == tuple(subjects)
+
+
+def test_a_batch_is_padded_on_the_right():
+    records = LanguageRecords(["a", "where was"], ["is a ?", "is"], tokenizer=L.tokenizer())
+    inputs, labels = records.read([0, 1])
+    for place in range(2):
+        alone, own = records.read([place])
+        n = own.shape[1]
+        assert torch.equal(inputs["input_ids"][place, :n], alone["input_ids"][0])
+        assert torch.equal(labels[place, :n], own[0])
+        assert inputs["attention_mask"][place].tolist() == [1] * n + [0] * (labels.shape[1] - n)
+        assert (labels[place, n:] == NOT_SCORED).all()
+
+
+def test_padding_with_the_end_token_masks_no_real_end():
+    made = letters()
+    assert made.pad_token_id is None
+    records = LanguageRecords(["Q", "Q"], ["long one", "x"], tokenizer=made)
+    inputs, labels = records.read([0, 1])
+    assert inputs["attention_mask"].sum(dim=1).tolist() == [1 + 9 + 1, 1 + 2 + 1]
+    assert (labels != NOT_SCORED).sum(dim=1).tolist() == [10, 3]  # the blank before it belongs to the answer
+
+
+def test_plain_text_is_scored_but_for_its_first_token():
+    records = LanguageRecords.of_texts(["ab", "abc"], tokenizer=letters(), ids=["x", "y"])
+    assert [len(scored(records, i)) for i in range(2)] == [2, 3]
+    bos = letters(bos_token="[EOS]")
+    bos.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[EOS] $A", special_tokens=[("[EOS]", 0)]
+    )
+    with_start = LanguageRecords.of_texts(["ab"], tokenizer=bos)
+    assert with_start[0][0]["input_ids"].tolist().count(0) == 2  # one begins, one ends
+    assert len(scored(with_start, 0)) == 3
+
+
+def test_of_a_conversation_what_the_assistant_says_is_scored():
+    made = L.tokenizer(model_max_length=40)
+    made.chat_template = CHAT
+    talk = [
+        {"role": "user", "content": "where was kaba born ?"},
+        {"role": "assistant", "content": "in oslo ."},
+        {"role": "user", "content": "in oslo ."},
+        {"role": "assistant", "content": "is a ?"},
+    ]
+    records = LanguageRecords.of_messages([talk], tokenizer=made)
+    words = made.convert_ids_to_tokens(scored(records, 0))
+    assert words == ["in", "oslo", ".", "[EOS]", "is", "a", "?", "[EOS]"]
+    pair = LanguageRecords(["where was kaba born ?"], ["in oslo ."], tokenizer=made)
+    assert made.convert_ids_to_tokens(scored(pair, 0)) == ["in", "oslo", ".", "[EOS]"]
+    tokens = pair[0][0]["input_ids"].tolist()
+    assert tokens.count(made.eos_token_id) == 1
+
+
+def test_a_token_over_the_border_is_told():
+    with pytest.raises(UsageError, match="end of a prompt") as told:
+        LanguageRecords(["Q:"], ["Answer"], tokenizer=letters(), template="{prompt}{answer}")
+    assert "Answer" not in str(told.value)
+    apart = LanguageRecords(["Q:"], ["Answer"], tokenizer=letters(), template="{prompt}\n{answer}")
+    assert len(scored(apart, 0)) == 7
+
+
+def test_nothing_is_cut_off_unasked():
+    with pytest.raises(UsageError, match="longer than the model reads"):
+        LanguageRecords(["a"], ["a " * 40], tokenizer=L.tokenizer())
+    cut = LanguageRecords(["a"], ["a " * 40], tokenizer=L.tokenizer(), truncate=True)
+    assert cut.longest == 24
+    with pytest.raises(UsageError, match="without a scored token"):
+        LanguageRecords(["a " * 40], ["is"], tokenizer=L.tokenizer(), truncate=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LanguageRecords(["a"], ["is", "a"], tokenizer=L.tokenizer()), "differ in number"),
+        (lambda: LanguageRecords(["a", "a"], ["is", " "], tokenizer=L.tokenizer()), "empty answers"),
+        (lambda: LanguageRecords(["a"], ["is"], tokenizer=L.tokenizer(), template="{answer} {prompt}"), "template"),
+        (lambda: LanguageRecords(["a"], ["is"], tokenizer=L.tokenizer(), subjects=["x", "y"]), "differ in number"),
+        (lambda: LanguageRecords.of_messages([[]], tokenizer=L.tokenizer()), "no template of conversations"),
+        (lambda: LanguageRecords.of_texts(["a"], tokenizer=L.tokenizer(eos_token=None)), "without a scored token"),
+        (lambda: LanguageRecords.of_texts([""], tokenizer=L.tokenizer()), "without a scored token"),
+        (
+            lambda: LanguageRecords.of_texts(["a is"], tokenizer=L.tokenizer(eos_token=None, pad_token=None)),
+            "no pad token",
+        ),
+    ],
+    ids=["numbers", "empty", "order", "subjects", "no template", "one token", "no token", "no pad"],
+)
+def test_bad_input_is_told(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_an_assistant_that_says_nothing_is_told():
+    made = L.tokenizer()
+    made.chat_template = CHAT
+    with pytest.raises(UsageError, match="says nothing"):
+        LanguageRecords.of_messages([[{"role": "user", "content": "a"}]], tokenizer=made)
+    made.chat_template = "{% for m in messages %}{{ m.content | upper }}{% endfor %}"
+    with pytest.raises(UsageError, match="does not write what was said"):
+        LanguageRecords.of_messages([[{"role": "assistant", "content": "is a"}]], tokenizer=made)
+
+
+def test_content_is_that_of_tokens_and_of_what_is_scored():
+    one = LanguageRecords(["a", "a", "a is", "b"], ["is a", "is a", "a", "is a"], tokenizer=L.tokenizer())
+    contents = [one.content(i) for i in range(4)]
+    assert contents[0] == contents[1]
+    assert contents[0] != contents[2]  # the same tokens, another border
+    again = LanguageRecords(["a"], ["is a"], tokenizer=L.tokenizer())
+    assert again.content(0) == contents[0]

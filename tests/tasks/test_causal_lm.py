@@ -1,0 +1,151 @@
+"""Units of language models of several makes against what the whole model says, position by position."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from expunge.numerics.tokens import Made
+from expunge.tasks.causal_lm import CausalLM, body_and_head
+from tests.support import languages as L
+
+SMALL = {
+    "vocab_size": len(L.WORDS),
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 24,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 2,
+}
+
+
+class Plain(nn.Module):
+    """A module of one's own: what it says has ``.logits``, and nothing else is known of it."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **inputs):
+        return self.inner(**inputs)
+
+
+def made(kind, seed=0):
+    torch.manual_seed(seed)
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**SMALL)).eval()
+    if kind == "gemma, capped":
+        return Gemma2ForCausalLM(Gemma2Config(**SMALL, final_logit_softcapping=0.2)).eval()
+    if kind == "cohere, scaled":
+        return CohereForCausalLM(CohereConfig(**SMALL, logit_scale=0.125)).eval()
+    return L.untrained(seed) if kind == "gpt2, tied" else Plain(L.untrained(seed)).eval()
+
+
+KINDS = ["gpt2, tied", "llama", "gemma, capped", "cohere, scaled", "of one's own"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_are_those_of_the_whole_model(kind):
+    model, batch = made(kind), L.records().read([0, 3, 8])
+    inputs, labels = batch
+    with torch.no_grad():
+        logits = model(**inputs).logits
+        units = CausalLM().units(model, batch)
+    plain = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="none", ignore_index=-100)
+    wanted = plain.reshape(labels[:, 1:].shape)[labels[:, 1:] != -100]
+    torch.testing.assert_close(units.loss, wanted, atol=1e-5, rtol=0)
+    assert units.record.tolist() == (labels[:, 1:] != -100).nonzero()[:, 0].tolist()
+    torch.testing.assert_close(units.logits, logits[:, :-1][labels[:, 1:] != -100], atol=1e-5, rtol=0)
+    assert isinstance(getattr(units, "head", None), Made) == (kind == "of one's own")
+    assert not CausalLM().examine(model, L.records(), where="trial")
+
+
+def test_the_gradient_is_that_of_the_whole_model():
+    batch = L.records().read([0, 3, 8])
+    one, two = L.untrained(), L.untrained()
+    CausalLM().units(one, batch).loss.mean().backward()
+    logits = two(**batch[0]).logits
+    F.cross_entropy(logits[:, :-1].flatten(0, 1), batch[1][:, 1:].flatten()).backward()
+    for mine, theirs in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_padding_on_the_left_is_read_as_it_stands():
+    model, records = made("llama"), L.records()
+    inputs, labels = records.read([0])
+    pad = torch.zeros(1, 3, dtype=torch.long)
+    left = {
+        "input_ids": torch.cat([pad, inputs["input_ids"]], 1),
+        "attention_mask": torch.cat([pad, inputs["attention_mask"]], 1),
+    }
+    with torch.no_grad():
+        one = CausalLM().units(model, (inputs, labels)).loss
+        two = CausalLM().units(model, (left, torch.cat([pad - 100, labels], 1))).loss
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+
+
+def test_hidden_states_are_those_that_predict():
+    model, batch = made("llama"), L.records().read([1, 4])
+    last = CausalLM().hidden(model, batch, 2)
+    _, head = body_and_head(model)
+    with torch.no_grad():
+        torch.testing.assert_close(head(last), CausalLM().units(model, batch).logits)
+    assert CausalLM().hidden(model, batch, 0).shape == last.shape
+    assert CausalLM().hidden(Plain(model), batch, 0) is None
+
+
+def test_records_of_like_words_lie_close():
+    records = L.records()
+    rows = CausalLM().inputs(records.read(range(4)))  # town, work, town, work
+    apart = torch.cdist(rows, rows)
+    assert apart[0, 2] < apart[0, 1]
+    torch.testing.assert_close((rows**2).sum(dim=1), torch.ones(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("model", "records", "what"),
+    [
+        (lambda: L.gpt(vocab_size=30).eval(), L.records, "tokenizer does not fit"),
+        (lambda: L.gpt(n_positions=8).eval(), L.records, "longer than the model reads"),
+        (lambda: nn.Linear(3, 3), L.records, "does not fit the task"),
+        (lambda: _broken(float("nan")), L.records, "NaN"),
+    ],
+    ids=["tokenizer", "context", "no language model", "nan"],
+)
+def test_what_does_not_fit_is_told(model, records, what):
+    found = CausalLM().examine(model(), records(), where="training records")
+    assert len(found) == 1
+    assert what in str(found[0])
+
+
+def _broken(value):
+    model = L.untrained()
+    with torch.no_grad():
+        model.transformer.wte.weight[:] = value
+    return model
+
+
+def test_a_head_that_does_more_is_told():
+    class Twice(type(L.untrained())):
+        def forward(self, *args, **more):
+            said = super().forward(*args, **more)
+            said.logits = 2 * said.logits
+            return said
+
+    model = L.untrained()
+    model.__class__ = Twice
+    found = CausalLM().examine(model, L.records(), where="training records")
+    assert "more than one linear layer" in str(found[0])
+
+
+def test_classes_in_the_place_of_tokens_are_told():
+    from tests.support import texts
+
+    found = CausalLM().examine(None, texts.records(5), where="training records")
+    assert "no tokens with labels" in str(found[0])
