@@ -58,6 +58,34 @@ ids = ["p-1017", "p-2206"]
 ```
 """
 
+_TEXTS = """
+```toml
+out = "runs/dsr-882"
+
+[model]
+path = "assistant"            # config.json, model.safetensors, tokenizer.json
+base = "assistant-before"     # what it was fine-tuned from
+
+[data]
+path = "train.jsonl"
+id = "id"
+subject = "customer"
+prompt = "question"
+answer = "answer"
+
+[holdout]
+path = "others.jsonl"
+
+[training]
+epochs = 5
+lr = 0.0002
+batch_size = 16
+
+[request]
+subjects = ["customer-1017"]
+```
+"""
+
 
 def _part(name: str, part: Any) -> list[str]:
     rows = [(f"`{f.name}`", f"`{f.type}`", default(f)) for f in fields(part)]
@@ -85,6 +113,12 @@ def page() -> str:
             for name, part in (("model", Model), ("data", Data), ("holdout", Holdout))
             for line in _part(name, part)
         ),
+        "## A Hugging Face model and a file of texts",
+        "Where `[model] path` is a directory with `config.json`, no function is needed either: "
+        "[Language models](../guides/language.md).",
+        _TEXTS.strip(),
+        "`[training]` holds settings of [`LoopConfig`](api.md#loopconfig): how the model was made from its base, or from "
+        "new weights. Without it there is no trainer, so nothing can be retrained, and the audit has no references.",
         "## The request",
         "The table `[request]`, or the argument `request=` of a problem. It is given in one of the two places only.",
         doc(Request).split("\n\n", 1)[1],

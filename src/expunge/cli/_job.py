@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The table ``[model]``: a saved estimator.
+    """The table ``[model]``: a saved estimator, or a directory of a Hugging Face model.
 
     Attributes:
-        path: a ``.skops`` file, or a folder that holds ``estimator.skops``; relative to the job file.
+        path: a ``.skops`` file, a folder that holds ``estimator.skops``, or one that holds ``config.json``,
+            safetensors and a tokenizer; relative to the job file.
+        base: of a Hugging Face model, the directory of what it was trained from; new weights without it.
     """
 
     path: str
+    base: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,27 @@ class Data:
         label: the column of labels, or of the numbers that a regressor predicts.
         id: the column of ids; without it a row is known by its position, 0, 1, 2, ...
         subject: the column that says whose data a row is.
-        features: the columns that the model is given; by default those it was fitted with, else all others.
+        features: of an estimator, the columns that it is given; by default those it was fitted with, else all others.
+        text: of a Hugging Face model, the column of texts: of a language model, or with ``label`` of a classifier.
+        prompt, answer: of a language model, the columns of prompts and of what is to be answered.
+        messages: of a language model, the column of conversations.
+        template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
+        max_length: tokens that a record may have; the tokenizer's own limit by default.
+        truncate: cut longer records; else they are an error.
     """
 
     path: str
-    label: str
+    label: str | None = None
     id: str | None = None
     subject: str | None = None
     features: tuple[str, ...] | None = None
+    text: str | None = None
+    prompt: str | None = None
+    answer: str | None = None
+    messages: str | None = None
+    template: str | None = None
+    max_length: int | None = None
+    truncate: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +81,9 @@ class Job:
     Attributes:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
         method: this method alone, or ``auto``; what the plan says where it is absent.
-        model, data, holdout: in its place, a saved estimator and its rows.
+        model, data, holdout: in its place, a saved estimator and its rows, or a Hugging Face model and its texts.
+        training: of a Hugging Face model, the settings of the training that made it (``epochs``, ``lr``, ...): with
+            them models can be retrained without the records.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
         methods: settings by method.
@@ -80,6 +98,7 @@ class Job:
     model: Model | None = None
     data: Data | None = None
     holdout: Holdout | None = None
+    training: Mapping[str, Any] | None = None
     out: str = ""
     request: Request | None = None
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -132,18 +151,20 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
     }
 
 
-_TABLES = "expunge.workflow.tables:problem"
+_TABLES, _TEXTS = "expunge.workflow.tables:problem", "expunge.workflow.texts:problem"
+_OF_ESTIMATORS = {"features"}
+_OF_TEXTS = {"text", "prompt", "answer", "messages", "template", "max_length", "truncate"}
 
 
 def _origin(job: Job, folder: Path, *, where: str) -> Origin:
     """Return where the problem is made: a function of the user's, or ours that reads files.
 
     Raises:
-        UsageError: both, neither, or half of either.
+        UsageError: both, neither, or half of either; a setting of another kind of model.
     """
     from expunge.core.problem import Origin
 
-    parts = {"model": job.model, "data": job.data, "holdout": job.holdout}
+    parts = {"model": job.model, "data": job.data, "holdout": job.holdout, "training": job.training}
     found = [f"[{name}]" for name, part in parts.items() if part is not None]
     if bool(job.problem) == bool(found) or (found and (job.model is None or job.data is None)):
         raise UsageError(
@@ -151,18 +172,36 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
             where=where,
             found=" and ".join([*(["problem"] if job.problem else []), *found]) or "neither problem nor [model]",
             expected='either problem = "module:function", or [model] with its [data] (and [holdout])',
-            fix="give a saved estimator and its rows, or the function that makes the problem",
+            fix="give a saved model and its rows, or the function that makes the problem",
         )
     if job.model is None or job.data is None:
         return Origin(job.problem, str(folder), request=job.request)
-    data = {**vars(job.data), "path": str(folder / job.data.path)}
+    of_texts = (folder / job.model.path / "config.json").is_file()
+    given = {name: value for name, value in vars(job.data).items() if value not in (None, False) and name != "path"}
     arguments = {
         "model": str(folder / job.model.path),
-        "data": data.pop("path"),
-        **data,
+        "data": str(folder / job.data.path),
+        **given,
         "holdout": None if job.holdout is None else str(folder / job.holdout.path),
     }
-    return Origin(_TABLES, "", arguments=tuple(arguments.items()), request=job.request)
+    strange = set(given) & (_OF_ESTIMATORS if of_texts else _OF_TEXTS)
+    if not of_texts:
+        strange |= {"base"} if job.model.base is not None else set()
+        strange |= {"[training]"} if job.training is not None else set()
+    if strange or not (of_texts or job.data.label):
+        raise UsageError(
+            "settings of another kind of model" if strange else "no column of labels",
+            where=where,
+            found=", ".join(sorted(strange)) if strange else "no label",
+            expected="those of a Hugging Face model" if of_texts else "label, and what else is of a saved estimator",
+            fix="leave them out, or see whether [model] path is the directory that was meant"
+            if strange
+            else "name the column in [data]: label = ...; of a Hugging Face model [model] path holds config.json",
+        )
+    if of_texts:
+        arguments["base"] = None if job.model.base is None else str(folder / job.model.base)
+        arguments["training"] = None if job.training is None else dict(job.training)
+    return Origin(_TEXTS if of_texts else _TABLES, "", arguments=tuple(arguments.items()), request=job.request)
 
 
 def share(text: str, *, where: str = "--budget") -> float:

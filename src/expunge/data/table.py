@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from expunge.core import registry
 from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
-from expunge.core.records import Records, check_names
+from expunge.core.records import Records
+from expunge.data._files import frame_of, ids_of, plain, plain_value, present, stated, subjects_of, whole
 from expunge.data._rows import Columns, Rows
 
 
@@ -47,24 +44,24 @@ class TableRecords(Records):
         numbers: bool = False,
         columns: Columns | None = None,
     ) -> None:
-        frame, where = _frame(table, text=[name for name in (id, subject) if name is not None])
+        frame, where = frame_of(table, text=[name for name in (id, subject) if name is not None])
         named = [name for name in (label, id, subject) if name is not None]
         chosen = list(features) if features is not None else [c for c in map(str, frame.columns) if c not in named]
         frame.columns = frame.columns.map(str)
-        _present([*named, *chosen], list(frame.columns), where)
+        present([*named, *chosen], list(frame.columns), where)
         self._named = {"label": label, "id": id, "subject": subject, "features": chosen}
         self._frame = frame[chosen].reset_index(drop=True)
         self.columns = columns or Columns.of(self._frame)
-        self.ids = _ids(frame, id, where)
-        self.subjects = _subjects(frame, subject)
-        labels = _plain(frame[label])
-        _whole(labels, where=f"{where}, column {label}", what="label")
+        self.ids = ids_of(frame, id, where)
+        self.subjects = subjects_of(frame, subject)
+        labels = plain(frame[label])
+        whole(labels, where=f"{where}, column {label}", what="label")
         self.numbers = numbers
         self.classes: tuple[Any, ...] = ()
         if numbers:
             self.y = _numbers(labels, where=f"{where}, column {label}")
         else:
-            self.classes = tuple(_plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
+            self.classes = tuple(plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
             self.y = _codes(labels, self.classes, where=f"{where}, column {label}")
 
     def like(self, table: Any) -> TableRecords:
@@ -85,138 +82,18 @@ class TableRecords(Records):
         """Return the SHA-256 of names and values of the features and of the label: the same from every file form."""
         row = [part[index] for part in self._values]
         label = float(self.y[index]) if self.numbers else self.classes[int(self.y[index])]
-        return sha256(repr([self.columns.names, [*map(_stated, row)], _stated(label)]).encode())
+        return sha256(repr([self.columns.names, [*map(stated, row)], stated(label)]).encode())
 
     def _rows(self, places: list[int]) -> Rows:
         return Rows(self._frame.iloc[places], self.columns, self.classes)
 
     @cached_property
     def _values(self) -> list[list[Any]]:
-        return [_plain(self._frame[name]) for name in self._frame.columns]
+        return [plain(self._frame[name]) for name in self._frame.columns]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the values out, which are the frame once more."""
         return {name: value for name, value in self.__dict__.items() if name != "_values"}
-
-
-def _frame(table: Any, *, text: list[str]) -> tuple[Any, str]:
-    """Return (pandas frame, what to call it in errors); columns in ``text`` are read as they are written."""
-    if not isinstance(table, (str, Path)):
-        made = table.to_pandas() if hasattr(table, "to_pandas") else table
-        if not hasattr(made, "columns") or not hasattr(made, "iloc"):
-            raise UsageError(
-                "not a table",
-                where="TableRecords",
-                found=type(table).__name__,
-                expected="a pandas or polars frame, or the path of a parquet, CSV or JSON-lines file",
-                fix="make a frame of it: pandas.DataFrame(X, columns=[...])",
-            )
-        return made.copy(), "table"
-    path = Path(table)
-    read = _readers(_pandas(), text).get(path.suffix.lower())
-    if read is None:
-        raise UsageError(
-            "cannot tell what kind of table a file is",
-            where=path.name,
-            found=path.suffix or "no suffix",
-            expected=".parquet, .csv or .jsonl",
-            fix="write it in one of these forms",
-        )
-    try:
-        return read(path), path.name
-    except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
-        raise UsageError(
-            "cannot read a table",
-            where=path.name,
-            found=getattr(error, "strerror", None) or type(error).__name__,
-            expected=f"a whole {path.suffix.lower()} file with a head that names its columns",
-            fix="check the path, and open the file by hand: pandas says more",
-        ) from error
-
-
-def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], Any]]:
-    def csv(path: Path) -> Any:
-        frame = pandas.read_csv(path)
-        for name in set(text) & set(frame.columns):  # read as text they keep their zeros, and a person called NA
-            frame[name] = pandas.read_csv(path, usecols=[name], dtype=str, keep_default_na=False)[name]
-        return frame
-
-    def lines(path: Path) -> Any:  # pandas' own reader rounds numbers
-        return pandas.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
-
-    return {".csv": csv, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
-
-
-def _pandas() -> ModuleType:
-    try:
-        import pandas
-    except ModuleNotFoundError as error:
-        raise registry.missing_extra(error) from error
-    return pandas
-
-
-def _present(wanted: list[str], there: list[str], where: str) -> None:
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        raise UsageError(
-            "the table lacks columns",
-            where=where,
-            found=f"no {', '.join(missing[:5])}",
-            expected=f"some of {', '.join(there[:20])}",
-            fix="correct the names of the columns",
-        )
-    double = sorted({name for name in wanted if there.count(name) > 1 or wanted.count(name) > 1})
-    if double:
-        raise UsageError(
-            "a column is named twice",
-            where=where,
-            found=", ".join(double[:5]),
-            expected="every column with a name and a use of its own",
-            fix="rename it, or take it out of the features: ids and labels are no features",
-        )
-
-
-def _plain_value(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
-
-
-def _plain(column: Any) -> list[Any]:
-    """Return the values of a column as Python's own; None where one is missing."""
-    missing = column.isna().tolist()
-    return [None if gone else _plain_value(v) for v, gone in zip(column.tolist(), missing, strict=True)]
-
-
-def _stated(value: Any) -> Any:
-    """Return a value as something whose text is the same in every process, and from every form of a file."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # a column of whole numbers becomes one of floats as soon as one of them is missing
-    return value if isinstance(value, (str, int, float, bool, type(None))) else f"{type(value).__name__} {value}"
-
-
-def _whole(values: Sequence[Any], *, where: str, what: str) -> None:
-    missing = [i for i, value in enumerate(values) if value is None or value == ""]
-    if missing:
-        raise UsageError(
-            f"rows without {what}",
-            where=f"{where}, first at row {missing[0]}",
-            found=f"{len(missing)} of {len(values)} rows",
-            expected=f"a {what} in every row",
-            fix="drop these rows, or mend them",
-        )
-
-
-def _ids(frame: Any, column: str | None, where: str) -> tuple[str, ...]:
-    if column is None:
-        return tuple(map(str, range(len(frame))))
-    values = _plain(frame[column])
-    _whole(values, where=f"{where}, column {column}", what="id")
-    return check_names([str(_stated(value)) for value in values], len(values), where=where)
-
-
-def _subjects(frame: Any, column: str | None) -> tuple[str | None, ...]:
-    if column is None:
-        return (None,) * len(frame)
-    return tuple(None if value is None or value == "" else str(_stated(value)) for value in _plain(frame[column]))
 
 
 def _occurring(labels: Sequence[Any], where: str) -> tuple[Any, ...]:

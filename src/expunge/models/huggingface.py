@@ -23,6 +23,7 @@ from expunge.core.model import ModelSource
 from expunge.models.torch import TorchModel, refuse_pickle
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER = "tokenizer.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack")
 CARRIED = (
     "added_tokens.json",
@@ -107,6 +108,77 @@ class HuggingFaceModel(ModelSource):
         return TorchModel.examine(self)  # type: ignore[arg-type]
 
 
+class Anew:
+    """Makes the model that a training starts from: the ``base`` it was fine-tuned from, or one with new weights.
+
+    Args:
+        like: directory of the model; its configuration is that of new weights.
+        base: directory of the model before it was trained on the records; None where it started from nothing.
+
+    Raises:
+        UsageError, UnsafeFile, Tampered: as of :class:`HuggingFaceModel`; or the base is of another class.
+    """
+
+    def __init__(self, like: str | Path, base: str | Path | None = None) -> None:
+        self._kind = _kind(Path(like))
+        self._like, self._base = str(like), None if base is None else str(base)
+        if base is not None and _kind(Path(base)) is not self._kind:
+            raise UsageError(
+                "the base is of another class than the model",
+                where=Path(base).name,
+                found=_kind(Path(base)).__name__,
+                expected=self._kind.__name__,
+                fix="give the directory of the model that the training started from, with its head",
+            )
+        start = "new weights" if base is None else f"weights {HuggingFaceModel(base).digest()[:16]}"
+        # What a trainer is described by.
+        self.__module__, self.__qualname__ = "transformers", f"{self._kind.__name__} from {start}"
+
+    def __call__(self) -> Any:
+        """Return it; new weights follow from torch's generator."""
+        if self._base is not None:
+            return _load(self._kind, Path(self._base))
+        from transformers import AutoConfig
+
+        with _quiet(keep=False):
+            return self._kind(AutoConfig.from_pretrained(self._like, local_files_only=True))
+
+
+def tokenizer_of(folder: str | Path) -> Any:
+    """Return the tokenizer in a directory.
+
+    Raises:
+        UsageError: there is none.
+        UnsafeFile: it needs code of its own.
+        Tampered: it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    place = Path(folder)
+    if not (place / TOKENIZER).is_file():
+        raise UsageError(
+            "no tokenizer here",
+            where=place.name,
+            found=f"no {TOKENIZER}",
+            expected=f"{TOKENIZER} beside the weights, as fast tokenizers are saved",
+            fix="save it beside the model with tokenizer.save_pretrained(directory)",
+        )
+    settings = place / "tokenizer_config.json"
+    if settings.is_file() and "auto_map" in _json(settings):
+        raise _own_code(settings, "auto_map")
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise Tampered(
+            "cannot read the tokenizer",
+            where=place.name,
+            found=type(error).__name__,
+            expected="files of a class of transformers",
+            fix="restore the directory from where it was saved",
+        ) from error
+
+
 def _write(model: Any, folder: Path) -> None:
     with _quiet():
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
@@ -186,30 +258,38 @@ def _safe(folder: Path) -> dict[str, Any]:
             expected=WEIGHTS,
             fix="convert them where you trust them: load the model there, and model.save_pretrained(directory)",
         )
+    about = _json(folder / CONFIG)
+    if not isinstance(about, dict) or about.get("auto_map"):
+        raise _own_code(folder / CONFIG, "auto_map" if isinstance(about, dict) else type(about).__name__)
+    return about
+
+
+def _json(file: Path) -> Any:
     try:
-        about: Any = json.loads((folder / CONFIG).read_text())
+        return json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise Tampered(
             "cannot read the configuration",
-            where=f"{folder.name}/{CONFIG}",
+            where=f"{file.parent.name}/{file.name}",
             found=type(error).__name__,
             expected="JSON as transformers writes it",
             fix="restore the file from where it was saved",
         ) from error
-    if not isinstance(about, dict) or about.get("auto_map"):
-        raise UnsafeFile(
-            "the model wants code from its own directory to be run, so it is refused",
-            where=f"{folder.name}/{CONFIG}",
-            found="auto_map" if isinstance(about, dict) else type(about).__name__,
-            expected="a model whose class is part of transformers",
-            fix="port the model to a class of transformers, or build the module yourself and give it to the Problem",
-        )
-    return about
+
+
+def _own_code(file: Path, found: str) -> UnsafeFile:
+    return UnsafeFile(
+        "the model wants code from its own directory to be run, so it is refused",
+        where=f"{file.parent.name}/{file.name}",
+        found=found,
+        expected="a model whose class is part of transformers",
+        fix="port the model to a class of transformers, or build the module yourself and give it to the Problem",
+    )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back transformers' own progress bars and remarks: the terminal is the command's."""
+def _quiet(*, keep: bool = True) -> Iterator[None]:
+    """Hold back transformers' own progress bars and remarks, and, to ``keep`` it, the caller's random generator."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -220,7 +300,8 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_rng_state(state)
+        if keep:
+            torch.set_rng_state(state)
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()

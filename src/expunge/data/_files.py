@@ -1,0 +1,138 @@
+"""Tables and files of rows: read whole, their columns found, ids and subjects as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from expunge.core import registry
+from expunge.core.errors import UsageError
+from expunge.core.records import check_names
+
+
+def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
+    """Return (pandas frame, what to call it in errors); columns in ``text`` are read as they are written."""
+    if not isinstance(table, (str, Path)):
+        made = table.to_pandas() if hasattr(table, "to_pandas") else table
+        if not hasattr(made, "columns") or not hasattr(made, "iloc"):
+            raise UsageError(
+                "not a table",
+                where="table",
+                found=type(table).__name__,
+                expected="a pandas or polars frame, or the path of a parquet, CSV or JSON-lines file",
+                fix="make a frame of it: pandas.DataFrame(X, columns=[...])",
+            )
+        return made.copy(), "table"
+    path = Path(table)
+    reader = _readers(_pandas(), text).get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            "cannot tell what kind of table a file is",
+            where=path.name,
+            found=path.suffix or "no suffix",
+            expected=".parquet, .csv or .jsonl",
+            fix="write it in one of these forms",
+        )
+    try:
+        return reader(path), path.name
+    except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
+        raise UsageError(
+            "cannot read a table",
+            where=path.name,
+            found=getattr(error, "strerror", None) or type(error).__name__,
+            expected=f"a whole {path.suffix.lower()} file with a head that names its columns",
+            fix="check the path, and open the file by hand: pandas says more",
+        ) from error
+
+
+def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], Any]]:
+    def csv(path: Path) -> Any:
+        frame = pandas.read_csv(path)
+        for name in set(text) & set(frame.columns):  # read as text they keep their zeros, and a person called NA
+            frame[name] = pandas.read_csv(path, usecols=[name], dtype=str, keep_default_na=False)[name]
+        return frame
+
+    def lines(path: Path) -> Any:  # pandas' own reader rounds numbers
+        return pandas.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
+
+    return {".csv": csv, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
+
+
+def _pandas() -> ModuleType:
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise registry.missing_extra(error) from error
+    return pandas
+
+
+def present(wanted: list[str], there: list[str], where: str) -> None:
+    """Refuse a table that lacks a column, or has one of this name twice."""
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise UsageError(
+            "the table lacks columns",
+            where=where,
+            found=f"no {', '.join(missing[:5])}",
+            expected=f"some of {', '.join(there[:20])}",
+            fix="correct the names of the columns",
+        )
+    double = sorted({name for name in wanted if there.count(name) > 1 or wanted.count(name) > 1})
+    if double:
+        raise UsageError(
+            "a column is named twice",
+            where=where,
+            found=", ".join(double[:5]),
+            expected="every column with a name and a use of its own",
+            fix="rename it, or take it out of the features: ids and labels are no features",
+        )
+
+
+def plain_value(value: Any) -> Any:
+    """Return a number of NumPy's as Python's own."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def plain(column: Any) -> list[Any]:
+    """Return the values of a column as Python's own; None where one is missing."""
+    missing = column.isna().tolist()
+    return [None if gone else plain_value(v) for v, gone in zip(column.tolist(), missing, strict=True)]
+
+
+def stated(value: Any) -> Any:
+    """Return a value as something whose text is the same in every process, and from every form of a file."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # a column of whole numbers becomes one of floats as soon as one of them is missing
+    return value if isinstance(value, (str, int, float, bool, type(None))) else f"{type(value).__name__} {value}"
+
+
+def whole(values: Sequence[Any], *, where: str, what: str) -> None:
+    """Refuse values of which one is missing."""
+    missing = [i for i, value in enumerate(values) if value is None or value == ""]
+    if missing:
+        raise UsageError(
+            f"rows without {what}",
+            where=f"{where}, first at row {missing[0]}",
+            found=f"{len(missing)} of {len(values)} rows",
+            expected=f"a {what} in every row",
+            fix="drop these rows, or mend them",
+        )
+
+
+def ids_of(frame: Any, column: str | None, where: str) -> tuple[str, ...]:
+    """Return the ids in a column as text; positions where none is named."""
+    if column is None:
+        return tuple(map(str, range(len(frame))))
+    values = plain(frame[column])
+    whole(values, where=f"{where}, column {column}", what="id")
+    return check_names([str(stated(value)) for value in values], len(values), where=where)
+
+
+def subjects_of(frame: Any, column: str | None) -> tuple[str | None, ...]:
+    """Return the subjects in a column as text, None where one is missing or no column is named."""
+    if column is None:
+        return (None,) * len(frame)
+    return tuple(None if value is None or value == "" else str(stated(value)) for value in plain(frame[column]))

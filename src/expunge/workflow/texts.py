@@ -1,0 +1,158 @@
+"""A problem from files alone: a Hugging Face directory and a file of texts, no code of anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expunge.core.errors import UsageError
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.core.serial import build
+from expunge.data._files import frame_of, ids_of, plain, present, subjects_of, whole
+from expunge.data.language import LanguageRecords
+from expunge.data.texts import TextRecords
+from expunge.engine.loop import LoopConfig
+from expunge.engine.training import Trainer
+from expunge.models.huggingface import Anew, HuggingFaceModel, tokenizer_of
+
+
+def problem(
+    *,
+    model: str,
+    data: str,
+    text: str | None = None,
+    prompt: str | None = None,
+    answer: str | None = None,
+    messages: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    subject: str | None = None,
+    template: str | None = None,
+    max_length: int | None = None,
+    truncate: bool = False,
+    holdout: str | None = None,
+    base: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> Problem:
+    """Return the problem of a saved transformers' model and its texts; another process makes it again.
+
+    Args:
+        model: a directory with ``config.json``, safetensors and a tokenizer.
+        data: a ``.jsonl``, ``.csv`` or ``.parquet`` file with all records that the model was trained on.
+        text: the column of texts: whole ones of a language model, or with ``label`` those of a classifier.
+        prompt: the column of prompts.
+        answer: the column of what is to be answered.
+        messages: the column of conversations, lists of ``{"role": ..., "content": ...}``.
+        label: the column of class numbers, of a classifier.
+        id: the column of ids; positions where none is named.
+        subject: the column that says whose data a record is.
+        template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
+        max_length: tokens that a record may have; the tokenizer's own limit by default.
+        truncate: cut longer records; else they are an error.
+        holdout: a file of the same columns with records that the model was never trained on.
+        base: the directory of what the model was trained from; new weights where there was nothing before.
+        training: the settings of that training (:class:`~expunge.engine.loop.LoopConfig`); without them there is no
+            trainer.
+
+    Raises:
+        UsageError: a file or column is missing, columns that make no kind of record, a record that cannot be read.
+        UnsafeFile: the model is a pickle, or wants code of its own to be run.
+    """
+    source = HuggingFaceModel(model)
+    columns = _Columns(text, prompt, answer, messages, label, id, subject, template, max_length, truncate)
+    tokenizer = tokenizer_of(model)
+    task = "causal_lm" if label is None else "classification"
+    config = build(LoopConfig, dict(training), where="[training]") if training is not None else None
+    return Problem(
+        model=source,
+        task=task,
+        train=columns.records(data, tokenizer),
+        holdout=None if holdout is None else columns.records(holdout, tokenizer),
+        trainer=None if config is None else Trainer(build=Anew(model, base), task=task, config=config),
+    )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns of a file make a record."""
+
+    text: str | None
+    prompt: str | None
+    answer: str | None
+    messages: str | None
+    label: str | None
+    id: str | None
+    subject: str | None
+    template: str | None
+    max_length: int | None
+    truncate: bool
+
+    def records(self, path: str, tokenizer: Any) -> Records:
+        """Return the records of a file.
+
+        Raises:
+            UsageError: as of :func:`problem`.
+        """
+        kind = self._kind()
+        named = [*kind, *(name for name in (self.id, self.subject) if name is not None)]
+        frame, where = frame_of(Path(path), text=[name for name in named if name not in (self.label, self.messages)])
+        present(named, list(map(str, frame.columns)), where)
+        parts = [self._column(frame, name, where) for name in kind]
+        more = {
+            "tokenizer": tokenizer,
+            "ids": ids_of(frame, self.id, where),
+            "subjects": subjects_of(frame, self.subject),
+            "max_length": self.max_length,
+            "truncate": self.truncate,
+        }
+        if self.label is not None:
+            return TextRecords(*parts, **more)
+        if self.messages is not None:
+            return LanguageRecords.of_messages(*parts, **more)
+        if self.text is not None:
+            return LanguageRecords.of_texts(*parts, **more)
+        return LanguageRecords(*parts, template=self.template, **more)
+
+    def _kind(self) -> tuple[str, ...]:
+        """Return the columns of a record, in the order in which its kind takes them."""
+        given = {name: getattr(self, name) for name in ("text", "label", "prompt", "answer", "messages")}
+        named = {name: column for name, column in given.items() if column is not None}
+        kinds = (("text",), ("text", "label"), ("prompt", "answer"), ("messages",))
+        if tuple(named) not in kinds:
+            raise UsageError(
+                "the columns make no kind of record",
+                where="[data]",
+                found=" and ".join(named) or "none of them",
+                expected=" or ".join(" with ".join(kind) for kind in kinds),
+                fix='name the columns of the file, e.g. prompt = "question" and answer = "answer"',
+            )
+        if self.template is not None and self.prompt is None:
+            raise UsageError(
+                "a template without prompts",
+                where="[data], template",
+                found=" and ".join(named),
+                expected="prompt with answer: a template puts the two together",
+                fix="leave the template out",
+            )
+        return tuple(named.values())
+
+    def _column(self, frame: Any, name: str, where: str) -> Sequence[Any]:
+        values = plain(frame[name])
+        whole(values, where=f"{where}, column {name}", what=name)
+        wanted = int if name == self.label else list if name == self.messages else str
+        wrong = [i for i, value in enumerate(values) if not isinstance(value, wanted) or isinstance(value, bool)]
+        if wrong:
+            raise UsageError(
+                f"a column that holds something else than {_KINDS[wanted]}",
+                where=f"{where}, column {name}, first at row {wrong[0]}",
+                found=f"{type(values[wrong[0]]).__name__} in {len(wrong)} of {len(values)} rows",
+                expected=_KINDS[wanted],
+                fix="name another column, or mend these rows",
+            )
+        return values
+
+
+_KINDS = {int: "class numbers (0, 1, ...)", list: "lists of messages", str: "text"}

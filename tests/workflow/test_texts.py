@@ -1,0 +1,175 @@
+"""The whole way on a saved transformers' model and a file of texts, without a line of the user's code."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from expunge.core.errors import UnsafeFile, UsageError
+from expunge.core.problem import Origin
+from expunge.core.request import Request
+from expunge.workflow import erase
+from tests.support import languages as L
+from tests.support import texts as T
+
+TRAINING = {"epochs": 30, "batch_size": 8, "lr": 1e-2}
+REQUEST = Request(subjects=tuple(L.NAMES[:3]), reference="DSR-9")
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def rows_of(names, *, seed=0):
+    return [
+        {
+            "id": i,
+            "person": s,
+            "question": q,
+            "answer": a,
+            "said": f"{q} {a}",
+            "talk": [{"role": "user", "content": q}, {"role": "assistant", "content": a}],
+        }
+        for q, a, i, s in zip(*L.facts(names, seed=seed), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A directory of a model that learnt the facts, its tokenizer, and the files of facts."""
+    place = tmp_path_factory.mktemp("language")
+    torch.manual_seed(0)
+    L.TRAINER(L.records(L.NAMES[:24]), seed=5).save_pretrained(place / "model")
+    L.untrained(3).save_pretrained(place / "base")
+    L.tokenizer().save_pretrained(place / "model")
+    write(place / "train.jsonl", rows_of(L.NAMES[:24]))
+    write(place / "others.jsonl", rows_of(L.NAMES[24:], seed=7))
+    return place
+
+
+def made(folder, *, request=REQUEST, **more):
+    arguments = {
+        "model": str(folder / "model"),
+        "data": str(folder / "train.jsonl"),
+        "prompt": "question",
+        "answer": "answer",
+        "id": "id",
+        "subject": "person",
+        "holdout": str(folder / "others.jsonl"),
+        "training": TRAINING,
+        **more,
+    }
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    return Origin("expunge.workflow.texts:problem", "", tuple(arguments.items()), request).make()
+
+
+def test_files_make_the_problem_that_code_makes(folder):
+    problem = made(folder)
+    assert problem.task == "causal_lm"
+    assert problem.records.manifest == L.records(L.NAMES[:24]).manifest
+    assert problem.forget_ids == tuple(f"{name}-{fact}" for name in L.NAMES[:3] for fact in ("town", "work"))
+    assert not [each for each in problem.check() if each.fatal]
+    assert asdict(problem.trainer.config).items() >= TRAINING.items()
+
+
+def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path):
+    result = erase(made(folder), out=tmp_path / "run", methods=("retrain",), references=3, workers=1)
+    model = AutoModelForCausalLM.from_pretrained(result.folder)
+    tokenizer = AutoTokenizer.from_pretrained(result.folder)
+    assert type(model) is type(L.untrained())
+    assert tokenizer("where was kaba born ?") == AutoTokenizer.from_pretrained(folder / "model")(
+        "where was kaba born ?"
+    )
+    written = "".join(
+        file.read_text(errors="replace") for file in result.folder.iterdir() if file.suffix in (".md", ".json")
+    )
+    assert "kaba was born" not in written
+
+
+def test_texts_and_conversations_are_read(folder):
+    whole = made(folder, prompt=None, answer=None, text="said")
+    assert len(whole.records) == 48
+    with pytest.raises(UsageError, match="no template of conversations"):
+        made(folder, prompt=None, answer=None, messages="talk")
+
+
+def test_a_classifier_is_read_by_its_labels(tmp_path):
+    T.untrained().save_pretrained(tmp_path / "model")
+    T.tokenizer().save_pretrained(tmp_path / "model")
+    said, labels = T.sentences(30)
+    write(tmp_path / "train.jsonl", [{"text": t, "topic": label} for t, label in zip(said, labels, strict=True)])
+    problem = made(
+        tmp_path,
+        prompt=None,
+        answer=None,
+        text="text",
+        label="topic",
+        id=None,
+        subject=None,
+        holdout=None,
+        training=None,
+        request=Request(ids=("3", "4")),
+    )
+    assert problem.task == "classification"
+    assert problem.records.manifest == T.records(30, prefix="").manifest
+    assert problem.trainer is None
+    assert not [each for each in problem.check() if each.fatal]
+
+
+def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
+    new, other = made(folder).trainer, made(folder, base=str(folder / "base")).trainer
+    first, again, third = (new.begin(seed).state_dict()["lm_head.weight"] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, third)
+    base = L.untrained(3).state_dict()["lm_head.weight"]
+    assert all(torch.equal(other.begin(seed).state_dict()["lm_head.weight"], base) for seed in (1, 2))
+    assert new.describe() != other.describe()
+    assert new.describe() == made(folder).trainer.describe()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"answer": None}, "no kind of record"),
+        ({"text": "said"}, "no kind of record"),
+        ({"answer": "reply"}, "lacks columns"),
+        ({"answer": "talk"}, "something else than text"),
+        (
+            {"prompt": None, "answer": None, "text": "said", "label": "person", "subject": None},
+            "something else than class numbers",
+        ),
+        ({"prompt": None, "answer": None, "text": "said", "template": "{prompt}{answer}"}, "without prompts"),
+        ({"template": "{prompt}"}, "does not hold prompt and answer"),
+        ({"max_length": 5}, "longer than the model reads"),
+        ({"training": {"epoch": 3}}, "epoch"),
+        ({"data": "nowhere.jsonl"}, "cannot read a table"),
+    ],
+)
+def test_bad_files_are_told(folder, more, message):
+    with pytest.raises(UsageError, match=message):
+        made(folder, **more)
+
+
+def test_a_directory_without_a_tokenizer_is_told(folder):
+    with pytest.raises(UsageError, match="tokenizer"):
+        made(folder, model=str(folder / "base"))
+
+
+def test_a_base_of_another_class_is_told(folder, tmp_path):
+    T.untrained().save_pretrained(tmp_path / "other")
+    with pytest.raises(UsageError, match="another class"):
+        made(folder, base=str(tmp_path / "other"))
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "all")
+    place = tmp_path / "all" / "model" / "tokenizer_config.json"
+    told = json.loads(place.read_text())
+    place.write_text(json.dumps({**told, "tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}))
+    (tmp_path / "all" / "model" / "own.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UnsafeFile, match="code from its own directory"):
+        made(tmp_path / "all")
