@@ -117,8 +117,8 @@ def page() -> str:
         "Where `[model] path` is a directory with `config.json`, no function is needed either: "
         "[Language models](../guides/language.md).",
         _TEXTS.strip(),
-        "`[training]` holds settings of [`LoopConfig`](api.md#loopconfig): how the model was made from its base, or from "
-        "new weights. Without it there is no trainer, so nothing can be retrained, and the audit has no references.",
+        "`[training]` holds settings of [`LoopConfig`](api.md#loopconfig): how the model was made from its base, or "
+        "from new weights. Without it there is no trainer: nothing can be retrained, and the audit has no references.",
         "## The request",
         "The table `[request]`, or the argument `request=` of a problem. It is given in one of the two places only.",
         doc(Request).split("\n\n", 1)[1],

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from expunge.certify.verify import verify
 from expunge.core.errors import UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
@@ -88,6 +89,15 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
         file.read_text(errors="replace") for file in result.folder.iterdir() if file.suffix in (".md", ".json")
     )
     assert "kaba was born" not in written
+    assert result.report.model_after in (result.folder / "README.md").read_text()
+    found = verify(
+        result.certificate,
+        model=result.folder,
+        key=result.out / "development-key.pub",
+        report=result.out / "report.json",
+        allow_development=True,
+    )
+    assert all(part.ok for part in found.parts)
 
 
 def test_texts_and_conversations_are_read(folder):

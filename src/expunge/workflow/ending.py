@@ -33,6 +33,7 @@ from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import environment
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
+from expunge.render.card import card
 from expunge.workflow.bad_input import answers
 from expunge.workflow.heirs import attempt_folder, stale, succeed
 from expunge.workflow.settings import Result, Settings
@@ -71,7 +72,7 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
     model = run.folder / "model"
     if not model.exists():
         source = run.open_artefact(shipped.artefact)
-        write_folder(model, lambda folder: _copy(source, folder))
+        write_folder(model, lambda folder: _copy(source, folder, shipped.report))
     result = _write(stages, settings, shipped.report)
     attempt = shipped.report.shipped
     if attempt is not None and not settings.keep:
@@ -271,6 +272,8 @@ def _last_work(run: RunDirectory) -> str:
     return str(work[-1]["at"] if work else run.events[0]["at"])
 
 
-def _copy(source: Path, folder: Path) -> None:
+def _copy(source: Path, folder: Path, report: Report) -> None:
     with storing(folder):
         shutil.copytree(source, folder, dirs_exist_ok=True)
+    if (folder / "config.json").is_file():
+        write_file(folder / "README.md", card(report).encode())
