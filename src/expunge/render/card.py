@@ -33,7 +33,7 @@ def card(report: Report) -> str:
         "## What this does not say",
         "\n".join(f"- {escape(each)}" for each in sentences((*report.limits, *report.not_covered))),
         "A certificate was issued with this directory; `expunge verify certificate.json --model DIR --key PUB` "
-        f"compares every file of it. Made by expunge {escape(report.expunge)}. The card of the original was left out: it may "
-        "quote what had to go.",
+        f"compares every file of it. Made by expunge {escape(report.expunge)}. The card of the original was left out: "
+        "it may quote what had to go.",
     ]
     return "\n\n".join(blocks) + "\n"
