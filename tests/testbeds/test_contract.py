@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from expunge.core.errors import UsageError
 from expunge.core.registry import load, names
 from expunge.core.testbed import ModelTestbed
 from expunge.engine.references import check_trainer
-from expunge.testbeds import digits
+from expunge.testbeds import digits, people
 
 BEDS = names("testbeds")
 MODELS = [name for name in BEDS if issubclass(load("testbeds", name), ModelTestbed)]
@@ -13,9 +15,11 @@ MODELS = [name for name in BEDS if issubclass(load("testbeds", name), ModelTestb
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    """One pass over the digits: what the contract asks does not depend on how well they are learnt."""
-    short = type(digits.TRAINER)(build=digits.DigitsNet, config=type(digits.TRAINER.config)(epochs=1))
-    monkeypatch.setattr(digits, "TRAINER", short)
+    """One pass over the digits, and over some people: the contract does not depend on how well they are learnt."""
+    for bed in (digits, people):
+        monkeypatch.setattr(bed, "TRAINER", replace(bed.TRAINER, config=replace(bed.TRAINER.config, epochs=1)))
+    monkeypatch.setattr(people, "TRAINED", 6)
+    monkeypatch.setattr(people, "HELD_OUT", 2)
 
 
 def same(one, other):
@@ -31,7 +35,7 @@ def cls(request):
 
 def test_all_that_were_asked_for_are_there():
     assert set(BEDS) >= {"digits", "gaussian_mean", "linear", "logistic", "nearest_neighbours", "ngrams", "ridge"}
-    assert set(MODELS) == {"digits", "logistic", "two_layer"}
+    assert set(MODELS) == {"digits", "logistic", "people", "two_layer"}
 
 
 def test_it_says_what_it_is(cls):

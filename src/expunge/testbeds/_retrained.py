@@ -7,14 +7,14 @@ from collections.abc import Collection
 import numpy as np
 
 from expunge.core.problem import Problem
+from expunge.core.records import Records
 from expunge.core.request import Request
 from expunge.core.testbed import Testbed
-from expunge.data.arrays import ArrayRecords
 from expunge.engine.training import Trainer
 from expunge.testbeds._drawn import need
 
 
-def retrained(bed: Testbed, records: ArrayRecords, trainer: Trainer, forget: Collection[str]) -> dict[str, np.ndarray]:
+def retrained(bed: Testbed, records: Records, trainer: Trainer, forget: Collection[str]) -> dict[str, np.ndarray]:
     """Return the parameters of a model trained on what remains, with the seed that :func:`forgetting` trains with.
 
     Raises:
@@ -27,10 +27,10 @@ def retrained(bed: Testbed, records: ArrayRecords, trainer: Trainer, forget: Col
 
 def forgetting(
     bed: Testbed,
-    records: ArrayRecords,
+    records: Records,
     trainer: Trainer,
     forget: Collection[str],
-    holdout: ArrayRecords,
+    holdout: Records,
     *,
     request: Request | None = None,
 ) -> Problem:
@@ -46,6 +46,7 @@ def forgetting(
         train=records,
         forget=sorted(set(forget)),
         holdout=holdout,
+        task=trainer.task,
         trainer=trainer,
         request=request or Request(),
     )
