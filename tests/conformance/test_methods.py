@@ -9,8 +9,11 @@ from torch.nn import functional
 
 from expunge.conformance import problems as own
 from expunge.conformance._watch import watching
-from expunge.conformance.methods import made
+from expunge.conformance.methods import made, posed
+from expunge.conformance.run import Result, conform
 from expunge.core import registry
+from expunge.core.errors import Obstacle
+from expunge.methods.neg_grad_plus import NegGradPlus
 
 
 def seen(act, records=None):
@@ -111,3 +114,33 @@ def test_trial_settings_fit_the_problem_and_may_be_overridden():
     assert (made(cls).config.epochs, made(cls).config.batch_size) == (2, 16)
     tried = type("Tried", (cls,), {"trial": {"epochs": 7}, "name": "tried"})
     assert (made(tried).config.epochs, made(tried, epochs=1).config.epochs) == (7, 1)
+
+
+def test_tokens_that_go_in_by_name_are_seen_whatever_they_are_padded_to():
+    records = own.talk(8)
+    lengths = [len(tokens) for tokens, _ in records.held()]
+    short, long = lengths.index(min(lengths)), lengths.index(max(lengths))
+    problem = own.problem(language=True)
+    with watching(records) as watch, torch.no_grad():
+        for indices in ([short], [short, long]):
+            problem.meaning.units(problem.model, records.read(indices))
+    assert [visit.ids for visit in watch.visits] == [(f"r{short}",), (f"r{short}", f"r{long}")]
+
+
+class OfTokens(NegGradPlus):
+    """A method that no classifier can be given."""
+
+    name = "of_tokens"
+
+    def obstacles(self, problem):
+        words = [Obstacle(what="no tokens")] if problem.task != "causal_lm" else []
+        return [*super().obstacles(problem), *words]
+
+
+def test_what_only_language_models_can_do_is_tried_on_one():
+    assert posed(OfTokens).task == "causal_lm"
+    assert posed(NegGradPlus).task == "classification"
+    results = conform("methods", OfTokens).tried
+    assert {one.case: one.because for one in results if one.result is Result.FAILED} == {}
+    passed = {one.case for one in results if one.result is Result.PASSED}
+    assert passed >= {"work_is_counted", "no_record_is_skipped", "frozen_parts_stay", "modes_are_right"}

@@ -1,6 +1,6 @@
 """Watch a method at work: which models saw which records, in which mode, and what became of the gradients.
 
-Everything is seen from outside, through torch's global hooks: nothing is asked of the method.
+Everything is seen from outside, where torch calls modules and steps: nothing is asked of the method.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as hooks
 from torch.optim import optimizer as optimisers
 
-from expunge.data.arrays import ArrayRecords
+
+class Holding(Protocol):
+    """Records that show what they hold."""
+
+    ids: tuple[str, ...]
+
+    def held(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the tensors of every record, what goes into a model first."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ class Watch:
         return bool(gathered) and all(p.grad is None or not bool(p.grad.any()) for p in gathered)
 
     def left(self) -> None:
-        """Note that a module has returned."""
+        """Note that a module has returned, or failed."""
         self._depth -= 1
 
     def stepped(self, optimiser: torch.optim.Optimizer) -> None:
@@ -154,17 +161,24 @@ class Watch:
 
 
 @contextmanager
-def watching(*records: ArrayRecords) -> Iterator[Watch]:
+def watching(*records: Holding) -> Iterator[Watch]:
     """Watch all models, optimisers and generators of this process; rows of ``records`` are known by their id."""
     watch = Watch()
-    names = {_bytes(row): name for part in records for row, name in zip(part.x, part.ids, strict=True)}
+    names = {_bytes(row): name for part in records for (row, _), name in zip(part.held(), part.ids, strict=True)}
+    call = nn.Module.__call__
+
+    def called(module: nn.Module, *inputs: Any, **more: Any) -> Any:
+        watch.entered(names, module, (*inputs, *more.values()))  # torch's own hooks for all modules see no names
+        try:
+            return call(module, *inputs, **more)
+        finally:
+            watch.left()
+
     with ExitStack() as stack:
-        for handle in (
-            hooks.register_module_forward_pre_hook(lambda module, inputs: watch.entered(names, module, inputs)),
-            hooks.register_module_forward_hook(lambda *_: watch.left(), always_call=True),
-            optimisers.register_optimizer_step_post_hook(lambda optimiser, *_: watch.stepped(optimiser)),
-        ):
-            stack.callback(handle.remove)
+        stack.enter_context(mock.patch.object(nn.Module, "__call__", called))
+        stack.callback(
+            optimisers.register_optimizer_step_post_hook(lambda optimiser, *_: watch.stepped(optimiser)).remove
+        )
         for patch in _spies(watch.seeds):
             stack.enter_context(patch)
         yield watch
@@ -184,6 +198,9 @@ def _torn(model: nn.Module) -> Iterator[str]:
 
 
 def _bytes(row: Tensor) -> bytes:
+    """Return what a row is known by: its numbers; of tokens those before the padding, which is 0."""
+    if not row.is_floating_point():
+        row = row[: int(row.nonzero().max()) + 1] if bool(row.any()) else row[:0]
     return row.detach().to(torch.float32).contiguous().numpy().tobytes()
 
 

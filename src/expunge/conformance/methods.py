@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from expunge.engine.passes import touched
 from expunge.engine.split import split
 
 SUITE = Suite()
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
 _SMALL = {"epochs": 2, "batch_size": 16}
 """Settings of a loop that fit sixty records; ``trial`` overrides them."""
 
@@ -44,18 +46,20 @@ def made(cls: type, **more: object) -> Method:
 def posed(cls: type, **more: Any) -> Problem:
     """Return a problem with what the method needs.
 
-    Its network has convolutions, or its forgotten records are a whole class, where nothing else will do.
+    Its network has convolutions, or its forgotten records are a whole class, or it is a language model's, where nothing
+    else will do.
     """
     needs = cls.needs  # type: ignore[attr-defined]
-    if made(cls).obstacles(own.problem()) and not made(cls).obstacles(own.problem(whole_class=True)):
-        more["whole_class"] = True
-    if (
-        "build" not in more
-        and made(cls).obstacles(own.problem())
-        and not made(cls).obstacles(own.problem(build=own.Seen))
-    ):
-        more["build"] = own.Seen
-    return own.problem(ledger=Need.LEDGER in needs, shards=3 if Need.SHARDS in needs else 0, **more)
+    return own.problem(ledger=Need.LEDGER in needs, shards=3 if Need.SHARDS in needs else 0, **{**_kind(cls), **more})
+
+
+@cache
+def _kind(cls: type) -> Mapping[str, Any]:
+    """Return the first kind of problem that nothing keeps the method from."""
+    if {Need.LEDGER, Need.SHARDS} & cls.needs:  # type: ignore[attr-defined]
+        return {}
+    kinds: tuple[Mapping[str, Any], ...] = ({}, {"whole_class": True}, {"build": own.Seen}, {"language": True})
+    return next((kind for kind in kinds if not made(cls).obstacles(own.problem(**kind))), {})
 
 
 def unlearned(cls: type, problem: Problem | None = None, *, seed: int = own.SEED, **more: Any) -> Outcome:
@@ -127,11 +131,13 @@ def datasets_are_untouched(cls: type[Method]) -> None:
     """Records and labels handed in are not written to."""
     problem = posed(cls)
     parts: dict[str, Any] = {"training": problem.records, "holdout": problem.held_out}
-    before = {name: (part.x.clone(), part.y.clone()) for name, part in parts.items()}
+    before = {name: [tuple(map(torch.clone, each)) for each in part.held()] for name, part in parts.items()}
     unlearned(cls, problem)
     for name, part in parts.items():
-        require(torch.equal(part.x, before[name][0]), f"inputs of the {name} records were changed")
-        require(torch.equal(part.y, before[name][1]), f"labels of the {name} records were changed")
+        pairs = list(zip(part.held(), before[name], strict=True))
+        for place, what in enumerate(("inputs", "labels")):
+            same = all(torch.equal(now[place], then[place]) for now, then in pairs)
+            require(same, f"{what} of the {name} records were changed")
 
 
 @SUITE.case("G-1", "G-2")
@@ -159,12 +165,12 @@ def frozen_parts_stay(cls: type[Method]) -> None:
     if cls.guarantee >= Level.EXACT:
         raise NotApplicable("the model is trained anew: nothing of the original is kept")
     problem = posed(cls)
-    block: nn.Module = problem.model[1]  # the batch normalisation
+    name, block = next(each for each in problem.model.named_modules() if isinstance(each[1], _NORMS))
     for parameter in block.parameters():
         parameter.requires_grad_(False)
     before, outcome = problem.source.open().state_dict(), unlearned(cls, problem)
     frozen = {name for name, p in problem.model.named_parameters() if not p.requires_grad}
-    frozen |= {f"1.{name}" for name, _ in block.named_buffers()}
+    frozen |= {f"{name}.{buffer}" for buffer, _ in block.named_buffers()}
     after = outcome.model.state_dict()
     changed = sorted(name for name in frozen if not torch.equal(before[name], after[name]))
     require(not changed, f"frozen tensors changed: {', '.join(changed)}; use engine.loop.train_mode for model.train()")
@@ -308,7 +314,7 @@ def judging_records_decide_nothing(cls: type[Method]) -> None:
     first, other = posed(cls), posed(cls)
     judging = split(first, 1)[1].holdout
     assert judging is not None
-    other.held_out.x[[other.held_out.position[name] for name in judging.ids]] += 100  # type: ignore[union-attr]
+    other.held_out.spoil(judging.ids)  # type: ignore[union-attr]
     one, two = unlearned(cls, first).model, unlearned(cls, other).model
     read = set(judging.ids) & set(other.held_out.seen)  # type: ignore[union-attr]
     require(not read, f"{len(read)} holdout records were read that the audit judges by: use run.choosing")
@@ -327,8 +333,11 @@ def exact_owes_the_original_nothing(cls: type[Method]) -> None:
 
 @SUITE.case("G-14")
 def works_on_other_networks(cls: type[Method]) -> None:
-    """A perceptron, odd convolutions, a network without a linear head: each works or is refused with a clear error."""
-    for build in (own.Mlp, own.Convolution, own.Headless):
+    """Networks that are made otherwise: each works or is refused with a clear error.
+
+    A perceptron, odd convolutions, no linear head; of language models a Llama and a recurrent network.
+    """
+    for build in own.others(posed(cls)):
         problem = posed(cls, build=build)
         method = made(cls)
         if method.obstacles(problem):
@@ -347,7 +356,7 @@ def works_on_other_networks(cls: type[Method]) -> None:
 def names_of_modules_decide_nothing(cls: type[Method]) -> None:
     """The same network with its modules under other names gives the same weights."""
     plain_one = posed(cls)
-    renamed = posed(cls, build=own.RENAMED.get(type(plain_one.model), own.Renamed))
+    renamed = posed(cls, build=own.renamed(plain_one))
     for mine, theirs in zip(renamed.model.state_dict().values(), plain_one.model.state_dict().values(), strict=True):
         mine.copy_(theirs)
     results = [list(unlearned(cls, each).model.state_dict().values()) for each in (plain_one, renamed)]

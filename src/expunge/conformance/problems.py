@@ -1,4 +1,7 @@
-"""The problems that methods are tried on: three classes of points, networks with all that goes wrong in public code."""
+"""The problems that methods are tried on: three classes of points, networks with all that goes wrong in public code.
+
+What only makes sense for language models is tried on one of them (``_language``).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import itertools
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from expunge.conformance import _language
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.data.arrays import ArrayRecords
@@ -33,6 +37,7 @@ DIMS, CLASSES = 4, 3
 SEED = 3
 TRAIN, FORGET = 61, 14
 """Neither 61 records nor the 47 that stay are divided by a batch of 16: a method that drops the rest is seen."""
+Build = Callable[[], nn.Module]
 
 
 class Witness(ArrayRecords):
@@ -51,6 +56,14 @@ class Witness(ArrayRecords):
         """Return the batch, and remember its records."""
         self.seen.update(self.ids[i] for i in indices)
         return super().read(indices)
+
+    def held(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the tensors of every record: inputs and label."""
+        return list(zip(self.x, self.y, strict=True))
+
+    def spoil(self, ids: Sequence[str]) -> None:
+        """Change what these records say."""
+        self.x[[self.position[name] for name in ids]] += 100
 
 
 class Noisy(nn.Sequential):
@@ -159,21 +172,37 @@ def records(count: int, *, prefix: str = "r", seed: int = 0) -> Witness:
     return Witness(*points(count, seed=seed), ids=[f"{prefix}{i}" for i in range(count)])
 
 
+def talk(count: int, *, prefix: str = "r", seed: int = 0) -> _language.Talk:
+    """Return records of the language problem, ``r0``, ``r1``, ..."""
+    return _language.Talk(count, prefix=prefix, seed=seed)
+
+
+def others(of: Problem) -> tuple[Build, ...]:
+    """Return networks that are made otherwise than that of the problem."""
+    return (_language.llama, _language.Recurrent) if of.task == "causal_lm" else (Mlp, Convolution, Headless)
+
+
+def renamed(of: Problem) -> Build:
+    """Return the problem's network with its layers under other names."""
+    return _language.renamed if of.task == "causal_lm" else RENAMED.get(type(of.model), Renamed)
+
+
 @cache
-def trainer(build: type[nn.Module]) -> Trainer:
+def trainer(build: Build, task: str = "classification") -> Trainer:
     """Return a trainer of three short epochs."""
-    return Trainer(build=build, config=LoopConfig(epochs=3, batch_size=16, lr=0.01))
+    return Trainer(build=build, task=task, config=LoopConfig(epochs=3, batch_size=16, lr=0.01))
 
 
 @cache
-def _trained(build: type[nn.Module], seed: int) -> nn.Module:
-    model: nn.Module = trainer(build)(records(TRAIN), seed=seed)
+def _trained(build: Build, seed: int, language: bool) -> nn.Module:
+    made = trainer(build, "causal_lm") if language else trainer(build)
+    model: nn.Module = made(talk(TRAIN) if language else records(TRAIN), seed=seed)
     return model
 
 
 def problem(
     *,
-    build: type[nn.Module] = Noisy,
+    build: Build | None = None,
     count: int = TRAIN,
     forget: int = FORGET,
     original: int = 1,
@@ -181,32 +210,37 @@ def problem(
     ledger: bool = False,
     shards: int = 0,
     whole_class: bool = False,
+    language: bool = False,
 ) -> Problem:
     """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained.
 
     With ``whole_class`` the forgotten records are all of one class, unless they are none or all. With ``ledger`` the
-    original's training was recorded; with ``shards`` it is an ensemble of so many members.
+    original's training was recorded; with ``shards`` it is an ensemble of so many members. With ``language`` it is a
+    language model's; none of these was recorded, or has classes.
     """
-    train = records(count)
-    if (ledger or shards) and with_trainer:
+    build = (_language.gpt if language else Noisy) if build is None else build
+    make: Callable[..., Witness | _language.Talk] = talk if language else records
+    train = make(count)
+    if (ledger or shards) and with_trainer and isinstance(train, Witness):
         return _recorded(build, train, train.ids[:forget], original, shards)
-    model = copy.deepcopy(_trained(build, original)).train()
+    model = copy.deepcopy(_trained(build, original, language)).train()
     next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
     ids = train.ids[:forget]
-    if whole_class and 0 < forget < count:
+    if whole_class and 0 < forget < count and isinstance(train, Witness):
         ids = tuple(name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 0)
     return Problem(
         model=model,
         train=train,
         forget=ids,
-        holdout=records(24, prefix="h", seed=1),
-        trainer=trainer(build) if with_trainer else None,
+        holdout=make(24, prefix="h", seed=1),
+        task="causal_lm" if language else "classification",
+        trainer=(trainer(build, "causal_lm") if language else trainer(build)) if with_trainer else None,
         groups={name: "even" if i % 2 else "odd" for i, name in enumerate(train.ids)},
     )
 
 
 @cache
-def _ledger(build: type[nn.Module], count: int, seed: int, shards: int) -> tuple[Any, str, nn.Module]:
+def _ledger(build: Build, count: int, seed: int, shards: int) -> tuple[Any, str, nn.Module]:
     """Return a recorded trainer of three short epochs, the ledger of one run, and its model."""
     made: Any = recorded(build, config=LoopConfig(epochs=3, lr=0.01), steps=4, checkpoints=6)
     made = ShardedTrainer(member=made, shards=shards) if shards else made
@@ -215,7 +249,7 @@ def _ledger(build: type[nn.Module], count: int, seed: int, shards: int) -> tuple
     return made, folder, train(made, records(count), seed=seed, ledger=folder)
 
 
-def _recorded(build: type[nn.Module], train: Witness, forget: Sequence[str], seed: int, shards: int) -> Problem:
+def _recorded(build: Build, train: Witness, forget: Sequence[str], seed: int, shards: int) -> Problem:
     made, folder, model = _ledger(build, len(train), seed, shards)
     holdout = records(24, prefix="h", seed=1)
     model = copy.deepcopy(model).train()
