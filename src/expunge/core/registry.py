@@ -33,6 +33,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
     **dict.fromkeys(("tokenizers", "transformers"), "text"),
     "optuna": "tune",
+    "peft": "language",
 }
 """Import name -> extra of pyproject.toml that brings it."""
 

@@ -10,15 +10,25 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from expunge.core.digest import read_safetensors_header
 from expunge.core.errors import Tampered
 from expunge.core.storage import write_folder
+
+
+class Stateful(Protocol):
+    """What is saved of a model: the model itself, or that part of it which can change."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return tensors by name."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take them back."""
 
 
 class Checkpoints:
@@ -27,7 +37,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, every_s: float = 5.0) -> None:
         self._folder, self._every_s, self._last = folder, every_s, time.monotonic()
 
-    def offer(self, model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
+    def offer(self, model: Stateful, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
         """Write a checkpoint if the last one is old enough; ``place`` is JSON-ready."""
         if time.monotonic() - self._last < self._every_s:
             return
@@ -38,7 +48,7 @@ class Checkpoints:
             shutil.rmtree(path)
         self._last = time.monotonic()
 
-    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
+    def restore(self, model: Stateful, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
         """Load the latest checkpoint into model and optimiser; return its place, None where there is none.
 
         Raises:
@@ -64,7 +74,7 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def state_files(model: nn.Module, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> dict[str, bytes]:
+def state_files(model: Stateful, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> dict[str, bytes]:
     """Return a whole state as files by name: equal states give equal bytes; ``place`` is JSON-ready."""
     state = optimiser.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -94,7 +104,7 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read_state(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def read_state(folder: Path, model: Stateful, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Load the state in ``folder`` into model and optimiser; return its place.
 
     Raises:
@@ -118,7 +128,7 @@ def fill(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def _read(folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def _read(folder: Path, model: Stateful, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     about = json.loads((folder / "place.json").read_text())
     read_safetensors_header(folder / "state.safetensors")
     tensors = load_file(folder / "state.safetensors")

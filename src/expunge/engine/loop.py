@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged
-from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.checkpoint import Checkpoints, Stateful
 from expunge.engine.runtime import seed_everything
 
 
@@ -102,19 +102,27 @@ class Steps:
 
 
 def run_loop(
-    model: nn.Module, steps: Steps, config: LoopConfig, *, seed: int, checkpoints: Checkpoints | None = None
+    model: nn.Module,
+    steps: Steps,
+    config: LoopConfig,
+    *,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    saved: Stateful | None = None,
 ) -> tuple[list[Mapping[str, float]], str]:
     """Train ``model`` in place; return (history with one mapping per epoch, why it stopped).
 
-    Resumed from its latest checkpoint it gives the same bits as uninterrupted.
+    Resumed from its latest checkpoint it gives the same bits as uninterrupted. ``saved`` is what checkpoints hold in
+    the place of the whole model, where no more of it can change.
 
     Raises:
         Diverged: an objective or a parameter became NaN or infinite.
     """
     optimiser = config.optimise(model)
-    saved = checkpoints.restore(model, optimiser) if checkpoints else None
-    history: list[dict[str, float]] = list(saved["history"]) if saved else []
-    reason = str(saved["reason"]) if saved else ""
+    whole: Stateful = model if saved is None else saved
+    earlier = checkpoints.restore(whole, optimiser) if checkpoints else None
+    history: list[dict[str, float]] = list(earlier["history"]) if earlier else []
+    reason = str(earlier["reason"]) if earlier else ""
     counts = [steps.count(epoch) for epoch in range(config.epochs)]
     for epoch in range(len(history), config.epochs):
         if reason:
@@ -142,7 +150,7 @@ def run_loop(
         _finite(model, sum(map(sum, values.values())), epoch)
         reason = steps.after_epoch(epoch + 1, history)
         if checkpoints:
-            checkpoints.offer(model, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
+            checkpoints.offer(whole, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
     model.eval()
     optimiser.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"

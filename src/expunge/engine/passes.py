@@ -28,6 +28,9 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.storage import write_file
 from expunge.core.task import Task
+from expunge.engine import adapters
+from expunge.engine.adapters import Adapters
+from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
 from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
@@ -44,13 +47,16 @@ class Passes(Method):
 
     Class attributes: ``teacher``, whether batches carry the teachers' units beside the student's; ``dips``, whether
     epochs before the last may ruin the model because later ones repair it; ``classes``, whether its objectives need
-    class labels and logits.
+    class labels, ``scores``, whether they need logits, of classes or of tokens; ``only_reads``, whether :meth:`prepare`
+    leaves the model as it is.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
     teacher: ClassVar[bool] = False
     dips: ClassVar[bool] = False
     classes: ClassVar[bool] = False
+    scores: ClassVar[bool] = False
+    only_reads: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LoopConfig):
@@ -63,6 +69,16 @@ class Passes(Method):
             "running statistics of batch normalisation: `move` with every batch that is trained on, forgotten records "
             "included, as in most papers' code; `keep` normalises by those of the original and leaves them",
             choices=("move", "keep"),
+        )
+        lora: int = setting(
+            0,
+            "rank of the adapters (LoRA) that move in the place of the weights, and are merged into them at the end; "
+            "0: the weights themselves move",
+            low=0,
+        )
+        lora_alpha: float = setting(16.0, "adapters are added so many times, divided by their rank", above=0)
+        lora_layers: tuple[str, ...] = setting(
+            (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
         )
 
     # --- what a method says ------------------------------------------------------------------------------------
@@ -119,6 +135,12 @@ class Passes(Method):
         """Whether :meth:`rewind` is to be asked, and every epoch's model kept until then."""
         return type(self).rewind is not Passes.rewind
 
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters may move in the place of the weights: not where a hook changes these, or their gradients."""
+        hooks = ("before_epoch", "before_update", "after_update", "finish")
+        return all(getattr(type(self), name) is getattr(Passes, name) for name in hooks)
+
     def finish(self, model: nn.Module, problem: Problem, run: Context) -> None:
         """Change the model once more, after its last epoch; randomness is seeded."""
 
@@ -134,17 +156,23 @@ class Passes(Method):
         if not problem.source.gradients:
             what = f"{self.name} trains a network further"
             found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
+        elif self.config.lora:
+            found += self._adapter_obstacles(problem)
         if self.classes and type(problem.meaning).relabelled is Task.relabelled:
             what, fix = f"{self.name} needs class labels", "see which methods `expunge plan` offers instead"
+            found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
+        elif self.scores and not problem.meaning.scored:
+            what, fix = f"{self.name} needs logits", "see which methods `expunge plan` offers instead"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
         return found
 
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of all passes of all epochs; a teacher reads what the student is trained on."""
         visits = sum(p.visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
+        taught = sum(p.taught_visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
         epochs = self.config.epochs
         looks = Guard.cost(problem, epochs + (epochs > 0 and (self.rewinds or self._finishes)))
-        return self.preparation(problem) + Cost(trained=visits, read=visits if self.teacher else 0) + looks
+        return self.preparation(problem) + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
         """Return the original, trained further on a fresh copy.
@@ -163,22 +191,20 @@ class Passes(Method):
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         movable = [p.requires_grad for p in model.parameters()]
         spent = run.spent.read
-        seed_everything(keyed_int(b"expunge teachers", run.seed) % 2**31)
-        teachers = self.teachers(problem, run) if self.teacher else None
+        teachers = self._opened(problem, run, model)
         guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
         seed_everything(keyed_int(b"expunge prepare", run.seed) % 2**31)
         prepared = self.prepare(model, problem, run)
         spent = run.spent.read - spent
+        beside = self._adapters(model, run)
+        whole: Stateful = model if beside is None else beside
         seen = {"trained": 0, "read": 0}
 
         def objective(item: _Item) -> Tensor:
             kind, _, step, _ = item
-            taught = None
-            if teachers is not None:
-                with evaluating(teachers[0]), evaluating(teachers[1]), torch.no_grad():
-                    taught = step.units(problem.meaning, *teachers)
+            taught = self._taught(step.among(kind.taught), problem.meaning, teachers, model, beside)
             seen["trained"] += step.visits
-            seen["read"] += step.visits if teachers is not None else 0
+            seen["read"] += step.among(kind.taught).visits if self.teacher else 0
             return kind.objective(step.units(problem.meaning, model, model, taught, unanswered=kind.unanswered))
 
         with _epochs(run, self.rewinds) as kept:
@@ -191,7 +217,7 @@ class Passes(Method):
                 later = self.dips and self._finishes
                 guard.look(model, epoch, last=not later and (bool(reason) or epoch == config.epochs))
                 if kept is not None:
-                    write_file(kept / f"{epoch:06d}.safetensors", _bytes(model))
+                    write_file(kept / f"{epoch:06d}.safetensors", _bytes(whole))
                 # The history carries the cost so far, so that a resumed loop reports the work of all its epochs.
                 earlier = history[-2] if len(history) > 1 else {"trained": 0, "read": 0}
                 history[-1]["trained"] = earlier["trained"] + seen["trained"]
@@ -215,12 +241,14 @@ class Passes(Method):
                 keep_statistics=config.batch_statistics == "keep",
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints)
+            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
             run.progress.finish(run.label)
             reads, epoch = run.spent.read, 0
             if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):
-                model.load_state_dict(load_file(kept / f"{epoch:06d}.safetensors"))
+                whole.load_state_dict(load_file(kept / f"{epoch:06d}.safetensors"))
                 stopped = f"{stopped}; gone back to epoch {epoch}"
+        if beside is not None:
+            beside.merge()
         seed_everything(keyed_int(b"expunge finish", run.seed) % 2**31)
         self.finish(model, problem, run)
         if epoch or self._finishes:  # another model than the one that was looked at after the last epoch
@@ -239,6 +267,47 @@ class Passes(Method):
             warnings=(*((NO_EFFECT,) if share == 0 else ()), *warnings),
         )
 
+    def _opened(self, problem: Problem, run: Context, model: nn.Module) -> _Teachers:
+        if not self.teacher or self._taught_by_itself(model):
+            return None
+        seed_everything(keyed_int(b"expunge teachers", run.seed) % 2**31)
+        return self.teachers(problem, run)
+
+    def _taught(
+        self, step: Step, task: Task, teachers: _Teachers, model: nn.Module, beside: Adapters | None
+    ) -> Batch | None:
+        if not self.teacher:
+            return None
+        if teachers is None:
+            assert beside is not None
+            with evaluating(model), beside.off(), torch.no_grad():
+                return step.units(task, model, model)
+        with evaluating(teachers[0]), evaluating(teachers[1]), torch.no_grad():
+            return step.units(task, *teachers)
+
+    def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:
+        if not self.config.lora:
+            return None
+        seed_everything(keyed_int(b"expunge adapters", run.seed) % 2**31)
+        found = adapters.layers(model, self.config.lora_layers)
+        return Adapters(model, found, rank=self.config.lora, alpha=self.config.lora_alpha)
+
+    def _adapter_obstacles(self, problem: Problem) -> list[Obstacle]:
+        if self.adapts:
+            return adapters.obstacles(problem.source.open(), self.config.lora_layers)
+        what, fix = f"{self.name} changes the weights themselves, which adapters leave alone", "set lora = 0"
+        return [Obstacle(what=what, where="lora", found=str(self.config.lora), expected="0", fix=fix)]
+
+    def _taught_by_itself(self, model: nn.Module) -> bool:
+        """Return whether the model without its adapters is its own teacher: no second one is held then.
+
+        Not where :meth:`prepare` may have changed it, or batches move what it normalises by.
+        """
+        hooks = ("teachers",) if self.only_reads else ("teachers", "prepare")
+        asked = all(getattr(type(self), name) is getattr(Passes, name) for name in hooks)
+        moving = any(getattr(layer, "running_mean", None) is not None for layer in model.modules())
+        return bool(self.config.lora) and asked and not moving
+
     @property
     def _finishes(self) -> bool:
         return type(self).finish is not Passes.finish
@@ -251,6 +320,7 @@ class Passes(Method):
                 yield one, place == len(passes) - 1, step, one.factor(index)
 
 
+_Teachers = tuple[nn.Module, nn.Module] | None
 _Item = tuple[Pass, bool, Step, float]
 """A pass, whether it is the last of its epoch, what one of its steps reads, and the factor on its rate."""
 
@@ -277,5 +347,5 @@ def _epochs(run: Context, wanted: bool) -> Iterator[Path | None]:
             yield Path(folder)
 
 
-def _bytes(model: nn.Module) -> bytes:
+def _bytes(model: Stateful) -> bytes:
     return save({name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()})

@@ -1,0 +1,133 @@
+"""Adapters (LoRA): terms of low rank beside frozen linear layers, by peft; merged into the weights at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core import registry
+from expunge.core.errors import Obstacle
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class Adapters:
+    """Adapters in a model, whose class and whose own layers stay what they are; nothing else of it may move.
+
+    A layer ``W x`` becomes ``W x + (alpha / rank) B A x`` with A [rank, inputs] drawn and B [outputs, rank] zero, so
+    that the model says at first what it said without. Adapters are held in float32 at least.
+    Source: Hu et al. 2021, arXiv 2106.09685, section 4.1.
+
+    Args:
+        model: changed in place; randomness is seeded by the caller.
+        layers: names of its layers, as :func:`layers` gives them.
+
+    Raises:
+        MissingExtra: peft is not installed.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str], *, rank: int, alpha: float) -> None:
+        try:
+            from peft import LoraConfig, LoraModel
+        except ModuleNotFoundError as error:
+            raise registry.missing_extra(error) from error
+        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, layers)))  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            # Transformers' Conv1D keeps its weight transposed: peft sees so, layer by layer, and says that it did.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            self._tuner: Any = LoraModel(model, config, "expunge")
+        self._model = model
+        for p in model.parameters():
+            if p.requires_grad and p.dtype in _HALF:
+                p.data = p.data.float()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Let the model answer without its adapters: as the one that they were put into."""
+        self._tuner.disable_adapter_layers()
+        try:
+            yield
+        finally:
+            self._tuner.enable_adapter_layers()
+
+    def merge(self) -> None:
+        """Add the adapters to the weights and take them out of the model."""
+        self._tuner.merge_and_unload()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all tensors of the model that may change: all but frozen parameters."""
+        frozen = self._frozen()
+        return {name: tensor for name, tensor in self._model.state_dict().items() if name not in frozen}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            KeyError: it is of other adapters.
+        """
+        if state.keys() != self.state_dict().keys():
+            raise KeyError("tensors of other adapters")
+        self._model.load_state_dict(dict(state), strict=False)
+
+    def _frozen(self) -> set[str]:
+        return {name for name, p in self._model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+
+
+def layers(model: nn.Module, names: Sequence[str] = ()) -> list[str]:
+    """Return the names of the linear layers of ``model`` that can have adapters; of these, those called ``names``.
+
+    A name is a whole one, or the last part of it (``q_proj``). Left out are layers that may not move, the head over a
+    vocabulary, weights that two layers share, and layers of torch's attention and encoder, which read their weights
+    past them.
+    """
+    holders = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    find = getattr(model, "get_output_embeddings", None)
+    bound = {id(find())} if find is not None else set()
+    for module in model.modules():
+        if isinstance(module, (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+            bound |= {id(part) for part in module.modules()}
+    found = []
+    for name, module in model.named_modules():
+        # By its exact class: what is derived from a linear layer may compute something else.
+        if not name or id(module) in bound or f"{type(module).__module__}.{type(module).__qualname__}" not in _LINEAR:
+            continue
+        weight: Any = module.weight
+        wanted = not names or name in names or name.rpartition(".")[2] in names
+        if wanted and weight.requires_grad and holders[id(weight)] == 1:
+            found.append(name)
+    return found
+
+
+_LINEAR = ("torch.nn.modules.linear.Linear", "transformers.pytorch_utils.Conv1D")
+"""By name: a model of transformers' need not be installed to tell that there is none."""
+
+
+def obstacles(model: nn.Module, names: Sequence[str]) -> list[Obstacle]:
+    """Return that ``model`` has no layers for adapters, or none of one of the ``names``; or that peft is missing."""
+    found = []
+    if importlib.util.find_spec("peft") is None:
+        found.append(Obstacle(what="adapters need peft", found="not installed", fix="pip install 'expunge[language]'"))
+    strange = [name for name in names if not layers(model, [name])]
+    if strange or not layers(model):
+        found.append(
+            Obstacle(
+                what="no linear layers that could have adapters",
+                where=f"lora_layers, {strange[0]!r}" if strange else "the model",
+                found="none of this name that may move" if strange else type(model).__name__,
+                expected=f"names such as {', '.join(_last_parts(model)) or 'those of linear layers'}",
+                fix="name others" if _last_parts(model) else "set lora = 0: all weights move",
+            )
+        )
+    return found
+
+
+def _last_parts(model: nn.Module) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in layers(model)})[:8]
