@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from expunge.conformance import problems as conformance
 from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
@@ -204,6 +205,17 @@ def test_what_needs_classes_is_refused_where_there_are_none():
     assert ["needs class labels" in found.what for found in Classed().obstacles(regression)] == [True]
     assert not Classed().obstacles(classes)
     assert not Alternating().obstacles(regression)
+    assert not regression.records.seen
+
+
+def test_what_needs_logits_is_refused_where_there_are_none_and_tokens_have_them():
+    class Reading(Alternating):
+        scores = True
+
+    regression = toys.problem(task="regression")
+    assert ["needs logits" in found.what for found in Reading().obstacles(regression)] == [True]
+    assert not Reading().obstacles(toys.problem())
+    assert not Reading().obstacles(conformance.problem(language=True))
     assert not regression.records.seen
 
 

@@ -44,6 +44,23 @@ def test_the_set_that_leads_is_read_once_and_the_other_beside_it():
     assert rounds[:12] != rounds[12:24]  # shuffled anew
 
 
+@pytest.mark.parametrize("lead", ["retain", "forget"])
+@pytest.mark.parametrize("taught", ["retain", "forget", "both"])
+def test_teachers_answer_the_set_that_they_are_asked_about(lead, taught):
+    problem, steps = drawn("both", lead=lead, beside=5, taught=taught)
+    model = problem.source.open()
+    asked = [step.among(taught) for step in steps]
+    for step, mine in zip(steps, asked, strict=True):
+        batch = mine.units(problem.meaning, model, model)
+        for name in ("retain", "forget"):
+            wanted = name in (taught, "both") or taught == "both"
+            assert getattr(mine, name) is (getattr(step, name) if wanted else None)
+            assert (getattr(batch, name) is None) != wanted
+    one = Pass("both", None, 8, lead=lead, beside=5, taught=taught)
+    done = sum(step.visits for step in asked)
+    assert done <= one.taught_visits(problem) <= done + 5
+
+
 def test_both_sets_together_are_one_batch_told_apart():
     problem, steps = drawn("all")
     model, task = problem.source.open(), problem.meaning

@@ -11,6 +11,7 @@ from expunge.numerics.losses import (
     drawn_labels,
     from_uniform,
     mean_loss,
+    misdirection,
     neg_grad_plus,
     relabelled,
     soft_cross_entropy,
@@ -127,3 +128,13 @@ def test_the_divergence_from_given_shares_is_scipys_relative_entropy():
     shares[0] = [1.0, 0.0, 0.0]  # 0 log 0 is 0
     expected = entropy(shares, np.exp(log_softmax(logits, axis=1)), axis=1).mean()
     assert away_from(scored(logits), torch.tensor(shares)).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_misdirection_is_the_squared_distance_per_number_over_tokens_and_then_records():
+    """h = [1, 2], [0, -1], u = [.6, .8], c = 2: 2.1 over numbers; each record weighs the same, however long."""
+    hidden, aim = torch.tensor([[1.0, 2.0], [0.0, -1.0]]), 2 * torch.tensor([0.6, 0.8])
+    assert float(misdirection(hidden, aim, torch.tensor([0, 0]), 1)) == pytest.approx(2.1)
+    first, second = (float((row - aim).square().mean()) for row in hidden)
+    longer, record = torch.cat([hidden, hidden[1:]]), torch.tensor([0, 1, 1])
+    assert float(misdirection(longer, aim, record, 2)) == pytest.approx((first + second) / 2)
+    assert float(misdirection(longer, longer, record, 2)) == 0

@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from expunge.data.language import LanguageRecords
 from expunge.numerics.tokens import Made
-from expunge.tasks.causal_lm import CausalLM, body_and_head
+from expunge.tasks import causal_lm
+from expunge.tasks.causal_lm import CausalLM, blocks, body_and_head
 from tests.support import languages as L
 
 SMALL = {
@@ -98,6 +100,18 @@ def test_hidden_states_are_those_that_predict():
         torch.testing.assert_close(head(last), CausalLM().units(model, batch).logits)
     assert CausalLM().hidden(model, batch, 0).shape == last.shape
     assert CausalLM().hidden(Plain(model), batch, 0) is None
+    asked = batch[1][:, 1:] != -100
+    for layer, states in enumerate(model.model(**batch[0], output_hidden_states=True).hidden_states):
+        torch.testing.assert_close(CausalLM().hidden(model, batch, layer), states[:, :-1][asked])
+
+
+def test_no_block_is_run_behind_the_layer_that_is_asked_for():
+    model, ran = made("llama"), []
+    for i, block in enumerate(blocks(model.model)):
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+    CausalLM().hidden(model, L.records().read([1, 4]), 1)
+    assert ran == [0]
+    assert not blocks(model.lm_head)
 
 
 def test_records_of_like_words_lie_close():
@@ -149,3 +163,29 @@ def test_classes_in_the_place_of_tokens_are_told():
 
     found = CausalLM().examine(None, texts.records(5), where="training records")
     assert "no tokens with labels" in str(found[0])
+
+
+def test_records_of_like_length_are_answered_together_and_come_back_in_order(monkeypatch):
+    model, records, calls = made("llama"), L.records(), []
+    long = LanguageRecords(["where was kaba born ?"], ["kaba was born in york . " * 2], tokenizer=L.tokenizer())
+    inputs, labels = long.read([0])
+    first, own = records.read([1, 2])
+    wide = labels.shape[1]
+
+    def pad(part, value):
+        return torch.cat([part, part.new_full((2, wide - part.shape[1]), value)], dim=1)
+
+    batch = (
+        {name: torch.cat([pad(first[name], 0)[:1], inputs[name], pad(first[name], 0)[1:]]) for name in inputs},
+        torch.cat([pad(own, -100)[:1], labels, pad(own, -100)[1:]]),
+    )
+    with torch.no_grad():
+        together = CausalLM().units(model, batch)
+        monkeypatch.setattr(causal_lm, "_CALL", 1.0)
+        run = causal_lm._run
+        monkeypatch.setattr(causal_lm, "_run", lambda *given: calls.append(given[1]["input_ids"].shape) or run(*given))
+        apart = CausalLM().units(model, batch)
+    assert len(calls) > 1
+    assert sum(rows * width for rows, width in calls) < 3 * wide
+    assert apart.record.tolist() == together.record.tolist()
+    torch.testing.assert_close(apart.loss, together.loss, atol=1e-5, rtol=0)

@@ -37,6 +37,11 @@ class Task(ABC):
         """
         return None
 
+    @property
+    def scored(self) -> bool:
+        """Whether each unit is one class or token of several, with logits (``numerics.units.Scored``)."""
+        return type(self).relabelled is not Task.relabelled
+
     def moved(self, batch: Any, by: Any) -> Any:
         """Return a new batch with ``by`` [B, D], float64, added to its inputs, columns as those of ``inputs``.
 

@@ -203,7 +203,7 @@ class Passes(Method):
         def objective(item: _Item) -> Tensor:
             kind, _, step, _ = item
             taught = self._taught(step.among(kind.taught), problem.meaning, teachers, model, beside)
-            seen["trained"] += step.visits
+            seen["trained"] += kind.trained(step)
             seen["read"] += step.among(kind.taught).visits if self.teacher else 0
             return kind.objective(step.units(problem.meaning, model, model, taught, unanswered=kind.unanswered))
 

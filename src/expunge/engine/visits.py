@@ -61,6 +61,10 @@ class Step:
         """How many records it reads."""
         return sum(len(side.ids) for side in (self.retain, self.forget, self.together) if side is not None)
 
+    def among(self, name: str) -> Step:
+        """Return the side that is called ``name``, ``retain`` or ``forget``; all of it for ``both``."""
+        return self if name == "both" else Step(**{name: getattr(self, name)})
+
     def units(
         self,
         task: Any,
@@ -76,7 +80,7 @@ class Step:
         """
         if self.together is None or self.gone is None:
             first, second = (
-                None if side is None or unanswered == name else task.units(model, side.batch)
+                None if side is None or unanswered in (name, "both") else task.units(model, side.batch)
                 for name, model, side in (("retain", retain_by, self.retain), ("forget", forget_by, self.forget))
             )
             return Batch(first, second, taught, self.retain, self.forget)
@@ -112,7 +116,9 @@ class Pass:
         share: of its steps that are made, rounded down; the rest of the records is left out.
         moments: passes of one name share what the optimiser remembers (momentum); passes of another have their own.
         weight_decay: of these steps, in the place of that of the settings.
-        unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read.
+        taught: of ``both``, the set that teachers answer, or ``both``.
+        unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read; or ``both``.
+        doubled: whether the objective reads another record for each of the lead, and trains on it as well.
         retain / forget: records in the place of the problem's retain or forget set: a part of it, or noise.
     """
 
@@ -125,7 +131,9 @@ class Pass:
     share: float = 1.0
     moments: str = ""
     weight_decay: float | None = None
+    taught: str = "both"
     unanswered: str = ""
+    doubled: bool = False
     retain: Records | None = None
     forget: Records | None = None
 
@@ -138,16 +146,27 @@ class Pass:
         """Return the number of steps."""
         return int(self.share * math.ceil(self._lead(problem) / self.batch_size) + 1e-9)
 
+    def trained(self, step: Step) -> int:
+        """Return how many records one of its steps trains on."""
+        lead = step.retain if step.forget is None or (self.over == "both" and self.lead == "retain") else step.forget
+        return step.visits + (len(lead.ids) if self.doubled and lead is not None else 0)
+
     def factor(self, step: int) -> float:
         """Return the factor on the learning rate of a step of the pass (0, 1, ...)."""
         return self.rate(step) if callable(self.rate) else self.rate
 
     def visits(self, problem: Problem) -> int:
         """Return how many records it reads."""
+        other = self._once(problem) if self.doubled else 0
+        return self._once(problem) + other + (self._beside(problem) if self.over == "both" else 0)
+
+    def taught_visits(self, problem: Problem) -> int:
+        """Return how many records teachers read."""
         if self.over != "both":
             return self._once(problem)
-        other = self.sets(problem)[self.lead == "retain"]
-        return self._once(problem) + self.steps(problem) * min(self.beside or self.batch_size, len(other))
+        if self.taught == "both":
+            return self._once(problem) + self._beside(problem)
+        return self._once(problem) if self.taught == self.lead else self._beside(problem)
 
     def batches(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[Step]:
         """Yield what every step reads; a pure function of seed and epoch."""
@@ -170,6 +189,10 @@ class Pass:
             beside = next(again, None)
             step = {lead: Side.read(sets[lead], indices)}
             yield Step(**step) if beside is None else Step(**step, **{other: Side.read(sets[other], beside)})
+
+    def _beside(self, problem: Problem) -> int:
+        other = self.sets(problem)[self.lead == "retain"]
+        return self.steps(problem) * min(self.beside or self.batch_size, len(other))
 
     def _once(self, problem: Problem) -> int:
         steps = self.steps(problem)

@@ -30,9 +30,12 @@ def distillation(student: Scored, teacher: Scored, *, temperature: float = 1.0) 
 
     Source: Hinton et al. 2015, arXiv 1503.02531, section 2; the factor keeps gradients of one size as T grows.
     """
-    mine = F.log_softmax(student.logits / temperature, dim=-1)
-    theirs = F.log_softmax(teacher.logits / temperature, dim=-1)
-    return temperature**2 * F.kl_div(mine, theirs, log_target=True, reduction="batchmean")
+
+    def apart(logits: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+        mine, theirs = (F.log_softmax(each / temperature, dim=-1) for each in (logits, taught))
+        return F.kl_div(mine, theirs, log_target=True, reduction="none").sum(dim=-1)
+
+    return temperature**2 * student.per_unit(apart, teacher).mean()
 
 
 def relabelled(units: Scored, labels: Tensor) -> Tensor:
@@ -54,13 +57,18 @@ def drawn_labels(units: Scored, *, other: bool) -> Tensor:
 
 def soft_cross_entropy(student: Scored, teacher: Scored, *, temperature: float = 1.0) -> Tensor:
     """Return the mean over units of the cross entropy of the student against the teacher, logits divided by ``T``."""
-    theirs = F.softmax(teacher.logits / temperature, dim=-1)
-    return -(theirs * F.log_softmax(student.logits / temperature, dim=-1)).sum(dim=-1).mean()
+
+    def crossed(logits: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+        theirs = F.softmax(taught / temperature, dim=-1)
+        return -(theirs * F.log_softmax(logits / temperature, dim=-1)).sum(dim=-1)
+
+    return student.per_unit(crossed, teacher).mean()
 
 
 def from_uniform(units: Scored) -> Tensor:
     """Return the mean over units of KL(uniform || model), in nats, >= 0."""
-    return -units.log_probs.mean() - math.log(units.logits.shape[1])
+    said = units.per_unit(lambda logits, target: logits.log_softmax(dim=-1).mean(dim=-1))
+    return -said.mean() - math.log(units.classes)
 
 
 def contrast(units: Scored, others: Scored, *, temperature: float) -> Tensor:
@@ -74,7 +82,12 @@ def contrast(units: Scored, others: Scored, *, temperature: float) -> Tensor:
 
 def entropy(units: Scored) -> Tensor:
     """Return the entropy of each unit's answer, [N], in nats, between 0 and log C."""
-    return -(units.log_probs.exp() * units.log_probs).sum(dim=-1)
+
+    def of(logits: Tensor, target: Tensor) -> Tensor:
+        log_probs = logits.log_softmax(dim=-1)
+        return -(log_probs.exp() * log_probs).sum(dim=-1)
+
+    return units.per_unit(of)
 
 
 def weighted_loss(units: Units, weights: Sequence[float]) -> Tensor:
@@ -85,3 +98,13 @@ def weighted_loss(units: Units, weights: Sequence[float]) -> Tensor:
 def away_from(units: Scored, shares: Tensor) -> Tensor:
     """Return the mean over units of KL(shares || model), in nats, >= 0; ``shares`` [N, C] are probabilities."""
     return F.kl_div(units.log_probs, shares, reduction="batchmean")
+
+
+def misdirection(hidden: Tensor, aim: Tensor, record: Tensor, batch_size: int) -> Tensor:
+    """Return ``mean ‖hidden - aim‖^2 / H`` of hidden states [N, H], over the units of each record, then over records.
+
+    ``aim`` is [H] or [N, H]; ``record`` [N] is the place of each unit's record among ``batch_size``.
+    Source: Li et al. 2024 (RMU), arXiv 2403.03218, section 4; squares are means over H, as in the authors' code.
+    """
+    apart = (hidden.float() - aim.float()).square().mean(dim=-1)
+    return Units(apart, record, batch_size).by_record(apart).mean()

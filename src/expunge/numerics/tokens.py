@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from expunge.numerics.units import Scored
 
-CHUNK = 2**24
-"""Logits that exist at one time: 64 MiB of float32. Smaller chunks read the head's weights more often."""
+CHUNK = 2**22
+"""Logits that exist at one time: 16 MiB of float32. Smaller chunks read the head's weights more often."""
 
 
 class Head:
@@ -32,6 +32,7 @@ class Head:
         self, weight: Tensor, bias: Tensor | None = None, *, scale: float = 1.0, cap: float | None = None
     ) -> None:
         self.weight, self.bias, self.scale, self.cap = weight, bias, scale, cap
+        self.width = len(weight)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Return logits [n, V] of hidden states [n, H], in float32 at least."""
@@ -47,7 +48,7 @@ class Head:
     @property
     def rows(self) -> int:
         """How many tokens make a chunk."""
-        return max(1, CHUNK // len(self.weight))
+        return max(1, CHUNK // self.width)
 
 
 class Made(Head):
@@ -56,16 +57,11 @@ class Made(Head):
     linear = False
 
     def __init__(self, width: int) -> None:
-        self._width = width
+        self.width = width
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Return the logits that were given, in float32 at least."""
         return _wide(hidden)
-
-    @property
-    def rows(self) -> int:
-        """How many tokens make a chunk."""
-        return max(1, CHUNK // self._width)
 
 
 class Tokens(Scored):
@@ -133,6 +129,11 @@ class Tokens(Scored):
         mine = chosen[self.record]
         place = chosen.long().cumsum(0) - 1
         return Tokens(self.hidden[mine], self.head, self.target[mine], place[self.record[mine]], int(chosen.sum()))
+
+    @property
+    def classes(self) -> int:
+        """How many tokens there are to choose from: V."""
+        return self.head.width
 
     @cached_property
     def correct(self) -> Tensor:

@@ -67,6 +67,11 @@ class Scored(Units):
         return value(self.logits, self.target, *(other.logits for other in others))
 
     @property
+    def classes(self) -> int:
+        """How many classes there are: C."""
+        return self.logits.shape[1]
+
+    @property
     def output(self) -> Tensor:
         """What the model said, one row per unit: the logits [N, C]."""
         return self.logits

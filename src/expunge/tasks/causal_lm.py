@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from expunge.tasks._pairs import is_pair, unreadable, unstable
 _BATCH = 64
 _WIDTH = 256
 """Numbers that the tokens of a record are counted in: a token's number modulo this."""
+_CALL, _CALL_OF_A_DEVICE = 1e9, 1e12
+"""Multiplications in the time of one empty call of a body: some 25 ms on a core (a tied head adds up its
+gradient once more), 10 ms of launches on a device."""
 _ALIKE = 1e-4
 """How far logits that are made from hidden states may lie from the model's own, of the largest."""
 
@@ -32,12 +36,13 @@ class CausalLM(Task):
     """
 
     title = "Causal language modelling"
+    scored = True
 
     def units(self, model: Any, batch: Any) -> Tokens:
         """Return one unit per scored token, record after record; its loss is the cross entropy."""
         inputs, labels = batch
         asked = labels[:, 1:] != NOT_SCORED
-        record = asked.nonzero()[:, 0]
+        record = owners(batch)
         target = labels[:, 1:][asked]
         parts = body_and_head(model)
         if parts is None:
@@ -46,7 +51,11 @@ class CausalLM(Task):
                 logits, Made(logits.shape[1]), target.to(logits.device), record.to(logits.device), len(labels)
             )
         body, head = parts
-        hidden = _run(body, inputs).last_hidden_state[:, :-1][asked.to(labels.device)]
+        groups = _groups(inputs["attention_mask"].sum(dim=1), _weight(body))
+        found = [_predicting(body, _rows(inputs, group), asked[group]) for group in groups]
+        hidden = torch.cat(found)
+        if len(groups) > 1:  # back into the order of the records
+            hidden = hidden[torch.cat([_places(record, group) for group in groups]).argsort()]
         return Tokens(hidden, head, target.to(hidden.device), record.to(hidden.device), len(labels))
 
     def inputs(self, batch: Any) -> Tensor:
@@ -59,22 +68,26 @@ class CausalLM(Task):
     def hidden(self, model: Any, batch: Any, layer: int) -> Tensor | None:
         """Return what ``layer`` (0: the embeddings) says where scored tokens are predicted, [N, H].
 
-        None for a model that is none of transformers'.
+        Nothing behind that layer is run; the last one's is what the norm behind it makes of it. None for a model that
+        is none of transformers'.
         """
         parts = body_and_head(model)
         if parts is None:
             return None
         inputs, labels = batch
-        states = _run(parts[0], inputs, output_hidden_states=True).hidden_states
-        found: Tensor = states[layer][:, :-1][(labels[:, 1:] != NOT_SCORED)]
-        return found
+        stack = blocks(parts[0])
+        if 0 < layer < len(stack):
+            said = _until(stack[layer - 1], lambda: _run(parts[0], inputs))
+        else:
+            said = _run(parts[0], inputs, output_hidden_states=True).hidden_states[layer]
+        return said[:, :-1][(labels[:, 1:] != NOT_SCORED)]
 
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
         """Return unstable reading, tokens that the model does not have, records too long for it, a head that lies."""
         found = [*unstable(records, where), *unreadable(records, where)]
         if any(each.fatal for each in found):
             return found
-        vocabulary, context = _limits(model)
+        vocabulary, context = limits(model)
         bad: dict[str, list[int]] = {"strange": [], "long": [], "silent": []}
         for start in range(0, len(records), _BATCH):
             batch = records.read(range(start, min(start + _BATCH, len(records))))
@@ -180,6 +193,11 @@ class _Drawn(LanguageRecords):
         self._pad, self.longest = 0, max(lengths)
 
 
+def owners(batch: Any) -> Tensor:
+    """Return the place in the batch of the record of every scored token, [N], ascending."""
+    return (batch[1][:, 1:] != NOT_SCORED).nonzero()[:, 0]
+
+
 def body_and_head(model: Any) -> tuple[Any, Head] | None:
     """Return what turns tokens into hidden states, and the head over them; None where a model does not tell.
 
@@ -197,6 +215,44 @@ def body_and_head(model: Any) -> tuple[Any, Head] | None:
     return body, Head(last.weight, last.bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
 
 
+def following(model: Any, ids: Tensor) -> Tensor:
+    """Return the most likely next token [R] of texts of one length [R, T]; the lowest number wins a tie."""
+    device = next(model.parameters()).device
+    inputs = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+    parts = body_and_head(model)
+    if parts is None:
+        return _logits(model, inputs)[:, -1].argmax(dim=-1)
+    return parts[1](_run(parts[0], inputs).last_hidden_state[:, -1]).argmax(dim=-1)
+
+
+def blocks(body: nn.Module) -> list[nn.Module]:
+    """Return the blocks that a body is a stack of, first to last: its longest list of modules of one class."""
+    lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and len({type(each) for each in m}) == 1]
+    return list(max(lists, key=len, default=nn.ModuleList()))
+
+
+class _Reached(Exception):
+    """What was asked for is known, and what comes after it need not be run."""
+
+
+def _until(block: nn.Module, run: Callable[[], Any]) -> Tensor:
+    """Return what ``block`` says, [B, T, H], in a run that ends there."""
+    said: list[Tensor] = []
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        said.append(output[0] if isinstance(output, tuple) else output)
+        raise _Reached
+
+    hook = block.register_forward_hook(end)
+    try:
+        run()
+    except _Reached:
+        return said[0]
+    finally:
+        hook.remove()
+    raise RuntimeError("the block was never run")
+
+
 def _run(body: Any, inputs: Any, **more: Any) -> Any:
     """Return what the body says, without a cache.
 
@@ -208,6 +264,48 @@ def _run(body: Any, inputs: Any, **more: Any) -> Any:
     else:
         mask = torch.ones_like(mask)
     return body(input_ids=inputs["input_ids"], attention_mask=mask, use_cache=False, **more)
+
+
+def _predicting(body: Any, inputs: Any, asked: Tensor) -> Tensor:
+    """Return the last hidden states where scored tokens are predicted, [N, H]; ``asked`` [B, T - 1]."""
+    found: Tensor = _run(body, inputs).last_hidden_state[:, :-1][asked[:, : inputs["input_ids"].shape[1] - 1]]
+    return found
+
+
+def _rows(inputs: Any, group: Tensor) -> dict[str, Tensor]:
+    """Return some records of a batch, without the columns that are padding in all of them."""
+    mask = inputs["attention_mask"][group]
+    used = mask.any(dim=0)
+    width = int(used.nonzero().max()) + 1 if bool(used.any()) else 1
+    return {name: part[group][:, :width] for name, part in inputs.items()}
+
+
+def _places(record: Tensor, group: Tensor) -> Tensor:
+    """Return where the units of some records stand among those of all, in the order of ``group``."""
+    return torch.cat([(record == one).nonzero()[:, 0] for one in group])
+
+
+def _groups(lengths: Tensor, weight: float) -> list[Tensor]:
+    """Return records of like length together, as indices in ascending order, where that saves more than it costs.
+
+    ``lengths`` [B] in tokens; a group of its own is worth one call of the model, or 1 / ``weight`` tokens.
+    """
+
+    def cut(part: Tensor) -> list[Tensor]:
+        own = lengths[part]
+        saved = torch.arange(len(part) - 1, 0, -1) * (own[0] - own[1:]).cpu()
+        if not len(saved) or float(saved.max()) * weight <= 1:
+            return [part.sort().values]
+        best = int(saved.argmax()) + 1
+        return cut(part[:best]) + cut(part[best:])
+
+    return cut(lengths.argsort(descending=True, stable=True))
+
+
+def _weight(body: Any) -> float:
+    """Return what a token costs in the body, in calls of it that do nothing."""
+    inside = sum(p.numel() for p in body.parameters()) - body.get_input_embeddings().weight.numel()
+    return inside / (_CALL if next(body.parameters()).device.type == "cpu" else _CALL_OF_A_DEVICE)
 
 
 def _logits(model: Any, inputs: Any) -> Tensor:
@@ -228,7 +326,7 @@ def _apart(model: Any, batch: Any) -> float:
     return float((made - own).abs().max() / own.abs().max().clamp_min(1e-12))
 
 
-def _limits(model: Any) -> tuple[float, float]:
+def limits(model: Any) -> tuple[float, float]:
     """Return the size of the vocabulary and of the context; infinite where the model does not say."""
     config = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config

@@ -1,0 +1,173 @@
+"""Methods that push forgotten answers away and hold the others, in passes over the forget set.
+
+Retained records are read beside each step, as many as it has forgotten ones, or a multiple of them.
+What such a method says is one loss of the forgotten records; what holds the others is the same for all of them. Of the
+original no more is kept than what the losses need: nothing, one number per forgotten record, or, for a divergence from
+its answers, the original itself. With adapters that is the same model without them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from expunge.core.config import setting
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method, Need
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.batches import in_order
+from expunge.engine.context import Context
+from expunge.engine.loop import evaluating
+from expunge.engine.passes import Batch, Pass, Passes
+from expunge.engine.split import judged_count
+from expunge.numerics.losses import distillation, mean_loss
+
+
+class Forgetting(Passes):
+    """Minimise ``forget_weight * forgotten + retain_weight * kept``, means over the units of each set's batch.
+
+    ``kept`` is the loss of the retained records (``nll``), their divergence KL(original || model) (``kl``), or nothing.
+    After every epoch the mean loss of a forgotten token is looked at, on the choosing part: pushing on where a model
+    that never saw it would stand can be seen from outside, and ruins the model in the end.
+
+    Class attributes: ``remembers``, whether :meth:`then` is asked for; ``distils``, whether the losses of forgotten
+    records need all that the original answers.
+    """
+
+    guarantee = Level.AUDITED
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.FORGET})
+    scores: ClassVar[bool] = True
+    only_reads: ClassVar[bool] = True
+    unasked: ClassVar[bool] = False
+    trial: ClassVar[Mapping[str, object]] = {"beside": 4}
+    remembers: ClassVar[bool] = False
+    distils: ClassVar[bool] = False
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Passes.Config):
+        """Settings; the learning rate decides more than the method does, and small models need a larger one."""
+
+        lr: float = setting(5e-5, "peak learning rate", above=0, search=(1e-5, 1e-2))
+        epochs: int = setting(10, "passes over the forget set at the most", low=0, search=(2, 20))
+        batch_size: int = setting(32, "forgotten records per step", low=1)
+        beside: int = setting(1, "retained records that are read for each forgotten one", low=1)
+        forget_weight: float = setting(1.0, "weight of the forgotten records' loss", low=0)
+        retain: str = setting(
+            "nll",
+            "what holds the retained records: their loss (`nll`), the divergence from the original's answers (`kl`; it "
+            "keeps a second model), or nothing (`none`)",
+            choices=("nll", "kl", "none"),
+        )
+        retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0, search=(0.1, 10))
+        until: str = setting(
+            "retrained",
+            "stop when the mean loss of a forgotten token has reached that of retrained models (`retrained`), or that "
+            "of an even guess, the logarithm of the number of tokens or classes (`guess`); where the first is not "
+            "known the second holds",
+            choices=("retrained", "guess"),
+        )
+
+    def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
+        super().__init__(config)
+        if self.config.retain == "none":
+            self.needs = self.needs - {Need.RETAIN}  # type: ignore[misc]
+
+    # --- what a method says ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def forgotten(self, batch: Batch) -> Tensor:
+        """Return the loss of the forgotten records of ``batch``, to be minimised."""
+
+    def kept(self, batch: Batch) -> Tensor:
+        """Return what holds the retained records of ``batch``."""
+        assert batch.retain is not None
+        if self.config.retain == "nll":
+            return mean_loss(batch.retain)
+        assert batch.teacher is not None
+        assert batch.teacher.retain is not None
+        return distillation(batch.retain, batch.teacher.retain)
+
+    def then(self, batch: Batch) -> Tensor:
+        """Return what the original says of the forgotten records of ``batch``: their summed losses, [B]."""
+        assert batch.forget is not None
+        assert batch.forget_side is not None
+        loss = batch.forget.loss
+        return torch.tensor([self._then[name] for name in batch.forget_side.ids], dtype=loss.dtype, device=loss.device)
+
+    @property
+    def weight(self) -> float:
+        """The weight of what holds the retained records."""
+        weight: float = self.config.retain_weight
+        return weight
+
+    # --- what is done for it -----------------------------------------------------------------------------------
+
+    @property
+    def teacher(self) -> bool:  # type: ignore[override]
+        """Whether the original answers beside the model."""
+        return self.distils or self.config.retain == "kl"
+
+    def passes(self, epoch: int) -> Sequence[Pass]:
+        """Return one pass over the forget set, with retained records beside it where something holds them."""
+        c = self.config
+        if c.retain == "none":
+            return (Pass("forget", self._sum, c.batch_size),)
+        taught = "forget" if c.retain == "nll" else "both" if self.distils else "retain"
+        beside = c.batch_size * c.beside
+        return (Pass("both", self._sum, c.batch_size, lead="forget", beside=beside, taught=taught),)
+
+    def cost(self, problem: Problem) -> Cost:
+        """Return also the looks at forgotten records after every epoch."""
+        return super().cost(problem) + Cost(read=self.config.epochs * _watched(problem))
+
+    def preparation(self, problem: Problem) -> Cost:
+        """Return one look at the forgotten records, where the original's losses are wanted."""
+        return Cost(read=len(problem.forget_view)) if self.remembers else Cost()
+
+    def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
+        """Ask the original once for the summed loss of every forgotten record."""
+        if self.remembers:
+            self._then = summed(model, problem, problem.forget_view, size=self.config.batch_size)
+        return self.preparation(problem)
+
+    def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
+        """Return the mean loss of a forgotten token of the choosing part; of all of them where it has none."""
+        self._loss = run.mean_loss(model, run.choosing.forget if len(run.choosing.forget) else run.problem.forget_view)
+        return {"forget loss": self._loss}
+
+    def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
+        """Return that the forgotten records are as strange as to retrained models, or more than an even guess."""
+        target = run.target_loss if self.config.until == "retrained" and len(run.choosing.forget) else None
+        if target is None:
+            above = self._loss > self._guess
+            return f"forget loss {self._loss:.3g} is above {self._guess:.3g}, that of an even guess" if above else ""
+        reached = self._loss >= target
+        return f"forget loss {self._loss:.3g} reached that of a retrained model, {target:.3g}" if reached else ""
+
+    def _sum(self, batch: Batch) -> Tensor:
+        assert batch.forget is not None
+        self._guess = math.log(batch.forget.classes)
+        loss = self.config.forget_weight * self.forgotten(batch)
+        return loss if batch.retain is None else loss + self.weight * self.kept(batch)
+
+
+def summed(model: nn.Module, problem: Problem, records: Records, *, size: int) -> dict[str, float]:
+    """Return the summed loss of the units of every record, in nats, by its id; in evaluation mode."""
+    found: list[float] = []
+    with evaluating(model), torch.no_grad():
+        for batch in in_order(records, size):
+            units: Any = problem.meaning.units(model, batch)
+            found += units.sum_by_record(units.loss.double()).tolist()
+    return dict(zip(records.ids, found, strict=True))
+
+
+def _watched(problem: Problem) -> int:
+    count = len(problem.forget_view)
+    return count - judged_count(count) or count

@@ -1,0 +1,30 @@
+"""Weighted gradient ascent: a token that is forgotten already is pushed less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from expunge.core.config import setting
+from expunge.engine.forgetting import Forgetting
+from expunge.engine.visits import Batch
+from expunge.numerics.token_losses import weighted_ascent
+
+
+class Wga(Forgetting):
+    """Minimise ``-mean p^beta * loss`` over forgotten tokens; p, their probability, carries no gradient."""
+
+    title = "Weighted gradient ascent (WGA)"
+    source = "Wang et al. 2025, arXiv 2502.19301"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Forgetting.Config):
+        """Settings of WGA."""
+
+        beta: float = setting(1.0, "power of the weight; 0 is plain ascent", low=0, search=(0.2, 5))
+
+    def forgotten(self, batch: Batch) -> Tensor:
+        """Return minus the weighted loss of a forgotten token."""
+        assert batch.forget is not None
+        return weighted_ascent(batch.forget, beta=self.config.beta)

@@ -1,0 +1,162 @@
+import math
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.conformance import _language
+from expunge.conformance import problems as own
+from expunge.core.method import Need
+from expunge.data.arrays import ArrayRecords
+from expunge.data.language import NOT_SCORED
+from expunge.engine.forgetting import Forgetting, summed
+from expunge.engine.passes import Passes
+from tests.support import toys
+from tests.support.pushing import STEP, far, regression
+
+
+class Down(Forgetting):
+    """Nothing is done to forgotten records but to look at them."""
+
+    name, title, source = "down", "down", "down"
+
+    def forgotten(self, batch):
+        self.seen = batch
+        return 0 * batch.forget.loss.mean()
+
+
+class Up(Down):
+    def forgotten(self, batch):
+        return -batch.forget.loss.mean()
+
+
+class Recalling(Down):
+    remembers: ClassVar[bool] = True
+
+    def forgotten(self, batch):
+        """Nothing, where the original says what the model says."""
+        return (batch.forget.sum_by_record(batch.forget.loss) - self.then(batch)).square().mean()
+
+
+class Copying(Down):
+    distils: ClassVar[bool] = True
+
+
+SMALL = {"epochs": 2, "batch_size": 4}
+
+
+def talking():
+    """Return a problem whose model has no dropout: in training mode it says what it says in evaluation."""
+    return own.problem(language=True, build=_language.llama)
+
+
+def run(problem, cls, **settings):
+    return cls({**SMALL, **settings}).unlearn(problem, own.context(problem))
+
+
+def test_summed_losses_are_those_of_each_record_alone():
+    problem = talking()
+    model, records = problem.source.open().double(), problem.forget_view
+    found = summed(model, problem, records, size=5)
+    assert list(found) == list(records.ids)
+    for index, name in enumerate(records.ids):
+        inputs, labels = records.read([index])
+        with torch.no_grad():
+            logits = model(**inputs).logits[0, :-1].numpy()
+        asked = labels[0, 1:].numpy()
+        at = np.flatnonzero(asked != NOT_SCORED)
+        shares = logits[at] - np.log(np.exp(logits[at]).sum(axis=1, keepdims=True))
+        assert found[name] == pytest.approx(-shares[range(len(at)), asked[at]].sum(), rel=1e-12)
+
+
+def test_what_the_original_said_is_found_again_by_record_in_batches_of_other_lengths():
+    outcome = run(talking(), Recalling, retain="none", optimiser="sgd")
+    assert max(row["objective"] for row in outcome.history) < 1e-9
+
+
+def test_at_the_original_the_divergence_from_it_is_nothing_and_pulls_nowhere():
+    outcome = run(talking(), Down, retain="kl", optimiser="sgd")
+    assert max(abs(row["objective"]) for row in outcome.history) < 1e-9
+    moved = run(talking(), Up, retain="kl", lr=1e-3, epochs=3)
+    free = run(talking(), Up, retain="none", lr=1e-3, epochs=3)
+    problem = talking()
+    kept = problem.retain_view.read(range(8))
+    with torch.no_grad():
+        said = [problem.meaning.units(m, kept).logits for m in (problem.source.open(), moved.model, free.model)]
+    held, wild = ((each - said[0]).abs().mean() for each in said[1:])
+    assert held < wild
+
+
+def test_an_epoch_is_one_pass_over_the_forget_set_and_teachers_answer_what_is_asked_of_them():
+    problem = regression()  # 12 forgotten records, 48 retained ones
+    looks = 2 * 4  # the choosing part, after each of two epochs
+    reads = {}
+    for name, cls, retain in (
+        ("nothing", Down, "none"),
+        ("nll", Down, "nll"),
+        ("kl", Down, "kl"),
+        ("then", Recalling, "nll"),
+        ("distils", Copying, "nll"),
+        ("both", Copying, "kl"),
+    ):
+        method = cls({"epochs": 2, "batch_size": 6, "beside": 2, "retain": retain, "until": "guess"})
+        outcome = method.unlearn(problem, toys.context(problem))
+        assert outcome.cost.trained == method.cost(problem).trained == 2 * (12 + (24 if retain != "none" else 0))
+        reads[name] = outcome.cost.read
+        assert method.cost(problem).read == pytest.approx(reads[name], abs=12), "looks at held-out records vary"
+    base = reads["nothing"]
+    assert base >= looks
+    more = {name: value - base for name, value in reads.items()}
+    assert more == {"nothing": 0, "nll": 0, "kl": 48, "then": 12, "distils": 24, "both": 72}
+
+
+def test_it_stops_where_retrained_models_stand_and_else_at_an_even_guess():
+    problem = regression()
+    settings = {**STEP, "epochs": 30, "retain": "none", "lr": 0.1}
+    target = 1.5
+
+    class Said(torch.nn.Module):
+        """A retrained model whose loss on every record is the target."""
+
+        def forward(self, x):
+            rest = math.log((1 - math.exp(-target)) / 2)
+            rows = torch.full((len(x), 3), rest, dtype=torch.float64)
+            labels = {tuple(row.tolist()): int(y) for row, y in zip(problem.records.x, problem.records.y, strict=True)}
+            rows[range(len(x)), [labels[tuple(row.tolist())] for row in x]] = -target
+            return rows
+
+    outcome = Up(settings).unlearn(problem, toys.context(problem, models=[Said()]))
+    losses = [row["forget loss"] for row in outcome.history]
+    assert outcome.stopped.endswith("reached that of a retrained model, 1.5")
+    assert losses[-1] >= target > losses[-2]
+    outcome = Up({**settings, "until": "guess"}).unlearn(problem, toys.context(problem, models=[far(problem)]))
+    losses = [row["forget loss"] for row in outcome.history]
+    assert "even guess" in outcome.stopped
+    assert losses[-1] > math.log(3)
+    assert all(loss <= math.log(3) for loss in losses[:-1])
+
+
+def test_where_nothing_holds_the_others_none_are_needed():
+    problem = toys.problem(count=12, forget=12)
+    assert Need.RETAIN in Up().needs
+    assert "retained records" in " ".join(each.what for each in Up().obstacles(problem))
+    alone = Up({"retain": "none"})
+    assert Need.RETAIN not in alone.needs
+    assert alone.obstacles(problem) == []
+    assert Need.RETAIN in Up.needs
+
+
+def test_numbers_have_no_logits_to_push():
+    rows = ArrayRecords(torch.randn(20, toys.DIMS), torch.randn(20))
+    problem = toys.problem(train=rows, holdout=0, task="regression", trainer=None, model=torch.nn.Linear(toys.DIMS, 1))
+    assert [each.what for each in Up().obstacles(problem)] == ["down needs logits"]
+
+
+def test_with_adapters_the_model_without_them_is_the_original(monkeypatch):
+    pytest.importorskip("peft", reason="peft is not installed")
+    wanted = run(talking(), Up, retain="kl", lr=1e-3, lora=2)
+    monkeypatch.setattr(Passes, "teachers", lambda *_: pytest.fail("a second model was opened"))
+    found = run(talking(), Up, retain="kl", lr=1e-3, lora=2)
+    assert own.same(wanted.model, found.model)
+    assert found.history[1]["objective"] < found.history[0]["objective"]

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from expunge.methods.pdu import Pdu
+from tests.support.pushing import by_hand, check, kl, unlearned
+
+PACE = {"retain_weight": 2.0, "dual_rate": 1.0, "slack": 0.02, "dual_after": 1}
+
+
+def flat(logits, hot, original):
+    """The slope of (max - mean)^2: twice the difference, on the largest, less an equal share on all."""
+    high = np.eye(logits.shape[1])[logits.argmax(1)]
+    return 2 * (logits.max(1) - logits.mean(1))[:, None] * (high - 1 / logits.shape[1]) / len(logits)
+
+
+def loss(logits, hot):
+    return -(log_softmax(logits, 1) * hot).sum(1).mean()
+
+
+def dual(*, rate=1.0, after=1, slack=0.02, start=2.0, seen=None):
+    """The weight of what is kept: moved after every step of an epoch later than ``after``; here one step an epoch."""
+    state = {"weight": start, "steps": 0, "bound": None}
+
+    def note(logits, hot):
+        value = loss(logits, hot)
+        state["bound"] = value + slack if state["bound"] is None else state["bound"]
+        state["steps"] += 1
+        if state["steps"] > after:
+            state["weight"] = max(0.0, state["weight"] + rate * (value - state["bound"]))
+        if seen is not None:
+            seen.append(state["weight"])
+        return 1.0, state["weight"]
+
+    return note
+
+
+def _all(method, problem):
+    return len(problem.retain_view) if method.config.retain == "nll" else 0
+
+
+@pytest.fixture(autouse=True)
+def whole(monkeypatch):
+    """The bound is measured on all retained records, so that it can be derived without their hash."""
+    monkeypatch.setattr(Pdu, "_looked_at", _all)
+
+
+def test_steps_equal_arithmetic_in_float64():
+    right = by_hand(flat, weights=(1.0, 2.0), note=dual())
+    slips = {
+        "the weight never moves": by_hand(flat, weights=(1.0, 2.0)),
+        "it moves from the first epoch": by_hand(flat, weights=(1.0, 2.0), note=dual(after=0)),
+        "it moves the other way": by_hand(flat, weights=(1.0, 2.0), note=dual(rate=-1.0)),
+        "another bound": by_hand(flat, weights=(1.0, 2.0), note=dual(slack=0.3)),
+    }
+    check(Pdu, PACE, right, slips)
+
+
+def test_the_weight_falls_while_what_is_kept_is_cheap_and_never_below_nothing():
+    seen = []
+    by_hand(flat, weights=(1.0, 2.0), note=dual(rate=2.0, slack=0.1, seen=seen))
+    rows = unlearned(Pdu, {**PACE, "dual_rate": 2.0, "slack": 0.1}).history
+    weights = [row["retain weight"] for row in rows]
+    assert weights == pytest.approx(seen)
+    assert weights[0] == 2.0
+    assert weights[0] > weights[1] > weights[2] == 0.0
+
+
+def test_of_a_divergence_the_bound_is_the_slack_alone():
+    outcome = unlearned(Pdu, {**PACE, "retain": "kl", "dual_rate": 0.0})
+    assert outcome.history[0]["bound"] == 0.02
+    check(Pdu, {**PACE, "retain": "kl", "dual_rate": 0.0}, by_hand(flat, kept=kl, weights=(1.0, 2.0)), {})
