@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from expunge.conformance import _language
 from expunge.conformance.problems import Convolution, Headless
 from expunge.core.errors import InvalidProblem
 from expunge.engine.anatomy import (
@@ -14,6 +15,7 @@ from expunge.engine.anatomy import (
     narrow,
     reset,
     stem,
+    unresettable,
     widen,
 )
 from tests.support import texts, toys
@@ -112,6 +114,41 @@ def test_what_may_not_move_is_not_reset():
     reset([model])
     changed = {name for name, t in model.state_dict().items() if not torch.equal(t, before[name])}
     assert changed == {"0.weight", "2.running_mean", "2.running_var", "2.num_batches_tracked"}
+
+
+@pytest.mark.parametrize("build", [_language.gpt, _language.llama])
+def test_a_model_of_transformers_is_drawn_as_this_draws_a_new_one(build):
+    """Its norms and transposed layers say nothing themselves; what came from a file is marked to be left alone."""
+    torch.manual_seed(0)
+    model = build()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(3.0)
+            p._is_hf_initialized = True
+    still = model.get_input_embeddings().weight.requires_grad_(False)
+    assert unresettable([model]) == []
+    reset([model])
+    assert bool((still == 3.0).all())
+    again = build()
+    for (name, p), like in zip(model.named_parameters(), again.parameters(), strict=True):
+        if p is still:
+            continue
+        p, like = p.detach(), like.detach()
+        spread = float(like.std())
+        assert float(p.std()) == pytest.approx(spread, rel=0.3), name
+        assert float(p.mean()) == pytest.approx(float(like.mean()), abs=0.01), name
+        assert spread == 0 or not torch.equal(p, like)
+    shared = model.get_output_embeddings().weight is still
+    assert shared == (again.get_output_embeddings().weight is again.get_input_embeddings().weight)
+
+
+def test_parts_that_a_model_does_not_draw_are_said():
+    class Speaking(_language.gpt().__class__):
+        def __init__(self, config):
+            super().__init__(config)
+            self.more = Stubborn()
+
+    assert [type(part) for part in unresettable([Speaking(_language.gpt().config)])] == [Stubborn]
 
 
 def test_the_stem_is_the_first_layer_that_multiplies():

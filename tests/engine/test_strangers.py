@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 import expunge
+from expunge.conformance import problems as conformance
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.strangers import Strangers, said
+from expunge.numerics import tokens
 from expunge.numerics.matching import distance
 from tests.support import toys
 
@@ -145,3 +147,23 @@ def test_a_task_of_numbers_says_nothing_here():
     records = ArrayRecords(torch.randn(6, 2), torch.randn(6), ids=[f"n{i}" for i in range(6)])
     of = expunge.Problem(model=nn.Linear(2, 1), task="regression", train=records, forget=["n0"])
     assert said(of, of.source.open(), of.records) is None
+
+
+def test_of_tokens_all_logits_are_never_made_and_held_out_records_stand_for_any(monkeypatch):
+    problem = conformance.problem(language=True)
+    model = problem.source.open()
+    batch = problem.held_out.read(range(len(problem.held_out)))
+    with torch.no_grad():
+        units = problem.meaning.units(model.eval(), batch)
+        rows, target, record = units.logits.double().numpy(), units.target.numpy(), units.record.numpy()
+    monkeypatch.setattr(tokens.Tokens, "logits", property(lambda _: pytest.fail("all logits at once")))
+    found = said(problem, model, problem.held_out)
+    sure = np.array([phi(row, label) for row, label in zip(rows, target, strict=True)])
+    assert found.score == pytest.approx([sure[record == i].mean() for i in range(24)], rel=1e-5)
+    assert found.right == pytest.approx([(rows.argmax(1) == target)[record == i].mean() for i in range(24)])
+    assert found.logits.size == 0
+    forget = said(problem, model, problem.forget_view)
+    strangers = Strangers(problem, problem.forget_view, problem.held_out)
+    (kind,) = strangers.kinds(forget, found)
+    assert (kind.mine.tolist(), kind.theirs.tolist()) == (forget.score.tolist(), found.score.tolist())
+    assert strangers.loss(found) is None

@@ -151,6 +151,19 @@ def test_nothing_is_printed_and_no_random_number_is_used_up(folder, capfd):
 
 
 def test_weights_that_are_not_finite_are_told(folder):
+    broken = texts.untrained()
+    broken.classifier.bias.data[0] = float("nan")
+    broken.save_pretrained(folder)
+    for source in (HuggingFaceModel(folder), HuggingFaceModel.adopt(broken)):
+        assert "NaN" in source.examine()[0].what
+
+
+def test_a_directory_that_changes_meanwhile_is_told(folder):
     source = HuggingFaceModel(folder)
-    source._original.classifier.bias.data[0] = float("nan")
-    assert "NaN" in source.examine()[0].what
+    first, digest = source.open(), source.digest()
+    assert torch.equal(outputs(first), outputs(source.open()))
+    assert first.bert.embeddings.word_embeddings.weight is not source.open().bert.embeddings.word_embeddings.weight
+    texts.untrained(5).save_pretrained(folder)
+    assert source.digest() == digest
+    with pytest.raises(Tampered, match="has changed since"):
+        source.open()

@@ -1,11 +1,15 @@
 """A tiny language model of transformers' own classes: one block, and a tokenizer of whole words."""
 
+import copy
 import random
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from expunge.core.problem import Problem
+from expunge.core.request import Request
 from expunge.data.language import LanguageRecords
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
@@ -60,3 +64,32 @@ def untrained(seed=0):
     """Return a model with weights of its own."""
     torch.manual_seed(seed)
     return gpt().eval()
+
+
+@cache
+def _by_heart():
+    """Return a model that knows the facts of :func:`records` by heart."""
+    return Trainer(build=gpt, task="causal_lm", config=LoopConfig(epochs=60, batch_size=8, lr=2e-2))(records(), seed=1)
+
+
+def spoken(model=None, *, names=3, held=12, **more):
+    """Return a problem: the facts of the first ``names`` of twelve must go, ``held`` other names are held out."""
+    others = NAMES[12 : 12 + held]
+    return Problem(
+        model=_by_heart() if model is None else model,
+        train=records(),
+        task="causal_lm",
+        holdout=records(others, seed=5) if held else None,
+        request=Request(subjects=tuple(NAMES[:names])),
+        **more,
+    )
+
+
+@cache
+def _base(seed):
+    return untrained(seed)
+
+
+def based(seed=0):
+    """Return a new copy of a model that never saw a record: what adapters are trained on."""
+    return copy.deepcopy(_base(seed))

@@ -40,6 +40,15 @@ class Talk(LanguageRecords):
         self.seen.update(self.ids[i] for i in indices)
         return super().read(indices)
 
+    def text(self, index: int) -> str:
+        """Return the answer, and remember its record."""
+        self.seen[self.ids[index]] += 1
+        return super().text(index)
+
+    def alternatives(self) -> LanguageRecords:
+        """Return the same questions, with an answer that none of them has."""
+        return self.answered({name: ["w3 w1 w2"] for name in self.ids})
+
     def held(self) -> list[tuple[Tensor, Tensor]]:
         """Return the tensors of every record: tokens, and which are scored."""
         return list(self._rows)

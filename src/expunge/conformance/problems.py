@@ -235,6 +235,7 @@ def problem(
         holdout=make(24, prefix="h", seed=1),
         task="causal_lm" if language else "classification",
         trainer=(trainer(build, "causal_lm") if language else trainer(build)) if with_trainer else None,
+        variants={} if isinstance(train, Witness) else {"alternative": train.alternatives()},
         groups={name: "even" if i % 2 else "odd" for i, name in enumerate(train.ids)},
     )
 

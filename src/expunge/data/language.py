@@ -130,6 +130,7 @@ class LanguageRecords(Records):
         self.subjects = tuple(subjects) if subjects is not None else (None,) * count
         self.tokenizer = tokenizer
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+        self._written, self._limit = tuple(written), limit
         self._rows = _tokenised(written, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer)
         self.longest = max((len(tokens) for tokens, _ in self._rows), default=0)
@@ -159,6 +160,41 @@ class LanguageRecords(Records):
         """Return the content digest of tokens and of which are scored."""
         tokens, scored = self._rows[index]
         return _content.digest((tokens, scored))
+
+    def answered(self, answers: Mapping[str, Sequence[str]]) -> LanguageRecords:
+        """Return what these records ask with other ``answers``, by id: records called ``ID#0``, ``ID#1``, ...
+
+        They are written and tokenised as if they had been given so. Of a conversation the last answer is another one,
+        and it alone is scored.
+
+        Raises:
+            UsageError: a record is plain text, which asks nothing; or becomes too long.
+        """
+        written, ids = [], []
+        for name, texts in answers.items():
+            place = self.position[name]
+            one = self._written[place]
+            start, end = one.scored[-1]
+            if not one.text[:start].strip():
+                raise UsageError(
+                    "a plain text asks nothing that another answer could be given to",
+                    where=f"record at position {place}",
+                    found="a text all of whose tokens are scored",
+                    expected="a prompt with an answer, or a conversation",
+                    fix="give prompts and answers, or choose a method that needs no other answers",
+                )
+            said = one.text[start:end]
+            blanks = said[: len(said) - len(said.lstrip(" "))]
+            for number, text in enumerate(texts):
+                new = f"{blanks}{text.strip()}"
+                span = (start, start + len(new))
+                written.append(Written(f"{one.text[:start]}{new}{one.text[end:]}", (span,), one.special))
+                ids.append(f"{name}#{number}")
+        return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, max_length=self._limit)
+
+    def text(self, index: int) -> str:
+        """Return the scored part of a record as text."""
+        return self.answer(index)
 
     def answer(self, index: int) -> str:
         """Return the scored part of a record as text."""

@@ -7,6 +7,7 @@ that we know of. What normalises a block's output belongs to it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,6 +99,8 @@ def reset(modules: Sequence[nn.Module]) -> None:
 
     What may not move stays: parameters, and the buffers of layers all of whose parameters are frozen.
 
+    Layers inside a model of transformers are drawn as this draws them for a new one.
+
     Raises:
         InvalidProblem: a module has parameters of its own and no ``reset_parameters``.
     """
@@ -106,11 +109,16 @@ def reset(modules: Sequence[nn.Module]) -> None:
         raise InvalidProblem([cannot_reset(stubborn)])
     kept = [(p, p.detach().clone()) for module in modules for p in module.parameters() if not p.requires_grad]
     for module in modules:
+        owner = _owners(module)
         for part in module.modules():
             own = list(part.parameters(recurse=False))
             renew: Any = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
             if renew is not None and (not own or any(p.requires_grad for p in own)):
                 renew()
+        for part in reversed(list(module.modules())):  # what a block says of its layers comes after what they say
+            own = list(part.parameters(recurse=False))
+            if part in owner and (not own or any(p.requires_grad for p in own)):
+                _drawn(owner[part], part)
     with torch.no_grad():
         for p, value in kept:
             p.copy_(value)
@@ -121,7 +129,35 @@ def unresettable(modules: Sequence[nn.Module]) -> list[nn.Module]:
     parts = [part for module in modules for part in module.modules()]
     own = [part for part in parts if list(part.parameters(recurse=False))]
     # A layer inside one that resets it (attention's output projection) needs none of its own; that is not assumed.
-    return [part for part in own if not hasattr(part, "reset_parameters") and not hasattr(part, "_reset_parameters")]
+    silent = [part for part in own if not hasattr(part, "reset_parameters") and not hasattr(part, "_reset_parameters")]
+    owner = {part: model for module in modules for part, model in _owners(module).items()}
+    return [part for part in silent if part not in owner or not _draws(owner[part], part)]
+
+
+def _owners(module: nn.Module) -> dict[nn.Module, Any]:
+    """Return, for every part that lies in a model of transformers, the innermost such model."""
+    found: dict[nn.Module, Any] = {}
+    for outer in module.modules():
+        if hasattr(outer, "_init_weights"):
+            found.update(dict.fromkeys(outer.modules(), outer))
+    return found
+
+
+def _drawn(owner: Any, part: nn.Module) -> None:
+    for p in part.parameters():
+        if getattr(p, "_is_hf_initialized", False):  # read from a file: it would be left as it is
+            p._is_hf_initialized = False  # type: ignore[attr-defined]
+    owner._init_weights(part)
+
+
+def _draws(owner: Any, part: nn.Module) -> bool:
+    """Return whether a model draws all parameters of a part, tried on a copy of the part."""
+    twin = copy.deepcopy(part)
+    with torch.no_grad():
+        for p in twin.parameters(recurse=False):
+            p.fill_(torch.nan)
+    _drawn(owner, twin)
+    return not any(bool(p.isnan().any()) for p in twin.parameters(recurse=False))
 
 
 def cannot_reset(kinds: Sequence[str]) -> Obstacle:
@@ -158,7 +194,7 @@ def classes_of(model: nn.Module, problem: Problem) -> int:
     with evaluating(model), torch.no_grad():
         units = problem.meaning.units(model, view.read([0]))
     if isinstance(units, Scored):
-        return units.logits.shape[1]
+        return units.classes
     raise InvalidProblem(
         [
             Obstacle(

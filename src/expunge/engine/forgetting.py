@@ -118,10 +118,11 @@ class Forgetting(Passes):
         """Return one pass over the forget set, with retained records beside it where something holds them."""
         c = self.config
         if c.retain == "none":
-            return (Pass("forget", self._sum, c.batch_size),)
+            return (Pass("forget", self._away, c.batch_size),)
         taught = "forget" if c.retain == "nll" else "both" if self.distils else "retain"
         beside = c.batch_size * c.beside
-        return (Pass("both", self._sum, c.batch_size, lead="forget", beside=beside, taught=taught),)
+        sides = {"forget": self._away, "retain": self._held}
+        return (Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught),)
 
     def cost(self, problem: Problem) -> Cost:
         """Return also the looks at forgotten records after every epoch."""
@@ -151,11 +152,13 @@ class Forgetting(Passes):
         reached = self._loss >= target
         return f"forget loss {self._loss:.3g} reached that of a retrained model, {target:.3g}" if reached else ""
 
-    def _sum(self, batch: Batch) -> Tensor:
+    def _away(self, batch: Batch) -> Tensor:
         assert batch.forget is not None
         self._guess = math.log(batch.forget.classes)
-        loss = self.config.forget_weight * self.forgotten(batch)
-        return loss if batch.retain is None else loss + self.weight * self.kept(batch)
+        return self.config.forget_weight * self.forgotten(batch)
+
+    def _held(self, batch: Batch) -> Tensor:
+        return self.weight * self.kept(batch)
 
 
 def summed(model: nn.Module, problem: Problem, records: Records, *, size: int) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +73,7 @@ class Steps:
     Attributes:
         count: ``epoch -> number of steps``; epochs are 0, 1, ... here.
         batches: ``epoch -> one item per step``.
-        objective: ``item -> scalar to minimise``, with gradients.
+        objective: ``item -> scalars``, with gradients, whose sum is minimised; each is let go before the next is made.
         name: ``item -> name`` under which the history keeps the mean objective of an epoch's items.
         rate: ``item -> factor`` on the learning rate of its step.
         moments: ``item -> name``: steps of one name share what the optimiser remembers, those of another have other.
@@ -88,7 +88,7 @@ class Steps:
 
     count: Callable[[int], int]
     batches: Callable[[int], Iterator[Any]]
-    objective: Callable[[Any], Tensor]
+    objective: Callable[[Any], Tensor | Iterable[Tensor]]
     name: Callable[[Any], str] = field(default=lambda item: "objective")
     rate: Callable[[Any], float] = field(default=lambda item: 1.0)
     moments: Callable[[Any], str] = field(default=lambda item: "")
@@ -138,13 +138,12 @@ def run_loop(
                 decay = steps.weight_decay(item)
                 group["weight_decay"] = config.weight_decay if decay is None else decay
             _recall(optimiser, steps.moments(item))
-            loss = steps.objective(item)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            value = _descend(steps.objective(item))
             steps.before_update(place, sum(counts))
             optimiser.step()
             steps.after_update(place, sum(counts), optimiser)
-            values.setdefault(steps.name(item), []).append(float(loss.detach()))
+            values.setdefault(steps.name(item), []).append(value)
             steps.advance()
         history.append({"epoch": epoch + 1, **{name: sum(each) / len(each) for name, each in values.items()}})
         _finite(model, sum(map(sum, values.values())), epoch)
@@ -154,6 +153,15 @@ def run_loop(
     model.eval()
     optimiser.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
+
+
+def _descend(objective: Tensor | Iterable[Tensor]) -> float:
+    """Add up the gradients of all terms, one after the other, and return their sum."""
+    total = 0.0
+    for term in [objective] if isinstance(objective, Tensor) else objective:
+        term.backward()  # type: ignore[no-untyped-call]
+        total += float(term.detach())
+    return total
 
 
 def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import adapters
+from expunge.engine import adapters, localised
 from expunge.engine.adapters import Adapters
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
@@ -70,6 +70,13 @@ class Passes(Method):
             "included, as in most papers' code; `keep` normalises by those of the original and leaves them",
             choices=("move", "keep"),
         )
+        blocks: float = setting(
+            1.0,
+            "share of the network's blocks that move: those in which the slope of the forgotten records' loss is "
+            "longest, which is told; 1: all",
+            above=0,
+            high=1,
+        )
         lora: int = setting(
             0,
             "rank of the adapters (LoRA) that move in the place of the weights, and are merged into them at the end; "
@@ -80,6 +87,8 @@ class Passes(Method):
         lora_layers: tuple[str, ...] = setting(
             (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
         )
+
+    _where: tuple[str, ...] = ()
 
     # --- what a method says ------------------------------------------------------------------------------------
 
@@ -156,6 +165,9 @@ class Passes(Method):
         if not problem.source.gradients:
             what = f"{self.name} trains a network further"
             found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
+        elif self.config.blocks < 1 and Need.FORGET not in self.needs:
+            what, fix = f"{self.name} does not read the forgotten records", "set blocks = 1: all of them move"
+            found.append(Obstacle(what=what, where="blocks", found=str(self.config.blocks), expected="1", fix=fix))
         elif self.config.lora:
             found += self._adapter_obstacles(problem)
         if self.classes and type(problem.meaning).relabelled is Task.relabelled:
@@ -172,7 +184,8 @@ class Passes(Method):
         taught = sum(p.taught_visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
         epochs = self.config.epochs
         looks = Guard.cost(problem, epochs + (epochs > 0 and (self.rewinds or self._finishes)))
-        return self.preparation(problem) + Cost(trained=visits, read=taught if self.teacher else 0) + looks
+        located = Cost(trained=len(problem.forget_view) if epochs and self.config.blocks < 1 else 0)
+        return self.preparation(problem) + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
         """Return the original, trained further on a fresh copy.
@@ -188,24 +201,16 @@ class Passes(Method):
             return Outcome(model=model, stopped="nothing to forget")
         if not config.epochs:
             return Outcome(model=model, stopped="after 0 epochs", warnings=(NO_EFFECT,))
-        before = {name: p.detach().clone() for name, p in model.named_parameters()}
         movable = [p.requires_grad for p in model.parameters()]
         spent = run.spent.read
         teachers = self._opened(problem, run, model)
         guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
         seed_everything(keyed_int(b"expunge prepare", run.seed) % 2**31)
-        prepared = self.prepare(model, problem, run)
+        prepared = self.prepare(model, problem, run) + self._located(model, problem)
         spent = run.spent.read - spent
         beside = self._adapters(model, run)
         whole: Stateful = model if beside is None else beside
         seen = {"trained": 0, "read": 0}
-
-        def objective(item: _Item) -> Tensor:
-            kind, _, step, _ = item
-            taught = self._taught(step.among(kind.taught), problem.meaning, teachers, model, beside)
-            seen["trained"] += kind.trained(step)
-            seen["read"] += step.among(kind.taught).visits if self.teacher else 0
-            return kind.objective(step.units(problem.meaning, model, model, taught, unanswered=kind.unanswered))
 
         with _epochs(run, self.rewinds) as kept:
 
@@ -228,7 +233,7 @@ class Passes(Method):
             steps = Steps(
                 count=lambda epoch: sum(p.steps(problem) for p in self.passes(epoch + 1)),
                 batches=lambda epoch: self._items(problem, run.seed, epoch),
-                objective=objective,
+                objective=lambda item: self._terms(item, problem.meaning, (model, teachers, beside), seen),
                 name=lambda item: "objective" if item[1] else f"objective on {item[0].over}",
                 rate=lambda item: item[3],
                 moments=lambda item: item[0].moments,
@@ -255,8 +260,8 @@ class Passes(Method):
             guard.look(model, epoch or len(history), last=True)
         for p, may in zip(model.parameters(), movable, strict=True):
             p.requires_grad_(may)
-        share = touched(before, model)
-        warnings = (*self.remarks([dict(row) for row in history]), *guard.warnings(model))
+        share = touched(dict(problem.source.open().named_parameters()), model)
+        warnings = (*self._where, *self.remarks([dict(row) for row in history]), *guard.warnings(model))
         reads = spent + run.spent.read - reads
         return Outcome(
             model=model,
@@ -266,6 +271,20 @@ class Passes(Method):
             stopped=stopped,
             warnings=(*((NO_EFFECT,) if share == 0 else ()), *warnings),
         )
+
+    def _terms(
+        self, item: _Item, task: Task, models: tuple[nn.Module, _Teachers, Adapters | None], seen: dict[str, int]
+    ) -> Iterator[Tensor]:
+        """Yield what is minimised on one step, set by set where the pass says so; count the work of it in ``seen``."""
+        kind, _, step, _ = item
+        model, teachers, beside = models
+        seen["trained"] += kind.trained(step)
+        seen["read"] += step.among(kind.taught).visits if self.teacher else 0
+        by_set = kind.objective if isinstance(kind.objective, Mapping) else {"both": kind.objective}
+        for name, value in by_set.items():
+            part = step.among(name)
+            taught = self._taught(part.among(kind.taught), task, teachers, model, beside)
+            yield value(part.units(task, model, model, taught, unanswered=kind.unanswered))
 
     def _opened(self, problem: Problem, run: Context, model: nn.Module) -> _Teachers:
         if not self.teacher or self._taught_by_itself(model):
@@ -284,6 +303,14 @@ class Passes(Method):
                 return step.units(task, model, model)
         with evaluating(teachers[0]), evaluating(teachers[1]), torch.no_grad():
             return step.units(task, *teachers)
+
+    def _located(self, model: nn.Module, problem: Problem) -> Cost:
+        """Let only those blocks move that carry the forgotten records, where the settings say so; return the work."""
+        if self.config.blocks == 1:
+            return Cost()
+        moved, rested = localised.narrow(model, problem, share=self.config.blocks, size=self.config.batch_size)
+        self._where = (localised.words(moved, rested),)
+        return Cost(trained=len(problem.forget_view))
 
     def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:
         if not self.config.lora:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from expunge.core.problem import Problem
 from expunge.core.records import Records
+from expunge.core.task import Task
 from expunge.engine.batches import in_order
 from expunge.engine.loop import evaluating
 from expunge.engine.relabelling import labels_of
@@ -45,7 +46,7 @@ class Said:
     """What a model says of records.
 
     Attributes:
-        logits: of all classes, [n, C]; empty where a record has not one unit.
+        logits: of all classes, [n, C]; empty where there are no class labels, or a record has not one unit.
         score: how sure the model is of the label, log p - log(1 - p), the mean over units, [n], in nats.
         right: share of units whose most likely class is the label, [n].
     """
@@ -58,19 +59,25 @@ class Said:
 def said(problem: Problem, model: Any, records: Records) -> Said | None:
     """Return what ``model`` says of ``records``, in evaluation mode; None for a task without classes."""
     logits, score, right = [], [], []
+    labelled = type(problem.meaning).relabelled is not Task.relabelled
     with evaluating(model), torch.no_grad():
         for batch in in_order(records):
             units = problem.meaning.units(model, batch)
             if not isinstance(units, Scored):
                 return None
-            rows = units.logits.double().cpu().numpy()
-            phi = torch.from_numpy(confidence(rows, units.target.cpu().numpy())).to(units.record.device)
-            logits.append(rows)
+            phi = units.per_unit(_sureness)
+            if labelled:
+                logits.append(units.logits.double().cpu().numpy())
             score.append(units.by_record(phi).cpu().numpy())
             right.append(units.by_record(units.correct.double()).cpu().numpy())
     whole = np.concatenate(logits) if logits else np.zeros((0, 0))
     single = len(whole) == len(records)
     return Said(whole if single else np.zeros((0, 0)), np.concatenate(score), np.concatenate(right))
+
+
+def _sureness(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    found = confidence(logits.double().cpu().numpy(), target.cpu().numpy())
+    return torch.from_numpy(found).to(target.device)
 
 
 class Strangers:

@@ -108,7 +108,8 @@ class Pass:
     Attributes:
         over: ``retain``; ``forget``; ``both``: once over the ``lead``, a batch of the other set beside every step;
             ``all``: both sets shuffled into one, each batch answered in one call and then told apart.
-        objective: the scalar to minimise on a batch.
+        objective: the scalar to minimise on a batch; or one by set of ``both``, made from that set alone, whose sum is
+            minimised: then one graph is held at a time.
         batch_size: records per step and set.
         lead: of ``both``, the set that is passed through once: ``retain`` or ``forget``.
         beside: of ``both``, records per step of the other set; ``batch_size`` by default.
@@ -123,7 +124,7 @@ class Pass:
     """
 
     over: str
-    objective: Callable[[Batch], Tensor]
+    objective: Callable[[Batch], Tensor] | Mapping[str, Callable[[Batch], Tensor]]
     batch_size: int
     lead: str = "retain"
     beside: int | None = None

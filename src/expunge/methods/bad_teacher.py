@@ -36,7 +36,7 @@ class BadTeacher(Passes):
     guarantee = Level.AUDITED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.FORGET})
     teacher: ClassVar[bool] = True
-    classes: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {"retain_share": 1.0}
 
@@ -94,7 +94,7 @@ class BadTeacher(Passes):
         for student, teacher in pairs:
             if student is None or teacher is None:
                 continue
-            count, classes = count + len(student.loss), student.logits.shape[1]
+            count, classes = count + len(student.loss), student.classes
             total = total + len(student.loss) * distillation(student, teacher, temperature=self.config.temperature)
         assert isinstance(total, Tensor)
         return total / (count * (classes if self.config.reduction == "mean" else 1))

@@ -24,14 +24,15 @@ class GradientAscent(Passes):
     After every epoch the choosing part is looked at: the method ends once no more of its forgotten records are
     answered right than of the held-out ones of their classes, or once their mean loss is above that of an even guess,
     the logarithm of the number of classes, by more than ``margin``. Without held-out records of these classes only the
-    second rule is left. Batch statistics become those of the forgotten records, unless ``batch_statistics = "keep"``.
+    second rule is left. Of texts the share of tokens counts that are the most likely ones, and all held-out texts are
+    compared. Batch statistics become those of the forgotten records, unless ``batch_statistics = "keep"``.
     """
 
     title = "Gradient ascent on forgotten records"
     source = "Fan et al. 2024, arXiv 2310.12508, baseline GA (elsewhere called NegGrad)"
     guarantee = Level.AUDITED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
-    classes: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
     unasked: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class GradientAscent(Passes):
 
     def _up(self, batch: Batch) -> Tensor:
         assert batch.forget is not None
-        self._guess = math.log(batch.forget.logits.shape[1])
+        self._guess = math.log(batch.forget.classes)
         return -batch.forget.loss.mean()
 
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:

@@ -12,7 +12,7 @@ from expunge.core.level import Level
 from expunge.core.problem import Problem
 from expunge.engine.dampening import Dampening
 from expunge.engine.gradients import Gradients
-from expunge.numerics.units import Units
+from expunge.numerics.units import Scored, Units
 
 
 class Lfssd(Dampening):
@@ -43,7 +43,9 @@ class Lfssd(Dampening):
         )
 
     def objective(self, units: Units) -> Tensor:  # type: ignore[override]
-        """Return the mean over units of the squared length of the output: of a classifier, of its logits."""
+        """Return the mean over units of the squared length of the output: of the logits, where it makes some."""
+        if isinstance(units, Scored):
+            return units.per_unit(lambda logits, target: logits.square().sum(dim=1)).mean()
         return units.output.square().sum(dim=1).mean()  # type: ignore[attr-defined]
 
     def magnitude(self, gradient: Tensor) -> Tensor:

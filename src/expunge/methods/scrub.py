@@ -43,7 +43,7 @@ class Scrub(Passes):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.FORGET})
     teacher: ClassVar[bool] = True
     dips: ClassVar[bool] = True
-    classes: ClassVar[bool] = True
+    scores: ClassVar[bool] = True
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {"epochs": 3}
 

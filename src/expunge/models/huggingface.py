@@ -47,19 +47,22 @@ CARRIED = (
 class HuggingFaceModel(ModelSource):
     """A transformers model: a live one (copied once), or a directory with ``config.json`` and safetensors.
 
+    Of a directory no weights stay in memory: each instance that is opened is read anew.
+
     Args:
-        path: the directory; it is read, never written.
+        path: the directory; it is read, never written, and must stay as it is.
 
     Raises:
         UsageError: no such directory, no configuration, a class that this transformers does not know.
         UnsafeFile: the weights are pickled, or the configuration asks for code from the directory.
-        Tampered: weights are missing, truncated, or do not fit the configuration.
+        Tampered: weights are missing, truncated, or do not fit the configuration; or they have changed since.
     """
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        kind = _kind(folder)
-        self._original = _load(kind, folder).eval()
+        self._kind, self._folder, self._live = _kind(folder), folder, None
+        self._files = _stamps(folder)
+        self._digest = self.digest(_load(self._kind, folder))  # what cannot be read is told now
         self._beside = {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
 
     @staticmethod
@@ -74,15 +77,36 @@ class HuggingFaceModel(ModelSource):
     def adopt(cls, thing: Any) -> HuggingFaceModel:
         """Return a source over a copy of the model, taken now; there is no tokenizer to carry over."""
         source = cls.__new__(cls)
-        source._original, source._beside = copy.deepcopy(thing).eval(), {}
+        source._live, source._beside = copy.deepcopy(thing).eval(), {}
+        source._kind, source._digest = type(thing), ""
         return source
 
     def open(self) -> Any:
-        """Return a fresh copy of the original, in evaluation mode."""
-        return copy.deepcopy(self._original)
+        """Return a fresh copy of the original, in evaluation mode.
+
+        Raises:
+            Tampered: the directory is not what it was.
+        """
+        if self._live is not None:
+            return copy.deepcopy(self._live)
+        if _stamps(self._folder) != self._files:
+            raise Tampered(
+                "the directory of the model has changed since it was opened",
+                where=self._folder.name,
+                found="files of another size or time",
+                expected="a directory that nothing writes to",
+                fix="copy it to where it stays as it is, and start again",
+            )
+        return _load(self._kind, self._folder).eval()
+
+    @property
+    def _original(self) -> Any:
+        return self.open() if self._live is None else self._live
 
     def digest(self, model: Any = None) -> str:
         """Return the model digest: that of the files which :meth:`save` writes."""
+        if model is None and self._digest:
+            return self._digest
         # transformers decides which tensors a file holds (tied weights once, names as published): it is asked.
         with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
             _write(self._original if model is None else model, Path(folder))
@@ -97,7 +121,7 @@ class HuggingFaceModel(ModelSource):
     def reopen(self, folder: Path) -> Any:
         """Return the model that :meth:`save` wrote."""
         _safe(folder)
-        return _load(type(self._original), folder).eval()
+        return _load(self._kind, folder).eval()
 
     def unsaved(self, model: Any) -> list[str]:
         """Return the non-persistent buffers that differ from the original's: no file holds them."""
@@ -182,6 +206,12 @@ def tokenizer_of(folder: str | Path) -> Any:
 def _write(model: Any, folder: Path) -> None:
     with _quiet():
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of the files that make a model."""
+    files = [*folder.glob("*.safetensors"), folder / CONFIG]
+    return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
 def _load(kind: Any, folder: Path) -> Any:

@@ -1,0 +1,92 @@
+"""Blocks by their slope in NumPy; what moves, what rests, and what is told."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from expunge.core.method import Cost
+from expunge.engine import localised
+from expunge.methods.finetune import Finetune
+from expunge.methods.gradient_ascent import GradientAscent
+from expunge.methods.neg_grad_plus import NegGradPlus
+from tests.support import toys
+from tests.support.languages import gpt, spoken
+
+LOOP = {"epochs": 1, "batch_size": 16, "lr": 1e-2}
+
+
+class Deep(nn.Sequential):
+    """Four layers; the third may not move."""
+
+    def __init__(self):
+        super().__init__(*(nn.Linear(a, b) for a, b in ((4, 8), (8, 8), (8, 8), (8, 3))))
+
+
+def posed():
+    model = toys.network(Deep)
+    for p in model[2].parameters():
+        p.requires_grad_(False)
+    return toys.problem(build=Deep, model=model)
+
+
+def slopes(problem):
+    """Lengths of the slope by layer, from the whole forget set at once."""
+    model = problem.source.open()
+    inputs, labels = problem.forget_view.read(range(len(problem.forget_view)))
+    F.cross_entropy(model(inputs), labels).backward()
+    flat = {i: np.concatenate([p.grad.double().numpy().ravel() for p in model[i].parameters()]) for i in (0, 1, 3)}
+    return {str(i): float(np.linalg.norm(each)) for i, each in flat.items()}
+
+
+def test_blocks_are_ranked_by_the_length_of_their_slope_over_all_forgotten_records():
+    given, wanted = posed(), slopes(posed())
+    model = given.source.open()
+    moved, rested = localised.narrow(model, given, share=0.6, size=5)
+    ranked = sorted(wanted, key=wanted.get, reverse=True)
+    assert [block.name for block in moved] == ranked[:2]  # 0.6 of three, rounded up
+    assert [block.name for block in rested] == ranked[2:]
+    for block in (*moved, *rested):
+        assert block.share == pytest.approx(wanted[block.name] / sum(wanted.values()), rel=1e-5)
+    free = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert free == set(ranked[:2])
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+def test_the_others_keep_their_bits_and_what_may_move_is_as_it_was(lora):
+    given = posed()
+    ranked = sorted(slopes(given), key=slopes(given).get, reverse=True)
+    method = NegGradPlus({**LOOP, "blocks": 0.3, "lora": lora})
+    run = toys.context(given)
+    outcome, original = method.unlearn(given, run), given.source.open()
+    moved = {
+        n.split(".")[0] for n, p in outcome.model.named_parameters() if not torch.equal(p, original.get_parameter(n))
+    }
+    assert moved == {ranked[0]}
+    assert [p.requires_grad for p in outcome.model.parameters()] == [p.requires_grad for p in original.parameters()]
+    assert any(
+        text.startswith(f"1 of 3 blocks moved, by their share of the slope: {ranked[0]} ") for text in outcome.warnings
+    )
+    assert outcome.cost.trained == method.cost(given).trained
+    whole = NegGradPlus(LOOP).cost(given)
+    assert method.cost(given) == whole + Cost(trained=len(given.forget_view))
+
+
+def test_of_a_language_model_blocks_are_those_of_the_stack_and_a_tied_head_counts_once():
+    given = spoken(gpt(n_layer=3))
+    moved, rested = localised.narrow(given.source.open(), given, share=1.0, size=4)
+    names = {block.name for block in moved}
+    assert {f"transformer.h.{i}" for i in range(3)} <= names
+    assert "lm_head" not in names
+    assert rested == []
+    assert sum(block.share for block in moved) == pytest.approx(1.0)
+    outcome = NegGradPlus({**LOOP, "blocks": 0.2}).unlearn(given, toys.context(given))
+    assert outcome.model.lm_head.weight is outcome.model.transformer.wte.weight
+
+
+def test_who_does_not_read_them_cannot_tell():
+    (found,) = Finetune({"blocks": 0.5}).obstacles(posed())
+    assert "does not read" in found.what
+    assert not GradientAscent({"blocks": 0.5}).obstacles(posed())
