@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from expunge.cli import _console, _next
+from expunge.core.level import Level
 
 if TYPE_CHECKING:
     from expunge.workflow import Result
 
 
 def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: bool = False) -> typer.Exit:
-    """Print the result and return the exit that belongs to it: 0 where the claim is reached, else 1.
+    """Print the result and return the exit that belongs to it: 0 where a claim of erasure is reached, else 1.
 
     ``again`` are the words of a command that goes on in the same directory; ``quiet`` leaves the headline and paths.
     """
-    done = result.nothing_to_do or result.claim is not None
+    done = result.nothing_to_do or result.claim not in (None, Level.SUPPRESSED)
     if as_json:
         _console.emit_json(_record(result, again))
     elif result.report is None:

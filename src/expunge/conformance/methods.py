@@ -77,8 +77,8 @@ def watched(cls: type, problem: Problem) -> tuple[Outcome, Watch]:
 
 
 def _trains(cls: type, why: str) -> None:
-    if cls.control:  # type: ignore[attr-defined]
-        raise NotApplicable(f"a control changes nothing: {why}")
+    if cls.control or cls.guarantee is Level.SUPPRESSED:  # type: ignore[attr-defined]
+        raise NotApplicable(f"a control, or a filter, changes nothing: {why}")
 
 
 # --- what it says ---------------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@ from expunge.certify.build import build_certificate
 from expunge.core import wording
 from expunge.core.digest import keyed, salted_levels
 from expunge.core.errors import ForeignRun
+from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
 from expunge.core.storage import storing, write_file, write_folder
+from expunge.core.suppression import OUTPUT_FILTER
 from expunge.core.verdict import Decision, Verdict, control_has_power
 from expunge.engine import copies
 from expunge.engine.energy import usage_of
@@ -35,7 +37,7 @@ from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
 from expunge.render.card import card
 from expunge.workflow.bad_input import answers
-from expunge.workflow.heirs import attempt_folder, stale, succeed
+from expunge.workflow.heirs import attempt_folder, deliver, erases, stale, succeed
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
 from expunge.workflow.tuning import found
@@ -60,6 +62,9 @@ def finish(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str],
     """
     report = _report(stages, settings, plan, notes, tried)
     if report.shipped is None:
+        for attempt in report.attempts:
+            if attempt.claim is Level.SUPPRESSED and attempt.number in tried:
+                deliver(stages.run, attempt.number)
         return _write(stages, settings, report)
     artefact = stages.read(f"attempt-{report.shipped.number}", Forgotten).artefact
     assert artefact is not None
@@ -86,11 +91,12 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     salt = run.secret(annex.SECRET)
     control, attempts = stages.control(), stages.attempts()
     ours = [attempt for attempt in attempts if attempt.number in tried]
-    chosen = next((attempt for attempt in ours if attempt.claim is not None), None)
+    chosen = next((attempt for attempt in ours if erases(attempt)), None)
+    chosen = chosen or next((attempt for attempt in ours if attempt.claim is not None), None)
     judged = chosen or (ours[-1] if ours else None)
     outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
     level = chosen.claim if chosen else None
-    shipped = chosen if chosen and chosen.method != EXTERNAL else None
+    shipped = chosen if chosen and chosen.method != EXTERNAL and erases(chosen) else None
     compared = stages.references if stages.references >= MIN_REFERENCES else 0  # fewer are not looked at
     leaks = leak_decisions(control.findings)
     blind = any(leak is not Decision.NOT_MEASURED for leak in leaks) and not control_has_power(leaks)
@@ -262,7 +268,7 @@ def _holds_forgotten(run: RunDirectory) -> list[str]:
     """Return what in the run directory was made with the forgotten records in it, and exists."""
     numbers = [int(event["number"]) for event in run.events if event["event"] == "attempt"]
     attempts = [f"artefacts/attempt-{number}" for number in numbers]
-    names = ["artefacts/original", *attempts, "attempts", "checkpoints", "private/outputs"]
+    names = ["artefacts/original", *attempts, "attempts", "checkpoints", OUTPUT_FILTER, "private/outputs"]
     return [name for name in names if (run.folder / name).exists()]
 
 

@@ -1,4 +1,4 @@
-"""What ships beside a model: the ledger that a replay wrote takes the place of the one that saw the records."""
+"""What ships beside a model: the ledger that a replay wrote in the place of the old one, or a filter of its output."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 from expunge.core.digest import tree_digests
+from expunge.core.level import Level
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt
-from expunge.core.storage import storing
+from expunge.core.storage import storing, write_file
+from expunge.core.suppression import OUTPUT_FILTER
 from expunge.engine.ledger import beside, settle
 from expunge.engine.runs import RunDirectory
 
@@ -21,6 +23,17 @@ STALE = (
 def attempt_folder(number: int) -> str:
     """Return where an attempt keeps what is its own, relative to the run directory."""
     return f"attempts/{number}"
+
+
+def erases(attempt: Attempt) -> bool:
+    """Return whether an attempt reached a claim that its model may ship with; a filter leaves the model as it was."""
+    return attempt.claim is not None and attempt.claim is not Level.SUPPRESSED
+
+
+def deliver(run: RunDirectory, number: int) -> None:
+    """Put the output filter of an attempt into the run directory: it is all that there is to ship."""
+    made = run.folder / attempt_folder(number) / OUTPUT_FILTER
+    write_file(run.folder / OUTPUT_FILTER, made.read_bytes())
 
 
 def stale(problem: Problem, chosen: Attempt | None) -> list[str]:
