@@ -11,6 +11,7 @@ _INTRO = """
 A policy says which checks are required, and how far from retrained models each may be. It is fixed before any method is
 run: its digest is part of the run's identity, so a run directory refuses to go on under another policy.
 
+Where none is named, the `standard` policy judges, and the `language` policy a language model (task `causal_lm`).
 Use one of your own with `policy = "ours.toml"` in the [job file](job.md), or `policy=` in Python.
 [How the verdict works](../concepts/verdict.md) says what a margin does.
 """
@@ -18,14 +19,17 @@ Use one of your own with `policy = "ours.toml"` in the [job file](job.md), or `p
 
 def page() -> str:
     """Return the page."""
-    standard = load("standard")
-    relearning = [(f"`{f.name}`", f"`{getattr(standard.relearning, f.name)!r}`") for f in fields(RelearningConfig)]
+    suites = [load(name) for name in names()]
+    relearning = [
+        (f"`{f.name}`", *(f"`{getattr(suite.relearning, f.name)!r}`" for suite in suites))
+        for f in fields(RelearningConfig)
+    ]
     return text_page(
         "Policy",
         _INTRO.strip(),
         *(part for name in sorted(names(), key=lambda name: name != "standard") for part in _policy(name)),
-        "Settings of the relearning check in all of them:",
-        table(("key", "value"), relearning),
+        "Settings of the checks that train a model further:",
+        table(("key", *(suite.name for suite in suites)), relearning),
         "## Keys of a policy file",
         table(
             ("key", "default", "allowed", "meaning"),

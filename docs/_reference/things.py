@@ -108,6 +108,12 @@ _WHEN = {
     "shards": " (only where the model is an ensemble in shards, with its ledgers)",
     "groups": " (only where the problem names groups, with holdout records enough in each)",
     "trigger": " (only where the problem gives the trigger of a backdoor)",
+    "tokens": " (only where the model is a language model)",
+    "rounded": " (only where the model has linear weights, which can be rounded)",
+    "related": " (only where the forgotten texts are of several kinds)",
+    "shots": " (only where there is room for other texts before one)",
+    "paraphrases": " (only where the problem gives paraphrased questions)",
+    "wrong_answers": " (only where the problem gives paraphrased and wrong answers)",
 }
 
 

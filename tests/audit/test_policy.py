@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from expunge.audit.policy import Margin, Policy, load
+from expunge.audit.policy import Margin, Policy, for_task, load, names
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName, UsageError
 from expunge.core.serial import build, plain
@@ -39,6 +39,33 @@ def test_the_standard_policy_says_why():
     assert policy.references >= 20
     assert all(margin.reason and margin.margin > 0 for margin in policy.checks.values())
     assert load("standard").digest == policy.digest
+
+
+def test_a_task_has_the_policy_that_is_made_for_it():
+    assert (for_task("classification"), for_task("causal_lm"), for_task("of_a_plugin")) == (
+        "standard",
+        "language",
+        "standard",
+    )
+    assert set(names()) == {"standard", "deep", "quick", "language"}
+    assert set(names("regression")) == {"standard", "deep", "quick"}
+    assert names("causal_lm") == names()
+
+
+def test_the_language_policy_decides_on_extraction_memorisation_and_membership():
+    policy = load("language")
+    required = {name for name, margin in policy.checks.items() if margin.required}
+    assert {"extraction_strength", "worst_extraction", "forget_accuracy", "token_membership"} <= required
+    assert {"relearning_related", "quantised", "retain_accuracy", "neighbour_accuracy"} <= required
+    assert policy.references == 8
+    bare = policy.suite({EvidenceKind.TOKENS, EvidenceKind.HOLDOUT})
+    assert not {"paraphrase", "truth_ratio", "relearning_related", "quantised", "few_shot"} & set(bare)
+    assert "paraphrase" in policy.suite({EvidenceKind.PARAPHRASES})
+
+
+def test_every_kind_of_evidence_that_a_check_may_wait_for_is_one():
+    choices = Margin.__dataclass_fields__["when"].metadata["choices"]
+    assert {name.upper() for name in choices if name != "always"} <= set(EvidenceKind.__members__)
 
 
 def test_a_policy_of_ones_own(saved):

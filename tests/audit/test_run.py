@@ -14,9 +14,10 @@ from sklearn.metrics import roc_auc_score
 from expunge.audit import annex
 from expunge.audit.policy import Margin, Policy, load
 from expunge.audit.run import CONSTANT, AuditRequest, corrections, reopen, run_audit
-from expunge.core.check import NotMeasured
+from expunge.core.check import Measurement, NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
+from expunge.core.problem import Problem
 from expunge.core.request import Request
 from expunge.core.trigger import Triggered
 from expunge.core.verdict import Decision
@@ -26,7 +27,7 @@ from expunge.engine.relearning import RelearningConfig
 from expunge.engine.runs import RunDirectory
 from expunge.engine.split import split
 from expunge.numerics import membership
-from tests.support import toys
+from tests.support import languages, toys
 
 NAMES = ("forget_accuracy", "loss_membership", "retain_accuracy", "relearning", "restored_labels")
 POLICY = Policy(
@@ -390,3 +391,59 @@ def test_checks_that_need_references_say_so_beside_those_that_do_not(given):
     assert said["forget_accuracy"].result.because == "needs 3 retrained references or more, there are 0"
     assert said["holdout_kept"].decision is not Decision.NOT_MEASURED
     assert cost.read > 0
+
+
+# --- language models ----------------------------------------------------------------------------------------------
+
+
+def test_every_check_of_the_language_policy_runs_on_texts(tmp_path):
+    """Untrained models: what matters is that each check finds its evidence, and nothing is left unmeasured."""
+    names = languages.NAMES
+    train, holdout = languages.records(names[:16]), languages.records(names[16:40], seed=5)
+
+    def network(seed):
+        torch.manual_seed(seed)
+        return languages.gpt(n_positions=64, initializer_range=0.3).eval()
+
+    bare = Problem(model=network(0), train=train, task="causal_lm", forget=train.ids[:12])
+    kinds = {"paraphrased_question": 2, "paraphrased_answer": 1, "wrong_answer": 3}
+    made = {kind: {name: ["a poet ."] * count for name in bare.forget_ids} for kind, count in kinds.items()}
+    problem = replace(bare, holdout=holdout, variants={kind: _variants(of) for kind, of in made.items()})
+    assert problem.validate() == []
+    run = RunDirectory(tmp_path / "run", {"job": 1})
+    saved = []
+    for seed in range(5):
+        model, source = network(seed), problem.source
+        digest = source.digest(model)
+        saved.append(run.save(f"model-{seed}", digest, lambda folder, m=model, s=source: s.save(m, folder)))
+    run.secret(annex.SECRET)
+    run.close()
+    policy = load("language")
+    policy = replace(policy, relearning=RelearningConfig(epochs=1, batch_size=8))
+    request = AuditRequest(
+        folder=str(run.folder),
+        candidate=saved[1],
+        original=saved[0],
+        references=tuple(saved[2:]),
+        policy=policy,
+        have=available(problem),
+        alpha=0.025,
+        seed=0,
+        subject="attempt 1",
+    )
+    findings, cost = run_audit(problem, request)
+    assert {finding.check for finding in findings} == set(policy.checks)
+    assert {f.check: f.result.because for f in findings if not isinstance(f.result, Measurement)} == {}
+    membership_ = next(f.result for f in findings if f.check == "token_membership")
+    assert any("zlib" in name for name in membership_.details), "the texts were there to be packed"
+    assert cost.trained > 0
+
+
+def _variants(answers):
+    rows = [(f"{name}#{k}", answer) for name, several in answers.items() for k, answer in enumerate(several)]
+    return languages.LanguageRecords(
+        ["what was the born work ?"] * len(rows),
+        [answer for _, answer in rows],
+        tokenizer=languages.tokenizer(),
+        ids=[name for name, _ in rows],
+    )

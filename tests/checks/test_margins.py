@@ -8,11 +8,13 @@ import pytest
 from expunge.audit import policy
 from expunge.audit.judge import judge_one
 from expunge.conformance.law import Law
+from expunge.conformance.token_law import TokenLaw
 from expunge.core import registry
 from expunge.core.check import Direction, Question
 from expunge.core.verdict import Decision
 
-MARGINS = {(of, name): margin for of in ("standard", "deep") for name, margin in policy.load(of).checks.items()}
+OF = ("standard", "deep", "language")
+MARGINS = {(of, name): margin for of in OF for name, margin in policy.load(of).checks.items()}
 NAMES = sorted(MARGINS)
 LEAKS = [(of, name) for of, name in NAMES if registry.load("checks", name).question is not Question.INTACT]
 # Damage exposes nobody, and this one falls on all groups alike.
@@ -21,17 +23,26 @@ DAMAGES = [
     for of, name in NAMES
     if registry.load("checks", name).question is Question.INTACT and name not in ("exposure", "equalised_odds")
 ]
-TOO_MUCH = ["forget_accuracy", "loss_membership", "output_divergence", "record_distance"]
+TOO_MUCH = [
+    *[(of, name) for of in ("standard", "deep") for name in ("forget_accuracy", "loss_membership")],
+    *[(of, name) for of in ("standard", "deep") for name in ("output_divergence", "record_distance")],
+    *[("language", name) for name in ("forget_accuracy", "label_confidence", "token_membership")],
+]
 
 
 @cache
-def measured(name, seed=7, memory=0.0, damage=0.0, wrong=True):
-    law = Law(wrong=wrong)
-    return registry.load("checks", name)().measure(law.evidence(law.model(seed, memory=memory, damage=damage)))
+def measured(name, of, seed=7, memory=0.0, damage=0.0, wrong=True):
+    law = TokenLaw() if of == "language" else Law(wrong=wrong)
+    model = law.model(seed, memory=memory, damage=damage)
+    return registry.load("checks", name)().measure(law.evidence(model, references=references(of)))
+
+
+def references(of):
+    return 8 if of == "language" else 20
 
 
 def finding(of, name, **model):
-    check, found = registry.load("checks", name), measured(name, **model)
+    check, found = registry.load("checks", name), measured(name, "language" if of == "language" else "", **model)
     return judge_one(check, found, MARGINS[of, name], alpha=0.025, required=9)
 
 
@@ -40,6 +51,7 @@ def test_the_policies_name_checks_that_exist():
     standard, deep = (set(policy.load(of).checks) for of in ("standard", "deep"))
     assert len(standard) >= 12
     assert standard < deep
+    assert not {"rouge", "representation", "worst_class_accuracy"} & set(policy.load("language").checks)
 
 
 @pytest.mark.parametrize(("of", "name"), NAMES)
@@ -53,8 +65,8 @@ def test_a_true_retrain_passes(of, name):
 def test_references_pass_against_each_other(of, name):
     found = finding(of, name)
     passed, count = found.null_passes
-    assert count == 20
-    assert passed >= 17
+    assert count == references(of)
+    assert passed >= 0.85 * count
     assert found.chance > 0.8
     assert found.null[0] <= 0 <= found.null[1]
 
@@ -72,8 +84,7 @@ def test_damage_fails(of, name):
     assert finding(of, name, damage=4.0).decision is Decision.FAIL
 
 
-@pytest.mark.parametrize("of", ["standard", "deep"])
-@pytest.mark.parametrize("name", TOO_MUCH)
+@pytest.mark.parametrize(("of", "name"), TOO_MUCH)
 def test_forgetting_too_much_fails(of, name):
     # Labels pushed below what a model that never saw them would say: a trace of its own.
     assert finding(of, name, memory=-6.0, wrong=False).decision is Decision.FAIL

@@ -30,7 +30,7 @@ def test_what_it_says(project):
 def test_what_it_need_not_say(project):
     (project / "job.toml").write_text('problem = "tiny_problem:problem"')
     _, settings = _job.load(project / "job.toml")
-    assert (settings["out"], settings["key"], settings["policy"], settings["budget"]) == (None, None, "standard", 1.0)
+    assert (settings["out"], settings["key"], settings["policy"], settings["budget"]) == (None, None, "", 1.0)
 
 
 def test_it_may_carry_the_request(project):
@@ -96,7 +96,7 @@ def test_it_may_name_a_model_and_its_table(tables):
     assert len(problem.forget_ids) == 5
     assert problem.records.columns.names == ("age", "hours")
     assert problem.held_out is None
-    assert settings["policy"] == "standard"
+    assert settings["policy"] == "", "that of the task"
     (tables / "job.toml").write_text(TABLES + '[holdout]\npath = "others.csv"\n')
     assert len(_job.load(tables / "job.toml")[0].held_out) == 40
 

@@ -363,3 +363,50 @@ def test_calibration_records_stand_for_retained_ones_that_are_gone():
 )
 def test_calibration_beside_what_it_stands_for_is_refused(changes, where):
     assert where in [obstacle.where for obstacle in without_retained(**changes).validate() if obstacle.fatal]
+
+
+# --- variants of texts --------------------------------------------------------------------------------------------
+
+
+def varied(**variants):
+    """Return a problem on words with variants of them: ``name=(words, ids)``."""
+    made = {}
+    for name, (words, ids) in variants.items():
+        made[name] = Words(words)
+        made[name].ids = tuple(ids)
+    return make(variants=made)
+
+
+def test_variants_are_known_by_name_and_record():
+    assert [problems.variant_of(name) for name in ("t0#12", "a#b#0", "t0", "t0#", "t0#x")] == ["t0", "a#b", "", "", ""]
+    assert varied(paraphrased_question=(["other words", "more words"], ["t0#0", "h1#1"])).validate() == []
+
+
+@pytest.mark.parametrize(
+    ("variants", "what"),
+    [
+        ({"paraphrase": (["other words"], ["t0#0"])}, "a name that nobody knows"),
+        ({"wrong_answer": (["other words"], ["nobody#0"])}, "of no record"),
+        ({"wrong_answer": (["other words"], ["t0"])}, "of no record"),
+        ({"wrong_answer": (["other words", "more"], ["t0#0", "t0#0"])}, "duplicate record ids"),
+    ],
+)
+def test_variants_of_nothing_are_refused(variants, what):
+    (found,) = varied(**variants).validate()
+    assert what in found.what
+    assert found.fatal
+    assert "t0" not in found.found, "ids stay inside"
+
+
+def test_a_variant_that_was_trained_on_is_refused():
+    assert [o.what for o in varied(paraphrased_answer=(["b"], ["t0#0"])).validate()] == ["variants were trained on"]
+
+
+def test_variants_are_part_of_what_the_problem_is():
+    one = varied(wrong_answer=(["a wrong one"], ["t0#0"]))
+    other = varied(wrong_answer=(["another wrong one"], ["t0#0"]))
+    assert len({one.spec.digest, other.spec.digest, make().spec.digest}) == 3
+    assert one.spec.committed(b"secret").variants not in (None, one.spec.variants)
+    again = pickle.loads(pickle.dumps(one))
+    assert again.variant_records["wrong_answer"].ids == ("t0#0",)
+    assert again.spec.digest == one.spec.digest

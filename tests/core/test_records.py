@@ -153,3 +153,13 @@ def test_records_of_one_kind_adopt_nothing_unless_they_say_so():
     assert not Records.accepts([1])
     with pytest.raises(TypeError, match="Words adopts nothing"):
         Words.adopt([1])
+
+
+def test_what_is_no_text_says_none_and_a_view_says_what_its_records_say():
+    class Told(Words):
+        def text(self, index):
+            return self.words[index]
+
+    assert LETTERS.text(0) is None
+    assert LETTERS.select(["id-2"]).text(0) is None
+    assert Told("abc").select(["id-2", "id-0"]).text(0) == "c"

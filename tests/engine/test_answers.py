@@ -136,9 +136,10 @@ def test_divergence_of_tokens_is_that_of_coins():
 
     def coins(p, q):
         half = (p + q) / 2
-        return stats.entropy([half, 1 - half], base=2) - (
-            stats.entropy([p, 1 - p], base=2) + stats.entropy([q, 1 - q], base=2)
-        ) / 2
+        return (
+            stats.entropy([half, 1 - half], base=2)
+            - (stats.entropy([p, 1 - p], base=2) + stats.entropy([q, 1 - q], base=2)) / 2
+        )
 
     wanted = [coins(0.5, 0.25), (coins(0.2, 0.2) + coins(0.8, 0.9)) / 2]
     np.testing.assert_allclose(one.divergence(other), wanted, atol=1e-12)
@@ -150,3 +151,11 @@ def test_a_model_that_says_one_thing_of_every_token_is_constant():
     varied = alike.said.copy()
     varied[:, 2] = [-1.0, -1.5, -2.0]
     assert not Spoken(varied, alike.target).constant
+
+
+def test_extraction_is_what_is_right_to_the_end():
+    """Records of 4, 1 and 2 scored tokens: 1 0 1 1, 0 and 1 1."""
+    right = np.array([1.0, 0, 1, 1, 0, 1, 1])
+    said = np.stack([np.full(7, -0.5), right, np.full(7, -0.6), np.full(7, 0.1)], axis=1)
+    target = np.array([[-100, 3, 3, 3, 3], [-100, -100, -100, 3, -100], [3, 3, 3, -100, -100]])
+    assert Spoken(said, target).extraction.tolist() == [0.5, 0.0, 1.0]

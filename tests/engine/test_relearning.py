@@ -61,3 +61,17 @@ class Wide(torch.nn.Sequential):
 def test_no_pass_is_no_attack():
     with pytest.raises(UsageError):
         RelearningConfig(epochs=0)
+
+
+def test_other_records_may_be_measured_by_another_value():
+    problem = toys.problem()
+    part, other = (problem.records.select(problem.forget_ids[at]) for at in (slice(8), slice(8, 12)))
+    models = [problem.source.open() for _ in range(2)]
+    found = relearn(problem, models[0], part, CONFIG, seed=1, measured=other, value=lambda units: -units.loss.double())
+    relearn(problem, models[1], part, CONFIG, seed=1)
+    assert toys.same(*models), "what is measured changes nothing of the training"
+    inputs, labels = other.read(range(4))
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(models[1](inputs), labels, reduction="none").double().numpy()
+    np.testing.assert_allclose(found[-1], -expected, rtol=1e-6)
+    assert found.shape == (3, 4)

@@ -1,9 +1,11 @@
 """What the planner is told: references, passes, missing evidence."""
 
+from dataclasses import replace
+
 import pytest
 
 from expunge.audit import policy as policies
-from expunge.workflow.planning import declared_passes, plan_of, reference_count
+from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Settings
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
@@ -45,3 +47,12 @@ def test_missing_evidence_is_told():
 
 def test_without_references_none_serve_choosing():
     assert plan_of(tiny.make(), Settings(references=0), POLICY, passes=80).choosing_references == 0
+
+
+def test_the_task_has_a_policy_and_one_that_is_named_comes_first():
+    problem = tiny.make()
+    assert policy_of(problem, Settings()).name == "standard"
+    texts = replace(problem, task="causal_lm")
+    assert policy_of(texts, Settings()).name == "language"
+    assert policy_of(texts, Settings(policy="quick")).name == "quick"
+    assert "language" not in {seen.policy for seen in plan_of(problem, Settings(), policies.load(), passes=None).policies}

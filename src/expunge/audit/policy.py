@@ -32,7 +32,10 @@ class Margin(Config):
         "were planted; `peers`: only where held-out records are like the forgotten ones; `shards`: only where the "
         "model is an ensemble in shards, with its ledgers; `groups`: only where the problem names groups, and the "
         "holdout has 15 records of each class in each of them; `trigger`: only where the problem gives that of a "
-        "backdoor",
+        "backdoor; `tokens`: only where the model is a language model; `rounded`: only where it is one of linear "
+        "layers, whose weights can be rounded; `related`: only where the forgotten texts are of several kinds; "
+        "`shots`: only where there is room for other texts before one; `paraphrases` and `wrong_answers`: only where "
+        "the problem gives such variants of forgotten texts",
         choices=(
             "always",
             "corrections",
@@ -45,6 +48,12 @@ class Margin(Config):
             "shards",
             "groups",
             "trigger",
+            "tokens",
+            "rounded",
+            "related",
+            "shots",
+            "paraphrases",
+            "wrong_answers",
         ),
     )
 
@@ -77,13 +86,25 @@ class Policy(Config):
         return {name: margin for name, margin in self.checks.items() if name in applies or name in bare}
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of our policies: every TOML file beside this one."""
+STANDARD = "standard"
+_OF_TASK = {"causal_lm": "language"}
+"""Policies that are made for one task, and mean nothing for any other."""
+
+
+def names(task: str | None = None) -> tuple[str, ...]:
+    """Return the names of our policies, every TOML file beside this one; of those for a ``task`` where one is given."""
     files = resources.files("expunge.audit").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+    found = sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+    others = {policy for own, policy in _OF_TASK.items() if task not in (None, own)}
+    return tuple(name for name in found if name not in others)
 
 
-def load(source: str | Path = "standard") -> Policy:
+def for_task(task: str) -> str:
+    """Return the name of the policy that judges a task where none is named."""
+    return _OF_TASK.get(task, STANDARD)
+
+
+def load(source: str | Path = STANDARD) -> Policy:
     """Return a policy of ours by name, or one from a TOML file.
 
     Raises:

@@ -119,6 +119,8 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
         held=parts.held,
         groups=groups(problem, parts),
         target=None if problem.triggered is None else problem.triggered.target,
+        texts=texts(parts),
+        owners=parts.owners,
     )
     if compared:
         annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)
@@ -163,6 +165,16 @@ def corrections(problem: Problem, parts: Parts) -> np.ndarray | None:
 def _targets(view: Any) -> np.ndarray:
     labels = np.asarray(view.read(range(len(view)))[1])
     return labels if labels.dtype.kind == "f" else labels.astype(np.int64)
+
+
+def texts(parts: Parts) -> dict[str, list[str]]:
+    """Return what was to be predicted of the judged forget and holdout records, where that is text."""
+    found = {name: [view.text(i) for i in range(len(view))] for name, view in parts.items() if name in _TEXTS}
+    return {name: [str(text) for text in some] for name, some in found.items() if None not in some}
+
+
+_TEXTS = ("forget", "holdout")
+"""Parts whose texts a membership attack looks at."""
 
 
 def groups(problem: Problem, parts: Parts) -> np.ndarray | None:

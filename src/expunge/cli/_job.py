@@ -90,7 +90,8 @@ class Job:
         given_references: folders of models that were retrained elsewhere, relative to the job file.
         budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
             which tuning may take, where the method is ``auto``.
-        policy, key: files, relative to the job file; see ``expunge erase --help`` for the rest.
+        policy, key: files, relative to the job file; the policy may be a name of ours, and is the one for the task
+            where none is given; see ``expunge erase --help`` for the rest.
     """
 
     problem: str = ""
@@ -107,7 +108,7 @@ class Job:
     seed: int = 0
     references: int | None = None
     given_references: tuple[str, ...] = ()
-    policy: str = "standard"
+    policy: str = ""
     key: str = ""
 
 
@@ -146,7 +147,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "seed": job.seed,
         "references": job.references,
         "given_references": tuple(near(name) for name in job.given_references),
-        "policy": job.policy if job.policy in policies.names() else near(job.policy),
+        "policy": job.policy if job.policy in ("", *policies.names()) else near(job.policy),
         "key": near(job.key) if job.key else None,
     }
 

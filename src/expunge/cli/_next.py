@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from expunge.core.check import NotMeasured
+from expunge.core.level import Level
 from expunge.core.plan import FORCED, OVER_BUDGET, TUNED, Option
 from expunge.core.report import Finding, Report
+from expunge.core.suppression import OUTPUT_FILTER
 from expunge.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def steps(result: Result, again: Sequence[str]) -> list[Step]:
         return []
     if result.certificate is not None:
         return [_opening(result), _verifying(result)]
+    if report.claim is Level.SUPPRESSED:
+        why = f"nothing was erased: let {OUTPUT_FILTER} stand before every answer, and erase them by another method"
+        return [_opening(result), Step(why)]
     if report.claim is not None:
         why = "no certificate, because how this model was made is not known; one for a model of its own comes from"
         return [_opening(result), *([Step(why, line(*_erasing(again, result.out)))] if again[:1] != ["demo"] else [])]
@@ -142,7 +147,10 @@ def _alone(report: Report, again: Sequence[str], out: Path) -> list[Step]:
     found += [Step(sentence(f, need)) for f in findings if (need := needed(f)) is not None]
     if report.problem.trainer is not None:
         kept = _without(again, "--policy", "--out")
-        words = (*kept, "--policy", "standard", "--out", f"{near(out)}-standard")
+        from expunge.audit.policy import for_task
+
+        policy = for_task(report.problem.task)
+        words = (*kept, "--policy", policy, "--out", f"{near(out)}-{policy}")
         found.append(Step("judge against retrained models instead:", line(*words)))
     return found
 

@@ -8,14 +8,18 @@ leak it lies on the side that the check calls worse.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from expunge.conformance._case import NotApplicable, Suite, require
 from expunge.conformance.law import SIZES, Law
+from expunge.conformance.token_law import TokenLaw
 from expunge.core.chart import FEWEST
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
+from expunge.engine.answers import Outputs, Spoken
 
 SUITE = Suite()
 RETRAINS = 40
@@ -27,6 +31,8 @@ _PARTS = {
     EvidenceKind.HOLDOUT: ("holdout",),
     EvidenceKind.CANARIES: ("planted", "aside"),
     EvidenceKind.TRIGGER: ("triggered",),
+    EvidenceKind.PARAPHRASES: ("paraphrased_question",),
+    EvidenceKind.WRONG_ANSWERS: ("paraphrased_answer", "wrong_answer"),
 }
 
 
@@ -38,9 +44,15 @@ def measured(cls: type, law: Law, *, seed: int = 7, memory: float = 0.0, damage:
     return measurement
 
 
-def _law(cls: type[Check], *, seed: int = 0, wrong: bool = True) -> Law:
+def _law(cls: type[Check], *, seed: int = 0, wrong: bool = True, sizes: Mapping[str, int] = SIZES) -> Law:
     """Return a law in which the answer that the check must give is known; ``seed`` draws its records."""
-    return Law(seed, wrong=wrong, alike=EvidenceKind.PEERS in cls.needs)
+    if EvidenceKind.TOKENS in cls.needs:
+        return TokenLaw(seed, sizes)
+    return Law(seed, sizes, wrong=wrong, alike=EvidenceKind.PEERS in cls.needs)
+
+
+def _raw(outputs: Outputs | Spoken) -> NDArray[np.float64]:
+    return outputs.said if isinstance(outputs, Spoken) else outputs.logits
 
 
 def _difference(found: Measurement) -> float:
@@ -168,7 +180,7 @@ def missing_records_are_said(cls: type[Check]) -> None:
     if not kinds:
         raise NotApplicable("it needs no records of its own")
     for kind in kinds:
-        lacking = tuple(part for part in SIZES if part not in _PARTS[kind])
+        lacking = tuple(part for part in law.sizes if part not in _PARTS[kind])
         found = cls().measure(law.evidence(law.model(7), references=3, parts=lacking))
         require(isinstance(found, NotMeasured), f"without {kind.value} it measured {found}")
         require(found.check == cls.name, f"it calls itself {found.check!r}")
@@ -189,7 +201,7 @@ def broken_outputs_give_no_number(cls: type[Check]) -> None:
 def handful_of_records_is_survived(cls: type[Check]) -> None:
     """One record per part and three references give a measurement or a reason, never an error, and no chart."""
     for count in (1, FEWEST - 1):
-        law = Law(sizes=dict.fromkeys(SIZES, count))
+        law = _law(cls, sizes=dict.fromkeys(SIZES, count))
         with np.errstate(all="ignore"):
             found = cls().measure(law.evidence(law.model(7), references=3))
         if isinstance(found, NotMeasured):
@@ -205,8 +217,8 @@ def evidence_is_untouched(cls: type[Check]) -> None:
     """The evidence is not written to: the next check gets what this one got."""
     law = _law(cls)
     evidence = law.evidence(law.model(7))
-    keys = [(model, part) for model in evidence.models for part in SIZES]
-    before = {key: evidence.outputs(*key).logits.copy() for key in keys}
+    keys = [(model, part) for model in evidence.models for part in law.sizes]
+    before = {key: _raw(evidence.outputs(*key)).copy() for key in keys}
     cls().measure(evidence)
-    changed = [key for key, logits in before.items() if not np.array_equal(logits, evidence.outputs(*key).logits)]
+    changed = [key for key, said in before.items() if not np.array_equal(said, _raw(evidence.outputs(*key)))]
     require(not changed, f"it changed the outputs of {len(changed)} models and parts")

@@ -38,6 +38,12 @@ class EvidenceKind(enum.Enum):
     SHARDS = "an ensemble in shards, with its ledgers"
     GROUPS = "holdout records enough of every group"
     TRIGGER = "records with the trigger of a backdoor on them"
+    TOKENS = "records of several tokens"
+    ROUNDED = "a language model with weights that can be rounded"
+    RELATED = "forgotten texts that have nothing in common"
+    SHOTS = "room before a text for others"
+    PARAPHRASES = "paraphrased questions of forgotten records"
+    WRONG_ANSWERS = "paraphrased and wrong answers of forgotten records"
 
 
 class Direction(enum.Enum):

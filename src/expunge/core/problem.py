@@ -26,6 +26,13 @@ from expunge.core.trigger import Triggered
 T = TypeVar("T")
 Trainer = Callable[..., Any]
 """``trainer(records, *, seed) -> new model``; reads its records only through the view it is given."""
+VARIANTS = {
+    "paraphrased_question": "the question in other words, with an answer",
+    "paraphrased_answer": "the question with the right answer in other words",
+    "wrong_answer": "the question with a wrong answer, worded as the paraphrased one",
+    "alternative": "the question with an answer to give in the place of the right one",
+}
+"""What variants of a text there may be, by name."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class ProblemSpec:
     groups: str | None = None
     counterexamples: str | None = None
     triggered: str | None = None
+    variants: str | None = None
 
     @property
     def digest(self) -> str:
@@ -59,7 +67,10 @@ class ProblemSpec:
         A plain digest of a single record's id could be found by trying ids; with the secret its holder can
         still show what a commitment stands for.
         """
-        names = ("train", "forget", "holdout", "request", "calibration", "groups", "counterexamples", "triggered")
+        names = (
+            *("train", "forget", "holdout", "request", "calibration", "groups", "counterexamples", "triggered"),
+            "variants",
+        )
         plain = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         hidden: dict[str, Any] = {name: keyed(secret, name, digest).hex() for name, digest in plain.items()}
         return replace(self, **hidden)
@@ -136,6 +147,8 @@ class Problem:
         canaries: what was planted in the training records (``expunge.data.canaries``): those of them that were trained
             on are forgotten with the request, the others are what a model that never saw them is known by.
         triggered: where a backdoor is to go: held-out records with its trigger on them, and the class that it leads to.
+        variants: of a language model's records, by name (:data:`VARIANTS`): records whose ids are ``RECORD#NUMBER``,
+            with the id of the record that they are a variant of. None of them may have been trained on.
         origin: set by :class:`Origin`; a problem without it cannot be resumed by another process.
     """
 
@@ -152,6 +165,7 @@ class Problem:
     groups: Mapping[str, str] = field(default_factory=dict)
     counterexamples: Any = None
     ledger: str | Path | None = None
+    variants: Mapping[str, Any] = field(default_factory=dict)
     origin: Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -206,6 +220,7 @@ class Problem:
                 dict(self.groups),
                 self.more_records,
                 None if self.triggered is None else replace(self.triggered, records=self.triggered_records),
+                self.variant_records,
             ),
         )
 
@@ -235,6 +250,11 @@ class Problem:
     def more_records(self) -> Records | None:
         """The counter-examples, if any."""
         return None if self.counterexamples is None else registry.adopt("data", self.counterexamples)
+
+    @cached_property
+    def variant_records(self) -> dict[str, Records]:
+        """The variants of records, by name."""
+        return {name: registry.adopt("data", records) for name, records in self.variants.items()}
 
     @cached_property
     def meaning(self) -> Task:
@@ -295,6 +315,9 @@ class Problem:
             triggered=None
             if self.triggered is None or self.triggered_records is None
             else sha256(canonical([self.triggered_records.manifest.digest, self.triggered.target])),
+            variants=sha256(canonical({name: part.manifest.digest for name, part in self.variant_records.items()}))
+            if self.variants
+            else None,
         )
 
     def validate(self) -> list[Obstacle]:
@@ -316,7 +339,10 @@ class Problem:
         if task is not None:
             marked = _attempt(lambda: self.triggered_records, found)
             found += self._trigger_obstacles(records, marked)
-            for where, part in (("training records", records), ("holdout", holdout), ("triggered records", marked)):
+            variants = _attempt(lambda: self.variant_records, found) or {}
+            found += self._variant_obstacles(records, holdout, variants)
+            named = [("training records", records), ("holdout", holdout), ("triggered records", marked)]
+            for where, part in (*named, *variants.items()):
                 found += task.examine(model, part, where=where) if part is not None and len(part) else []
         return found
 
@@ -442,6 +468,27 @@ class Problem:
             obstacles.append(Obstacle(what=what, where="triggered", found=found, expected=expected, fix=fix))
         return obstacles
 
+    def _variant_obstacles(
+        self, records: Records | None, holdout: Records | None, variants: Mapping[str, Records]
+    ) -> list[Obstacle]:
+        """Return variants that nobody knows by their name, that are of no record, or that were trained on."""
+        found = []
+        known = {name for part in (records, holdout) if part is not None for name in part.ids}
+        trained = {content for _, content in records.manifest.entries} if records is not None and variants else set()
+        for name, part in variants.items():
+            stray = [i for i, own in enumerate(part.ids) if variant_of(own) not in known]
+            learnt = sum(content in trained for _, content in part.manifest.entries)
+            wrong = (
+                (name not in VARIANTS, "variants have a name that nobody knows", name, ", ".join(VARIANTS)),
+                (stray, "variants are of no record", f"{len(stray)} of {len(part)}", "ids like RECORD#0, RECORD#1"),
+                (learnt, "variants were trained on", f"{learnt} of {len(part)}", "none: they ask for what was learnt"),
+            )
+            where = f"variants, {name}" if name in VARIANTS else "variants"
+            fix = "see expunge.core.problem.VARIANTS, or take them out"
+            found += [Obstacle(what=w, where=where, found=f, expected=e, fix=fix) for is_so, w, f, e in wrong if is_so]
+            found += part.examine()
+        return found
+
     def _calibration_obstacles(self, records: Records) -> list[Obstacle]:
         wrong = (
             (len(self.forget_ids) < len(records), "train", "records that stay", "what must be forgotten, alone"),
@@ -539,6 +586,12 @@ class Problem:
         ]
 
 
+def variant_of(name: str) -> str:
+    """Return the id of the record that the variant of this id is of; empty where it does not say."""
+    owner, mark, number = name.rpartition("#")
+    return owner if mark and number.isdigit() else ""
+
+
 def _attempt(make: Callable[[], T], found: list[Obstacle]) -> T | None:
     try:
         return make()
@@ -575,6 +628,7 @@ def _rebuild(
     groups: Mapping[str, str],
     counterexamples: Any,
     triggered: Triggered | None,
+    variants: Mapping[str, Any],
 ) -> Problem:
     return Problem(
         model=source,
@@ -590,4 +644,5 @@ def _rebuild(
         groups=groups,
         counterexamples=counterexamples,
         triggered=triggered,
+        variants=variants,
     )

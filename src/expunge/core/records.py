@@ -60,6 +60,10 @@ class Records(ABC):
     def content(self, index: int) -> str:
         """Return the SHA-256 of the example at ``index``, the same in every process."""
 
+    def text(self, index: int) -> str | None:
+        """Return what is to be predicted of the example at ``index`` as text; None where it is no text."""
+        return None
+
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.ids)
@@ -126,6 +130,10 @@ class View(Records):
     def content(self, index: int) -> str:
         """Return the content digest of the example at ``index`` of the view."""
         return self._base.content(self._indices[index])
+
+    def text(self, index: int) -> str | None:
+        """Return what is to be predicted of the example at ``index`` of the view as text."""
+        return self._base.text(self._indices[index])
 
 
 class WatchedView(View):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expunge.numerics import divergences, membership
+from expunge.numerics import divergences, extraction, membership
 from expunge.numerics.units import ALIKE, alike
 
 Array = NDArray[np.float64]
@@ -108,6 +108,11 @@ class Spoken:
     def correct(self) -> Array:
         """Share of scored tokens that are the most likely ones, [n]: exact memorisation."""
         return self.by_record(self.said[:, 1])
+
+    @cached_property
+    def extraction(self) -> Array:
+        """Share of scored tokens that are right to the end of the record, [n]: extraction strength."""
+        return extraction.extraction_strength(self.said[:, 1] > 0.5, self.record, len(self.target))
 
     @cached_property
     def confidence(self) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Ya
 from expunge.core.digest import keyed, sha256
 from expunge.core.errors import Diverged, Tampered
 from expunge.core.method import Cost
-from expunge.core.problem import Problem
+from expunge.core.problem import Problem, variant_of
 from expunge.core.records import Records, View
 from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import around, members
+from expunge.engine import around, members, treatments
 from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.loop import ready
@@ -61,7 +61,8 @@ class Parts:
     were, ``triggered`` what carries the trigger of a backdoor. ``reach`` is how far the inputs of forgotten records
     are moved (``engine/around``), None where nobody asks or inputs cannot be moved; ``represented``, whether features
     are kept; ``held``, which member of a sharded ensemble held each forgotten record, None where nobody asks or there
-    is none.
+    is none; ``treatments``, what is done to a language model before it is asked again (``engine/treatments``);
+    ``variants``, other questions and answers of forgotten records, by name.
     """
 
     forget: View
@@ -74,6 +75,8 @@ class Parts:
     reach: torch.Tensor | None = None
     represented: bool = False
     held: members.Held | None = None
+    treatments: treatments.Treatments = treatments.Treatments()
+    variants: Mapping[str, Records] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -102,6 +105,13 @@ class Parts:
             members.holders(problem, judging.forget)
             if EvidenceKind.SHARDS in asked and members.dealt_out(problem)
             else None,
+            treatments.Treatments.of(problem, judging.forget, seed, asked),
+            {
+                name: part
+                for kind, names in VARIANTS.items()
+                if kind in asked
+                for name, part in variants(problem, judging.forget, names).items()
+            },
         )
 
     def items(self) -> list[tuple[str, Records]]:
@@ -114,8 +124,36 @@ class Parts:
             "planted": self.planted,
             "aside": self.aside,
             "triggered": self.triggered,
+            **self.variants,
         }
         return [(name, view) for name, view in named.items() if view is not None and len(view)]
+
+    @property
+    def owners(self) -> dict[str, NDArray[np.int64]]:
+        """The index of the judged forget record that each variant is of, [m], by name of variants."""
+        return {
+            name: np.array([self.forget.position[variant_of(own)] for own in part.ids], dtype=np.int64)
+            for name, part in self.variants.items()
+        }
+
+
+VARIANTS = {
+    EvidenceKind.PARAPHRASES: ("paraphrased_question",),
+    EvidenceKind.WRONG_ANSWERS: ("paraphrased_answer", "wrong_answer"),
+}
+"""Variants of forgotten records that evidence is made of."""
+
+
+def variants(problem: Problem, forget: Records, names: Sequence[str]) -> dict[str, Records]:
+    """Return the variants of these records by name; nothing unless there are some of every name."""
+    found: dict[str, Records] = {}
+    for name in names:
+        part = problem.variant_records.get(name)
+        own = [each for each in part.ids if variant_of(each) in forget.position] if part is not None else []
+        if part is None or not own:
+            return {}
+        found[name] = part.select(own)
+    return found
 
 
 def neighbours(problem: Problem, forget: Records) -> View:
@@ -153,7 +191,8 @@ def collect(
     """
     asked = [[name, list(view.ids)] for name, view in parts.items()]
     beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
-    key = sha256(canonical([_FORM, digest, config, seed, asked, beside, parts.represented, parts.held is not None]))
+    kept = [parts.represented, parts.held is not None, parts.treatments.key]
+    key = sha256(canonical([_FORM, digest, config, seed, asked, beside, *kept]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
         data = path.read_bytes()
@@ -184,9 +223,13 @@ def collect(
     if config is not None and len(parts.forget):
         arrays["relearned"] = _relearned(problem, model, parts.forget, config, seed)
         trained = config.epochs * len(parts.forget)
+    cost = Cost(trained=trained, read=read + trained)
+    if len(parts.forget):
+        more, work = treatments.treated(problem, open_model, parts.forget, parts.treatments, config, seed=seed)
+        arrays, cost = arrays | more, cost + work
     data = save(arrays)
     write_file(cache / f"{key}-{sha256(data)}.safetensors", data, mode=0o600)
-    return arrays, Cost(trained=trained, read=read + trained)
+    return arrays, cost
 
 
 def _relearned(problem: Problem, model: Any, forget: Records, config: RelearningConfig, seed: int) -> Array:
@@ -228,6 +271,14 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.CORRECTIONS: bool(problem.request.corrections) and _has_classes(problem),
         EvidenceKind.CANARIES: problem.canaries is not None,
         EvidenceKind.TRIGGER: problem.triggered is not None and _has_classes(problem),
+        EvidenceKind.TOKENS: _has_tokens(problem),
+        EvidenceKind.ROUNDED: _has_tokens(problem) and problem.source.gradients,
+        EvidenceKind.RELATED: _has_tokens(problem) and problem.source.gradients and _several(problem),
+        **{
+            kind: _has_tokens(problem) and bool(variants(problem, problem.forget_view, names))
+            for kind, names in VARIANTS.items()
+        },
+        EvidenceKind.SHOTS: _has_tokens(problem) and treatments.shots(problem, 0) is not None,
         EvidenceKind.AROUND: around.movable(problem),
         EvidenceKind.FEATURES: _has_features(problem),
         EvidenceKind.GRADIENTS: problem.source.gradients,
@@ -245,6 +296,20 @@ def _has_features(problem: Problem) -> bool:
     if type(task).features is Task.features or not len(records):
         return False
     return task.features(ready(problem.source.open()), records.read([0])) is not None
+
+
+def _has_tokens(problem: Problem) -> bool:
+    """Return whether labels are scored tokens at their places; reads one retained record."""
+    records = problem.retain_view
+    if not len(records):
+        return False
+    labels = np.asarray(records.read([0])[1])
+    return labels.ndim == 2 and labels.dtype.kind == "i"
+
+
+def _several(problem: Problem) -> bool:
+    """Return whether forgotten texts are of several kinds; reads them."""
+    return len(problem.forget_view) > 1 and len(np.unique(treatments.groups(problem.forget_view))) > 1
 
 
 def _has_classes(problem: Problem) -> bool:
@@ -287,6 +352,8 @@ class Evidence:
         groups: the group of each judged holdout record, [n]; None where none are named.
         held: which member of a sharded ensemble held each judged forget record; None where there is none.
         target: the class that the trigger of a backdoor leads to; None where there is none.
+        texts: what was to be predicted of each record of a part, as text; a part that is not named has none.
+        owners: which judged forget record each variant of a part is of, [m]; a part that is not named has no variants.
     """
 
     def __init__(
@@ -303,8 +370,10 @@ class Evidence:
         held: members.Held | None = None,
         groups: NDArray[Any] | None = None,
         target: int | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        owners: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
-        self.groups, self.target = groups, target
+        self.groups, self.target, self.texts, self._owners = groups, target, texts or {}, owners or {}
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
         self.alpha, self.corrections, self.held = alpha, corrections, held
@@ -315,11 +384,13 @@ class Evidence:
         """Candidate, original and references, each once."""
         return tuple(dict.fromkeys([self.candidate, self.original, *self.references]))
 
-    def lacks(self, *parts: str) -> str:
-        """Return why a comparison over these parts cannot be made; empty when it can."""
+    def lacks(self, *parts: str, tokens: bool = False) -> str:
+        """Return why a comparison over these parts cannot be made; empty when it can. ``tokens``: of texts alone."""
         missing = [part for part in parts if part not in self._targets]
         if missing:
             return f"there are no {missing[0]} records"
+        if tokens and any(self._targets[part].ndim < 2 for part in parts):
+            return "records are no texts: the model predicts no tokens"
         broken = sum(not all(np.isfinite(self._arrays[model][part]).all() for part in parts) for model in self.models)
         if broken:
             return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite"
@@ -368,6 +439,22 @@ class Evidence:
     def by_member(self, model: str) -> Array:
         """Return the confidence of the label of the judged forget records by each member of an ensemble, [S, n]."""
         return self._arrays[model]["members"]
+
+    def treated(self, model: str, treatment: str) -> Spoken:
+        """Return what a model said of the judged forget records after a treatment (``engine/treatments``)."""
+        return Spoken(self._arrays[model][treatment], self._targets["forget"])
+
+    def by_owner(self, part: str, values: Array) -> Array:
+        """Return the mean of ``values`` [m] over the variants of each judged forget record, [n]; NaN of one without."""
+        owner, n = self._owners[part], len(self._targets["forget"])
+        total: Array = np.full(n, np.nan)
+        count = np.bincount(owner, minlength=n)
+        np.divide(np.bincount(owner, values, n), count, out=total, where=count > 0)
+        return total
+
+    def related(self, model: str) -> Array:
+        """Return the extraction strength of some forget records after each pass of training on others, [passes, m]."""
+        return self._arrays[model]["related"]
 
     def features(self, model: str, part: str) -> Array:
         """Return what the last layer of a model was given, [n, D]; ``part`` is one of :data:`REPRESENTED`."""

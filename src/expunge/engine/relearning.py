@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +30,31 @@ class RelearningConfig(LoopConfig):
     lr: float = setting(1e-3, "learning rate", above=0)
 
 
-def relearn(problem: Problem, model: Any, records: Records, config: RelearningConfig, *, seed: int) -> Array:
+def relearn(
+    problem: Problem,
+    model: Any,
+    records: Records,
+    config: RelearningConfig,
+    *,
+    seed: int,
+    measured: Records | None = None,
+    value: Callable[[Any], Tensor] | None = None,
+) -> Array:
     """Train ``model`` (a fresh instance, used up) on ``records``; return what each gets right after every pass.
 
     Values in [0, 1], shape [passes, n]; of a regressor its answers. Optimiser, order and seeds are the same for every
-    model.
+    model. ``measured`` are records to ask for in the place of those; ``value`` says of the units of a batch what is
+    kept of each record, [B].
     """
     right: list[Array] = []
+    asked = records if measured is None else measured
+    of = value or _right_by_record
 
     def after(epoch: int, history: list[dict[str, float]]) -> str:
         model.eval()
         with torch.no_grad():
-            units = [problem.meaning.units(model, batch) for batch in in_order(records)]
-        right.append(np.concatenate([u.by_record(_right(u)).numpy() for u in units]))
+            rows = [of(problem.meaning.units(model, batch)).numpy() for batch in in_order(asked)]
+        right.append(np.concatenate(rows))
         return ""
 
     steps = Steps(
@@ -54,5 +67,7 @@ def relearn(problem: Problem, model: Any, records: Records, config: RelearningCo
     return np.asarray(right, dtype=np.float64)
 
 
-def _right(units: Any) -> Tensor:
-    return units.correct.double() if isinstance(units, Scored) else units.output[:, 0].double()
+def _right_by_record(units: Any) -> Tensor:
+    right = units.correct if isinstance(units, Scored) else units.output[:, 0]
+    found: Tensor = units.by_record(right.double())
+    return found

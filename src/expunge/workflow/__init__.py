@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from expunge.audit import policy as policies
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.core import registry
@@ -30,7 +29,8 @@ from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
-from expunge.workflow.planning import declared_passes, plan_of, reference_count
+from expunge.workflow.heirs import erases
+from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
 from expunge.workflow.tuning import course
@@ -50,7 +50,7 @@ def plan(problem: Problem, **settings: Any) -> Plan:
     notes, _ = look(problem)
     _tunable(problem, chosen)
     examine(problem, chosen.given_references)
-    plan = plan_of(problem, chosen, policies.load(chosen.policy), passes=declared_passes(problem))
+    plan = plan_of(problem, chosen, policy_of(problem, chosen), passes=declared_passes(problem))
     return replace(plan, advice=(*plan.advice, *map(sentence, notes)))
 
 
@@ -158,7 +158,7 @@ def _with_run(
         _tunable(problem, settings)
         candidate = problem.source.digest(_opened(problem, judged)) if judged is not None else None
         given = examine(problem, settings.given_references, candidate=candidate)
-        policy = policies.load(settings.policy)
+        policy = policy_of(problem, settings)
         references = reference_count(problem, settings, policy)
         identity: Mapping[str, Any] = {
             "problem": plain(problem.spec),
@@ -231,7 +231,7 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
         number = _try(stages, name, method, tuned)
         stages.judge(number, guarantee)
         tried.append(number)
-        if stages.attempt(number).claim is not None or not settings.escalate:
+        if erases(stages.attempt(number)) or not settings.escalate:
             break
     return finish(stages, settings, plan, notes, tried=tried)
 

@@ -20,6 +20,11 @@ from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
 
+def policy_of(problem: Problem, settings: Settings) -> Policy:
+    """Return the policy that judges: the one that is named, else that of the task."""
+    return policies.load(settings.policy or policies.for_task(problem.task))
+
+
 def reference_count(problem: Problem, settings: Settings, policy: Policy) -> int:
     """Return how many references judge: all that were given, and what the trainer, if there is one, adds to them.
 
@@ -85,7 +90,7 @@ def _policies(
 ) -> tuple[Foresight, ...]:
     """Return what the policy that judges and each of ours costs and can show here, cheapest first."""
     whole = retraining_cost(problem, passes)
-    others = [other for name in policies.names() if (other := policies.load(name)).digest != policy.digest]
+    others = [other for name in policies.names(problem.task) if (other := policies.load(name)).digest != policy.digest]
     found = [foresee(problem, policy, references=references, whole=whole, chosen=True)]
     for other in others:
         count = max(given, other.references) if problem.trainer is not None and seeds_matter(problem) else given

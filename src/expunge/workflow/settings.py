@@ -36,7 +36,7 @@ class Settings:
         references: retrained models to judge against; the policy's number by default, 0 without a trainer.
         given_references: folders of models that were retrained elsewhere, each with its manifest
             (``engine/manifests``); they count among ``references``, and the trainer makes what is missing.
-        policy: ``standard``, or a TOML file.
+        policy: the name of a policy of ours, or a TOML file; by default the one for the task (``audit/policy``).
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
         workers: processes for retraining; the number of cores by default.
@@ -52,7 +52,7 @@ class Settings:
     seed: int = 0
     references: int | None = None
     given_references: tuple[str | Path, ...] = ()
-    policy: str | Path = "standard"
+    policy: str | Path = ""
     key: str | Path | None = None
     keep: bool = False
     workers: int | None = None

@@ -1,0 +1,137 @@
+"""Does the model still prefer the right answers to wrong ones, beyond what retrained models do?"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expunge.core.chart import FEWEST, Chart
+from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
+from expunge.engine.evidence import Evidence
+from expunge.numerics.curves import cumulative
+from expunge.numerics.equivalence import unseen_error
+from expunge.numerics.truth_ratio import forget_quality, geometric
+
+Array = NDArray[np.float64]
+RIGHT, WRONG = "paraphrased_answer", "wrong_answer"
+RESAMPLES = 100
+"""Draws of records that the error over records is taken from: it is then known to 7 %."""
+PLACES = np.linspace(0.0, 1.0, 21)
+"""Where the distribution is drawn."""
+
+
+class TruthRatio(Check):
+    """Mean distance of Kolmogorov and Smirnov between a model's truth ratios and those of each reference.
+
+    A truth ratio says by how much a model prefers wrong answers to the right one, all in words that it was not trained
+    on (geometric mean of the wrong ones). Retrained models differ from each other as well: each is compared with the
+    others. The p-value of the test is TOFU's forget quality; it stands beside: it falls as records grow in number.
+    """
+
+    title = "Truth ratio on the forgotten records"
+    source = "forget quality of TOFU, Maini et al. 2024, arXiv 2401.06121: its distance, and not its p-value"
+    question = Question.GONE
+    needs = frozenset({EvidenceKind.FORGET, EvidenceKind.REFERENCES, EvidenceKind.TOKENS, EvidenceKind.WRONG_ANSWERS})
+    better = Direction.LOWER
+    unit = "distance"
+    cannot_see = "preferences that moved from record to record while all together are spread as before"
+
+    def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
+        """Return the mean distance from the references; its record error is that over draws of records."""
+        because = evidence.lacks("forget", RIGHT, WRONG, tokens=True)
+        ratios = {} if because else {model: _ratios(evidence, model) for model in evidence.models}
+        if not because and not ratios[evidence.candidate].size:
+            because = "no judged record has paraphrased and wrong answers both"
+        if because:
+            return NotMeasured(check=self.name, because=because)
+        n, count = len(ratios[evidence.candidate]), len(evidence.references)
+        drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+        pick = np.concatenate([np.arange(n)[None], drawn])  # the records as they are come first
+        far = {pair: distances(*(ratios[each][pick] for each in pair)) for pair in _pairs(evidence)}
+
+        @cache
+        def mean(model: str) -> Array:
+            others = [other for other in evidence.references if other != model]
+            return np.asarray(np.mean([far[_pair(model, o)] for o in others], axis=0))
+
+        def error(model: str) -> float:
+            others = np.mean([mean(other) for other in evidence.references if other != model], axis=0)
+            return max(float(np.std((mean(model) - others)[1:], ddof=1)), unseen_error(n, count))
+
+        return evidence.compare(
+            self,
+            {model: float(mean(model)[0]) for model in evidence.models},
+            n=n,
+            errors={model: error(model) for model in evidence.judged},
+            seed_scale=(count - 1) / max(1, count - 2),
+            details=_details(
+                evidence, ratios, {o: float(far[_pair(evidence.candidate, o)][0]) for o in _others(evidence)}
+            ),
+            charts=lambda: _charts(evidence, ratios),
+        )
+
+
+def distances(one: Array, other: Array) -> Array:
+    """Return the largest distance between the distribution functions of the rows of two samples [B, n] each, [B]."""
+    values = np.concatenate([one, other], axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    step = np.where(order < one.shape[1], 1, -1)
+    ranked = np.take_along_axis(values, order, axis=1)
+    last = np.concatenate([np.diff(ranked, axis=1) > 0, np.ones((len(values), 1), dtype=bool)], axis=1)
+    found: Array = np.where(last, np.abs(np.cumsum(step, axis=1)), 0).max(axis=1) / one.shape[1]
+    return found
+
+
+def _ratios(evidence: Evidence, model: str) -> Array:
+    right, wrong = (evidence.by_owner(part, evidence.outputs(model, part).loss) for part in (RIGHT, WRONG))
+    there = np.isfinite(right) & np.isfinite(wrong)
+    if not there.any():
+        return np.zeros(0)
+    return geometric(right[there], wrong[there][:, None])  # of a geometric mean the mean loss is all there is
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return min(one, other), max(one, other)
+
+
+def _pairs(evidence: Evidence) -> list[tuple[str, str]]:
+    judged = [(m, r) for m in (evidence.candidate, evidence.original) for r in evidence.references if m != r]
+    return sorted({_pair(*each) for each in (*judged, *combinations(evidence.references, 2))})
+
+
+def _others(evidence: Evidence) -> list[str]:
+    return [model for model in evidence.references if model != evidence.candidate]
+
+
+def _details(evidence: Evidence, ratios: dict[str, Array], far: dict[str, float]) -> dict[str, str]:
+    middle = sorted(far, key=far.__getitem__)[len(far) // 2]
+    found = forget_quality(ratios[evidence.candidate], ratios[middle], seed=0)
+    shares = {model: float((ratio < 1).mean()) for model, ratio in ratios.items()}
+    alone = [shares[model] for model in _others(evidence)]
+    return {
+        "against the reference in the middle": f"distance {found.distance:.3f} (95%: {found.low:.3f} to "
+        f"{found.high:.3f} by resampled records), forget quality p = {found.p:.3g}",
+        "records whose right answer is preferred": f"{shares[evidence.candidate]:.0%} "
+        f"(references {min(alone):.0%} to {max(alone):.0%})",
+    }
+
+
+def _charts(evidence: Evidence, ratios: dict[str, Array]) -> tuple[Chart, ...]:
+    n = len(ratios[evidence.candidate])
+    if n < FEWEST:
+        return ()
+    curves = {model: cumulative(1.0 / (1.0 + ratio), PLACES) for model, ratio in ratios.items()}
+    return (
+        Chart(
+            title="Preference for the right answer, record by record",
+            x="probability of the right answer as a share of it and a wrong one",
+            y="share of forgotten records with as much or less",
+            series=evidence.series(PLACES, curves),
+            n=n,
+            note="Below the band: right answers that are still preferred. Above it: pushed away further than retrained "
+            "models would.",
+        ),
+    )

@@ -1,0 +1,87 @@
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from expunge.checks.truth_ratio import TruthRatio, distances
+from expunge.core.check import NotMeasured
+from tests.support.evidence import spoken
+
+NAMES = ("c", "o", "r1", "r2", "r3")
+N, WRONG = 30, 3
+OWNERS = {"paraphrased_answer": np.arange(N), "wrong_answer": np.repeat(np.arange(N), WRONG)}
+LOGS = Path(__file__).parents[3] / "shared" / "data" / "tofu" / "authors_eval_llama2_7b.json"
+
+
+def evidence(known=2.0, seed=0):
+    """Return losses (right, wrong) by model, one token an answer, and the evidence; ``c`` and ``o`` know by so much."""
+    draw = np.random.default_rng(seed)
+    losses = {
+        name: (draw.gamma(4.0, 0.5, N) + (2.0 - known) * (name in "co"), draw.gamma(4.0, 0.5, (N, WRONG)) + 2.0)
+        for name in NAMES
+    }
+    log_probs = {
+        name: {
+            "forget": np.full((N, 1), -1.0),
+            "paraphrased_answer": -right[:, None],
+            "wrong_answer": -wrong.reshape(-1, 1),
+        }
+        for name, (right, wrong) in losses.items()
+    }
+    right = {m: {part: np.zeros_like(rows) for part, rows in parts.items()} for m, parts in log_probs.items()}
+    return losses, spoken(right, log_probs=log_probs, owners=OWNERS)
+
+
+def test_the_distance_is_scipys_and_of_geometric_ratios():
+    losses, given = evidence()
+    found = TruthRatio().measure(given)
+    ratio = {m: np.exp(-wrong.mean(axis=1)) / np.exp(-right) for m, (right, wrong) in losses.items()}
+
+    def distance(one, other):
+        return stats.ks_2samp(ratio[one], ratio[other]).statistic
+
+    assert found.value == pytest.approx(np.mean([distance("c", r) for r in ("r1", "r2", "r3")]))
+    assert found.references[0] == pytest.approx((distance("r1", "r2") + distance("r1", "r3")) / 2)
+    assert "forget quality p = " in found.details["against the reference in the middle"]
+
+
+def test_the_error_is_the_spread_over_drawn_records():
+    """Against a bootstrap of its own: other draws, distribution functions written out."""
+    losses, given = evidence()
+    found = TruthRatio().measure(given)
+    ratio = {m: np.exp(right - wrong.mean(axis=1)) for m, (right, wrong) in losses.items()}
+    draw, rows = np.random.default_rng(99), []
+    places = np.concatenate(list(ratio.values()))
+    for _ in range(150):
+        pick = draw.integers(N, size=N)
+        at = {name: (ratio[name][pick, None] <= places).mean(axis=0) for name in ratio}
+        far = {
+            (one, other): np.abs(at[one] - at[other]).max() for one, other in combinations(("c", "r1", "r2", "r3"), 2)
+        }
+        own = np.mean([d for pair, d in far.items() if "c" in pair])
+        rows.append(own - np.mean([d for pair, d in far.items() if "c" not in pair]))
+    assert found.record_error == pytest.approx(np.std(rows, ddof=1), rel=0.25)
+
+
+def test_ties_are_passed_together():
+    one, other = np.array([[0.0, 1.0, 1.0, 2.0]]), np.array([[1.0, 1.0, 1.0, 3.0]])
+    assert distances(one, other)[0] == stats.ks_2samp(one[0], other[0]).statistic
+
+
+@pytest.mark.skipif(not LOGS.exists(), reason="needs the published logs of TOFU, which are not part of the project")
+def test_the_published_distance():
+    sets = json.loads(LOGS.read_text())["models"]
+    ratio = {
+        name: np.exp(np.asarray(s["forget"]["paraphrased"]) - np.asarray(s["forget"]["perturbed"]).mean(axis=1))
+        for name, s in ((name, sets[name].get("sets", sets[name])) for name in ("full", "retain90"))
+    }
+    found = distances(ratio["full"][None], ratio["retain90"][None])[0]
+    assert found == pytest.approx(119 / 300)
+
+
+def test_without_answers_of_both_kinds_it_is_not_measured():
+    found = TruthRatio().measure(spoken({name: {"forget": [(1, 1)]} for name in NAMES}))
+    assert isinstance(found, NotMeasured)

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from expunge.checks.extraction_strength import ExtractionStrength
+from expunge.checks.worst_extraction import WorstExtraction, tail
+from expunge.conformance.token_law import TokenLaw, said
+from expunge.core.check import NotMeasured
+from tests.support.evidence import spoken, table
+
+
+@pytest.mark.parametrize(("n", "share"), [(20, 0.1), (7, 0.1), (200, 0.1), (10, 0.25), (1, 0.1)])
+def test_the_mean_of_the_terms_is_that_of_the_tail(n, share):
+    """By hand: the largest values with weight 1, the next with what is left of share * n."""
+    values = np.random.default_rng(n).normal(size=n)
+    left, total = share * n, 0.0
+    for value in sorted(values, reverse=True):
+        weight = min(1.0, left)
+        total, left = total + weight * value, left - weight
+    assert tail(values, share).mean() == pytest.approx(total / (share * n))
+
+
+def test_ties_change_nothing():
+    assert tail(np.array([0.5] * 9 + [1.0]), 0.2).mean() == pytest.approx(0.75)
+
+
+def test_the_excess_over_the_references_by_hand():
+    """Ten records, so that the tenth is one of them: 1 - 0 in the one that is known, 0 in the references."""
+    none, known = [(0, 0)] * 10, [(1, 1)] + [(0, 0)] * 9
+    right = {"c": known, "o": [(1, 1)] * 10, "r1": none, "r2": none, "r3": none}
+    found = WorstExtraction().measure(spoken({name: {"forget": rows} for name, rows in right.items()}))
+    assert found.value == pytest.approx(1.0)
+    assert found.references == pytest.approx((0.0, 0.0, 0.0))
+    assert found.details == {"answers known from the question alone": "1 (references 0 to 0)"}
+
+
+def test_it_sees_a_few_records_that_the_mean_hides():
+    law = TokenLaw()
+    model = law.model(7)
+    last = np.cumsum(law.lengths["forget"])[4]
+    model["forget"][:last] = said(np.full(last, 6.0))  # 5 of 200 records known by heart
+    evidence = law.evidence(model)
+    worst, mean = WorstExtraction().measure(evidence), ExtractionStrength().measure(evidence)
+    assert mean.interval.low < 0 < worst.interval.low
+    assert "records beyond what unseen text shows" in worst.details
+
+
+def test_classes_are_not_measured():
+    rows = {name: np.eye(3)[[0, 1]] for name in ("c", "o", "r1", "r2", "r3")}
+    assert isinstance(WorstExtraction().measure(table("forget", rows, [0, 1])), NotMeasured)
