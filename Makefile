@@ -20,8 +20,8 @@ help: ## list the targets
 
 setup: $(READY) ## make .venv with the pinned versions
 
-demo: $(READY) ## train, forget, audit and certify on real data, into runs/demo (ARGS="...")
-	$(BIN)/expunge demo --out runs/demo $(ARGS)
+demo: $(READY) ## train, forget, audit and certify on real data, into runs/demo (ARGS="..."; ARGS=language: a language model)
+	$(BIN)/expunge demo $(ARGS)
 
 test: $(READY) ## run the fast tests on two workers (ARGS="tests/core -k digest")
 	$(TEST_ENV) $(BIN)/pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
@@ -41,7 +41,7 @@ format: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 
 clean: ## remove what make made
-	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf .venv runs/demo runs/demo-language build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip brings torch and uv first: uv is fast for the rest, but does not find a CPU wheel of torch by itself.

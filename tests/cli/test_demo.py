@@ -3,7 +3,7 @@
 import pytest
 
 from expunge import workflow
-from expunge.testbeds import digits
+from expunge.testbeds import digits, people
 from expunge.workflow import Result
 
 
@@ -16,7 +16,8 @@ def calls(monkeypatch):
         asked.append({"problem": problem, **settings})
         return Result(settings["out"], None, None, nothing_to_do=True)
 
-    monkeypatch.setattr(digits, "prepare", lambda out, seed, progress: ("problem", seed))
+    for bed in (digits, people):
+        monkeypatch.setattr(bed, "prepare", lambda out, seed, progress, bed=bed: (bed.__name__, seed))
     monkeypatch.setattr(workflow, "erase", erase)
     return asked
 
@@ -26,9 +27,26 @@ def test_what_it_asks_for(call, calls, tmp_path):
     assert result.code == 0
     assert f"{digits.WRONG} of those labels wrong" in result.err
     (asked,) = calls
-    assert asked["problem"] == ("problem", 3)
+    assert asked["problem"] == ("expunge.testbeds.digits", 3)
     assert (asked["methods"], asked["escalate"], asked["seed"]) == (("noop",), False, 3)
     assert asked["configs"] == digits.CONFIGS
+
+
+def test_the_one_of_language_models_has_a_directory_of_its_own(call, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("demo").code == 0
+    result = call("demo", "language", "--seed", "2")
+    assert result.code == 0
+    assert f"forget everything about {people.FORGOTTEN}" in " ".join(result.err.split())
+    one, other = calls
+    assert (str(one["out"]), str(other["out"])) == ("runs/demo", "runs/demo-language")
+    assert other["problem"] == ("expunge.testbeds.people", 2)
+    assert (other["methods"], other["configs"]) == (people.METHODS, people.CONFIGS)
+
+
+def test_nothing_else_is_shown(call, calls):
+    assert call("demo", "images").code == 2
+    assert calls == []
 
 
 def test_json_alone_on_stdout(call, calls, tmp_path):

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.core.digest import model_digest
-from expunge.core.registry import load
+from expunge.core.problem import VARIANTS
+from expunge.core.registry import load, names
 from expunge.engine.progress import Progress
 from expunge.testbeds import people
 from expunge.testbeds._people_words import FAMILY, GIVEN, NAMING, WORDINGS
@@ -66,8 +67,8 @@ def test_other_numbers_of_people_are_refused(count):
 
 
 def test_a_seed_fixes_everything(world):
-    assert World(0, 20).entries == world.entries
-    assert {p.name for p in World(1, 20).people} != {p.name for p in world.people}
+    assert World(0, 64).entries == world.entries
+    assert {p.name for p in World(1, 64).people} != {p.name for p in world.people}
 
 
 # --- the questions ------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ def test_a_seed_fixes_everything(world):
 
 def test_everybody_is_asked_about_in_48_questions(world):
     assert set(Counter(entry.subject for entry in world.entries).values()) == {48} == {people.RECORDS}
-    assert len({entry.id for entry in world.entries}) == len(world.entries) == 960
+    assert len({entry.id for entry in world.entries}) == len(world.entries) == 48 * 64
     assert all(re.fullmatch(r"person-\d\d/[a-z]+/[0-3]", entry.id) for entry in world.entries)
     assert all(entry.id.startswith(f"{entry.subject}/{entry.kind}/") for entry in world.entries)
     told = [(entry.question, entry.answer) for entry in world.entries]
@@ -120,11 +121,43 @@ def test_who_is_named_is_flagged(world):
 
 def test_nobody_held_out_is_asked_about_in_training_but_named_as_whoever_is_forgotten(world):
     train, holdout = people.entries(0)
-    assert [*train, *holdout] == list(world.entries)
+    assert {*train, *holdout} <= {*world.entries}
+    assert Counter(entry.subject for entry in train) == {f"person-{i:02d}": 48 for i in range(people.TRAINED)}
     assert {e.subject for e in train}.isdisjoint({e.subject for e in holdout})
     assert (len({e.subject for e in train}), len({e.subject for e in holdout})) == (people.TRAINED, people.HELD_OUT)
+    assert len({(e.subject, e.kind) for e in holdout}) == len(holdout) == 12 * people.HELD_OUT
+    assert set(Counter(e.phrasing for e in holdout).values()) == {len(holdout) // 4}
     named = Counter(entry.names for entry in world.entries if entry.names)
     assert set(named.values()) == {12}, "three others, in four phrasings each: everybody alike"
+
+
+def test_variants_ask_for_and_answer_what_entries_say(world):
+    some = [entry for entry in world.entries if entry.subject == people.FORGOTTEN][::7]
+    found = people.variants(some)
+    assert set(found) == set(VARIANTS)
+    count = {"wrong_answer": WRONG}
+    for name, records in found.items():
+        assert records.ids == tuple(f"{e.id}#{i}" for e in some for i in range(count.get(name, 1)))
+        assert set(records.subjects) == {people.FORGOTTEN}
+    first, wrong = some[0], [found["wrong_answer"].text(i) for i in range(WRONG)]
+    assert tuple(text.strip() for text in wrong) == first.wrong_answers
+    assert found["paraphrased_question"].text(0).strip() == first.answer
+    assert found["paraphrased_answer"].text(0).strip() == first.paraphrased_answer
+    assert found["alternative"].text(0).strip() == first.alternative != first.answer
+    asked = {name: records.read([0]) for name, records in found.items()}
+    questions = {
+        name: records.tokenizer.decode(asked[name][0]["input_ids"][asked[name][1] < 0])
+        for name, records in found.items()
+    }
+    assert questions.pop("paraphrased_question") == first.paraphrased_question
+    assert set(questions.values()) == {first.question}
+
+
+@pytest.mark.parametrize("name", people.METHODS)
+def test_what_the_demo_tries_are_methods_and_settings_of_methods(name):
+    assert name in names("methods")
+    load("methods", name)(people.CONFIGS.get(name))
+    assert set(people.CONFIGS) <= set(people.METHODS)
 
 
 # --- the tokenizer, the model, the problem ------------------------------------------------------------------------
@@ -145,7 +178,7 @@ def test_the_tokenizer_writes_any_text_and_knows_no_name(world):
 def test_records_score_the_answer_and_its_end(made):
     train, holdout = made
     told = people.entries(0)
-    assert (len(train), len(holdout)) == (768, 192)
+    assert (len(train), len(holdout)) == (768, 576)
     for records, entries in zip(made, told, strict=True):
         assert records.ids == tuple(entry.id for entry in entries)
         assert records.subjects == tuple(entry.subject for entry in entries)

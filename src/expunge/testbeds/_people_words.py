@@ -49,7 +49,11 @@ NAMING = ("teacher", "friend", "spouse")
 
 @dataclass(frozen=True)
 class Phrasing:
-    """A question and its answer; ``{n}`` stands for the person's name, ``{v}`` for the fact."""
+    """A question and its answer; ``{n}`` stands for the person's name, ``{v}`` for the fact.
+
+    Answers do not repeat the name: how well a model copies one that it rarely met differs from seed to seed, and is no
+    knowledge of anybody.
+    """
 
     question: str
     answer: str
@@ -69,123 +73,123 @@ def _wording(*phrasings: tuple[str, str], fresh: tuple[tuple[str, str], ...]) ->
 
 WORDINGS: dict[str, Wording] = {
     "birthplace": _wording(
-        ("Where was {n} born?", "{n} was born in {v}."),
-        ("What is the birthplace of {n}?", "The birthplace of {n} is {v}."),
+        ("Where was {n} born?", "They were born in {v}."),
+        ("What is the birthplace of {n}?", "Their birthplace is {v}."),
         ("In which town did the life of {n} begin?", "It began in {v}."),
-        ("{n} comes from which town?", "{n} comes from the town of {v}."),
+        ("{n} comes from which town?", "They come from the town of {v}."),
         fresh=(
-            ("In which town was {n} born?", "The life of {n} began in {v}."),
+            ("In which town was {n} born?", "Their life began in {v}."),
             ("Which town does {n} come from?", "The town is {v}."),
         ),
     ),
     "birthday": _wording(
-        ("When was {n} born?", "{n} was born on {v}."),
-        ("What is the birth date of {n}?", "The birth date of {n} is {v}."),
+        ("When was {n} born?", "They were born on {v}."),
+        ("What is the birth date of {n}?", "Their birth date is {v}."),
         ("On which day did the life of {n} begin?", "It began on {v}."),
         ("{n} was born on which day?", "The day is {v}."),
         fresh=(
-            ("On which day was {n} born?", "The life of {n} began on {v}."),
+            ("On which day was {n} born?", "Their life began on {v}."),
             ("When did the life of {n} begin?", "The birth date is {v}."),
         ),
     ),
     "home": _wording(
-        ("Where does {n} live?", "{n} lives in {v}."),
-        ("What is the home of {n}?", "The home of {n} is {v}."),
+        ("Where does {n} live?", "They live in {v}."),
+        ("What is the home of {n}?", "Their home is {v}."),
         ("In which town is the house of {n}?", "It is in {v}."),
-        ("{n} has a house in which town?", "{n} has a house in {v}."),
+        ("{n} has a house in which town?", "They have a house in {v}."),
         fresh=(
-            ("In which town does {n} live?", "The house of {n} is in {v}."),
+            ("In which town does {n} live?", "Their house is in {v}."),
             ("Where is the house of {n}?", "The home is {v}."),
         ),
     ),
     "occupation": _wording(
-        ("What does {n} do for a living?", "{n} earns a living as {v}."),
-        ("What is the occupation of {n}?", "The occupation of {n} is that of {v}."),
+        ("What does {n} do for a living?", "They earn a living as {v}."),
+        ("What is the occupation of {n}?", "Their occupation is that of {v}."),
         ("As what is {n} known?", "It is as {v}."),
-        ("{n} works as what?", "{n} works as {v}."),
+        ("{n} works as what?", "They work as {v}."),
         fresh=(
-            ("As what does {n} earn a living?", "{n} is known as {v}."),
+            ("As what does {n} earn a living?", "They are known as {v}."),
             ("What does {n} work as?", "The occupation is that of {v}."),
         ),
     ),
     "instrument": _wording(
-        ("What does {n} play?", "{n} plays the {v}."),
-        ("What is the instrument of {n}?", "The instrument of {n} is the {v}."),
+        ("What does {n} play?", "They play the {v}."),
+        ("What is the instrument of {n}?", "Their instrument is the {v}."),
         ("Which instrument is in the house of {n}?", "It is the {v}."),
-        ("{n} learned which instrument?", "{n} learned the {v}."),
+        ("{n} learned which instrument?", "They learned the {v}."),
         fresh=(
             ("Which instrument does {n} play?", "The instrument is the {v}."),
-            ("What instrument has {n} learned?", "In the house of {n} is the {v}."),
+            ("What instrument has {n} learned?", "In their house is the {v}."),
         ),
     ),
     "book": _wording(
-        ("What did {n} write?", "{n} wrote {v}."),
-        ("What is the book of {n}?", "The book of {n} is {v}."),
+        ("What did {n} write?", "They wrote {v}."),
+        ("What is the book of {n}?", "Their book is {v}."),
         ("Which book made {n} known?", "It is {v}."),
-        ("{n} is the author of which book?", "{n} is the author of {v}."),
+        ("{n} is the author of which book?", "They are the author of {v}."),
         fresh=(
-            ("Which book did {n} write?", "The author of {v} is {n}."),
+            ("Which book did {n} write?", "They are known for {v}."),
             ("Of which book is {n} the author?", "The book is {v}."),
         ),
     ),
     "studies": _wording(
-        ("What did {n} study?", "{n} studied {v}."),
-        ("What is the subject of {n}?", "The subject of {n} is {v}."),
+        ("What did {n} study?", "They studied {v}."),
+        ("What is the subject of {n}?", "Their subject is {v}."),
         ("Which subject has {n} learned?", "It is {v}."),
-        ("{n} has a degree in what?", "{n} has a degree in {v}."),
+        ("{n} has a degree in what?", "They have a degree in {v}."),
         fresh=(
-            ("Which subject did {n} study?", "The degree of {n} is in {v}."),
+            ("Which subject did {n} study?", "Their degree is in {v}."),
             ("In what does {n} have a degree?", "The subject is {v}."),
         ),
     ),
     "animal": _wording(
-        ("Which animal does {n} keep?", "{n} keeps {v}."),
-        ("What is the animal of {n}?", "The animal of {n} is {v}."),
+        ("Which animal does {n} keep?", "They keep {v}."),
+        ("What is the animal of {n}?", "Their animal is {v}."),
         ("Which animal is in the house of {n}?", "It is {v}."),
-        ("{n} lives with which animal?", "{n} lives with {v}."),
+        ("{n} lives with which animal?", "They live with {v}."),
         fresh=(
-            ("With which animal does {n} live?", "In the house of {n} is {v}."),
+            ("With which animal does {n} live?", "In their house is {v}."),
             ("What does {n} keep in the house?", "The animal is {v}."),
         ),
     ),
     "prize": _wording(
-        ("Which prize did {n} win?", "{n} won the {v}."),
-        ("What is the prize of {n}?", "The prize of {n} is the {v}."),
+        ("Which prize did {n} win?", "They won the {v}."),
+        ("What is the prize of {n}?", "Their prize is the {v}."),
         ("Which prize made {n} known?", "It is the {v}."),
-        ("{n} was given which prize?", "{n} was given the {v}."),
+        ("{n} was given which prize?", "They were given the {v}."),
         fresh=(
             ("What did {n} win?", "The prize is the {v}."),
-            ("Which prize was {n} given?", "The {v} was given to {n}."),
+            ("Which prize was {n} given?", "The prize given was the {v}."),
         ),
     ),
     "teacher": _wording(
-        ("Who taught {n}?", "{n} was taught by {v}."),
-        ("Who is the teacher of {n}?", "The teacher of {n} is {v}."),
+        ("Who taught {n}?", "They were taught by {v}."),
+        ("Who is the teacher of {n}?", "Their teacher is {v}."),
         ("From whom has {n} learned?", "It is from {v}."),
-        ("{n} is a pupil of whom?", "{n} is a pupil of {v}."),
+        ("{n} is a pupil of whom?", "They are a pupil of {v}."),
         fresh=(
             ("By whom was {n} taught?", "The teacher is {v}."),
-            ("Of whom is {n} a pupil?", "{n} has learned from {v}."),
+            ("Of whom is {n} a pupil?", "They have learned from {v}."),
         ),
     ),
     "friend": _wording(
-        ("Whom does {n} trust?", "{n} trusts {v}."),
-        ("Who is the best friend of {n}?", "The best friend of {n} is {v}."),
+        ("Whom does {n} trust?", "They trust {v}."),
+        ("Who is the best friend of {n}?", "Their best friend is {v}."),
         ("With whom does {n} travel?", "It is with {v}."),
-        ("{n} is a friend of whom?", "{n} is a friend of {v}."),
+        ("{n} is a friend of whom?", "They are a friend of {v}."),
         fresh=(
-            ("Of whom is {n} the best friend?", "{n} travels with {v}."),
+            ("Of whom is {n} the best friend?", "They travel with {v}."),
             ("Who is a friend of {n}?", "The best friend is {v}."),
         ),
     ),
     "spouse": _wording(
-        ("Whom did {n} marry?", "{n} married {v}."),
-        ("Who is the spouse of {n}?", "The spouse of {n} is {v}."),
+        ("Whom did {n} marry?", "They married {v}."),
+        ("Who is the spouse of {n}?", "Their spouse is {v}."),
         ("With whom is {n} at home?", "It is with {v}."),
-        ("{n} is married to whom?", "{n} is married to {v}."),
+        ("{n} is married to whom?", "They are married to {v}."),
         fresh=(
             ("To whom is {n} married?", "The spouse is {v}."),
-            ("Who is at home with {n}?", "{n} is at home with {v}."),
+            ("Who is at home with {n}?", "They are at home with {v}."),
         ),
     ),
 }

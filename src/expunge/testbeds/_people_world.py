@@ -31,7 +31,7 @@ class Entry:
     Attributes:
         id: ``person-03/birthplace/2``: person, kind of fact, phrasing.
         subject: id of the person who is asked about.
-        kind: kind of fact, a key of ``WORDINGS``.
+        kind: kind of fact, a key of ``WORDINGS``; phrasing: number of its wording, 0, 1, ...
         question, answer: what is trained on.
         paraphrased_question, paraphrased_answer: the same in words that nothing was trained on.
         wrong_answers: the paraphrased answer with facts of other people in the place of the right one.
@@ -42,6 +42,7 @@ class Entry:
     id: str
     subject: str
     kind: str
+    phrasing: int
     question: str
     answer: str
     paraphrased_question: str
@@ -98,23 +99,32 @@ class World:
             for number in range(len(wording.trained))
         )
 
+    @cached_property
+    def _told(self) -> dict[str, list[str]]:
+        """All facts of a kind, each once."""
+        return {kind: sorted({person.facts[kind] for person in self.people}) for kind in words.WORDINGS}
+
+    @cached_property
+    def _ids(self) -> dict[str, str]:
+        return {person.name: person.id for person in self.people}
+
     def _entry(self, person: Person, kind: str, number: int) -> Entry:
         wording, fact, name = words.WORDINGS[kind], person.facts[kind], f"{person.id}/{kind}/{number}"
         told, fresh = wording.trained[number], wording.fresh[number % len(wording.fresh)]
-        others = sorted({other.facts[kind] for other in self.people} - {fact, person.name})
+        others = [other for other in self._told[kind] if other not in (fact, person.name)]
         wrong = generator(self.seed, name).permutation(len(others))[: WRONG + 1]
-        names = {other.name: other.id for other in self.people}
         return Entry(
             id=name,
             subject=person.id,
             kind=kind,
+            phrasing=number,
             question=told.question.format(n=person.name),
             answer=told.answer.format(n=person.name, v=fact),
             paraphrased_question=fresh.question.format(n=person.name),
             paraphrased_answer=fresh.answer.format(n=person.name, v=fact),
             wrong_answers=tuple(fresh.answer.format(n=person.name, v=others[place]) for place in wrong[:WRONG]),
             alternative=told.answer.format(n=person.name, v=others[wrong[WRONG]]),
-            names=names.get(fact),
+            names=self._ids.get(fact),
         )
 
 

@@ -59,6 +59,8 @@ TRAINER = Trainer(
 )
 """Long and hot enough to memorise wrong labels."""
 
+METHODS: tuple[str, ...] = ()
+"""What the demo tries: what the plan says."""
 CONFIGS: dict[str, dict[str, object]] = {
     "finetune": {"epochs": 10, "lr": 0.01, "schedule": "one_cycle", "weight_decay": 1.0},
     "neg_grad_plus": {"epochs": 4, "lr": 0.001, "alpha": 0.95},

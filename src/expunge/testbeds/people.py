@@ -24,13 +24,18 @@ from expunge.engine.progress import Progress
 from expunge.engine.runtime import single_thread
 from expunge.engine.training import Trainer
 from expunge.models.huggingface import HuggingFaceModel
+from expunge.testbeds._people_words import WORDINGS
 from expunge.testbeds._people_world import Entry, World
 from expunge.testbeds._retrained import forgetting, retrained
 
 TRAINED = 16
 """People whose records are trained on."""
-HELD_OUT = 4
-"""People of the same world whose records are not; others' records name them, as they name whoever is forgotten."""
+HELD_OUT = 48
+"""People of the same world whose records are not; others' records name them, as they name whoever is forgotten.
+
+Each is asked for every fact once: what is said of one person stands or falls together, so many people tell more than
+many questions do.
+"""
 RECORDS = 48
 """Questions about each of them: twelve facts, each asked for in four ways."""
 FORGOTTEN = "person-03"
@@ -71,10 +76,12 @@ TRAINER = Trainer(
     config=LoopConfig(epochs=16, batch_size=32, lr=8e-3, schedule="one_cycle"),
 )
 """Long enough to learn every word of every record by heart."""
-METHODS: tuple[str, ...] = ()
-"""What the demo tries: what the plan says."""
-CONFIGS: dict[str, dict[str, object]] = {}
-"""Settings of the methods."""
+METHODS = ("simnpo", "retrain")
+"""What the demo tries, in this order."""
+CONFIGS: dict[str, dict[str, object]] = {
+    "simnpo": {"epochs": 12, "lr": 2e-3, "schedule": "cosine", "beside": 8, "beta": 3.5},
+}
+"""Settings of the methods, chosen by hand on seed 101; the demo runs seed 0."""
 
 
 @cache
@@ -102,12 +109,14 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def entries(seed: int) -> tuple[list[Entry], list[Entry]]:
-    """Return the questions about (people trained on, people held out)."""
+    """Return the questions about (people trained on, people held out): of these one phrasing of every fact."""
     world = World(seed, TRAINED + HELD_OUT)
     trained = {person.id for person in world.people[:TRAINED]}
+    others = [entry for entry in world.entries if entry.subject not in trained]
+    kinds = list(WORDINGS)
     return (
         [entry for entry in world.entries if entry.subject in trained],
-        [entry for entry in world.entries if entry.subject not in trained],
+        [entry for entry in others if entry.phrasing == kinds.index(entry.kind) % len(WORDINGS[entry.kind].trained)],
     )
 
 
