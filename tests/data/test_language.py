@@ -147,3 +147,31 @@ def test_content_is_that_of_tokens_and_of_what_is_scored():
     assert contents[0] != contents[2]  # the same tokens, another border
     again = LanguageRecords(["a"], ["is a"], tokenizer=L.tokenizer())
     assert again.content(0) == contents[0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "template", "chat"])
+def test_another_answer_is_written_as_if_it_had_been_given(kind):
+    """The same tokens and marks as of records that were made with it."""
+    made = letters()
+    if kind == "chat":
+        made.chat_template = CHAT
+    more = {
+        "tokenizer": made,
+        "ids": ["a", "b"],
+        **({"template": "Q: {prompt}\nA: {answer} !"} if kind == "template" else {}),
+    }
+    prompts = ["who is it ?", "where ?"]
+    records = LanguageRecords(prompts, ["me .", "in york"], **more)
+    found = records.answered({"b": [" here ", "there"], "a": ["you"]})
+    assert found.ids == ("b#0", "b#1", "a#0")
+    for place, (row, answer) in enumerate(((1, "here"), (1, "there"), (0, "you"))):
+        wanted = LanguageRecords([prompts[row]], [answer], **{**more, "ids": None})
+        assert found.content(place) == wanted.content(0)
+
+
+def test_a_plain_text_and_one_that_becomes_too_long_have_no_other_answer():
+    plain = LanguageRecords.of_texts(["york is a town"], tokenizer=L.tokenizer())
+    with pytest.raises(UsageError, match="asks nothing"):
+        plain.answered({"0": ["oslo"]})
+    with pytest.raises(UsageError, match="longer than the model reads"):
+        L.records().answered({L.records().ids[0]: ["york " * 30]})

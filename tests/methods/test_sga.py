@@ -140,5 +140,15 @@ def test_with_nothing_known_by_heart_nothing_is_done():
     assert any("no effect" in text for text in outcome.warnings)
 
 
+def test_a_threshold_that_nobody_can_reach_is_told():
+    """Outliers of shares may lie above 1 where unseen texts are known unevenly."""
+    given = spoken(untrained())
+    method = Sga({"threshold": 1.0, "epochs": 1})
+    assert any("no record can stand out" in text for text in method.unlearn(given, toys.context(given)).warnings)
+    assert not any(
+        "stand out" in text for text in Sga({**UP, "epochs": 1}).unlearn(spoken(), toys.context(spoken())).warnings
+    )
+
+
 def test_a_classifier_has_no_tokens():
     assert "tokens" in Sga().obstacles(toys.problem())[0].what

@@ -145,6 +145,15 @@ class SelectiveAscent(Passes):
             f"{share:.0%} of tokens known by heart, {limit:.0%} of unseen text; EL {likelihood:.3g} below {other:.3g}"
         )
 
+    def remarks(self, history: Sequence[dict[str, float]]) -> tuple[str, ...]:
+        """Return that no record can lie above the threshold, where unseen texts are known too unevenly."""
+        if self.config.rule != "each" or self._limits[0] < 1:
+            return ()
+        return (
+            f"no record can stand out: unseen texts are known so unevenly that only {self._limits[0]:.0%} would; "
+            "give a threshold, or take the rule of the mean",
+        )
+
     def _look(self, model: nn.Module, epoch: int) -> None:
         """Measure the forgotten records for ``epoch``."""
         values, limit = shares(self._run, model, self._forget), self._limits[0]
