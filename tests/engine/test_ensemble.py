@@ -1,14 +1,17 @@
 """An ensemble of recorded members: how it votes, who is in which shard, and what its ledgers say."""
 
+import numpy as np
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
+from safetensors.torch import load_file
 
 import expunge
 from expunge.core.errors import Tampered, UsageError
 from expunge.engine.ensemble import FILE, Ensemble, ShardedTrainer, held, ledgers, read_about, voting
+from expunge.tasks.causal_lm import CausalLM
+from tests.support import languages, toys
 from tests.support import recordings as own
-from tests.support import toys
 
 MEMBER = own.recorded(own.dropped, config=own.config(epochs=2), steps=3, checkpoints=2)
 TRAINER = ShardedTrainer(member=MEMBER, shards=3)
@@ -94,3 +97,37 @@ def test_two_rules_for_who_enters_when():
     late = own.recorded(own.dropped, config=own.config(), steps=3, enters=own.late)
     with pytest.raises(UsageError, match="both say"):
         ShardedTrainer(member=late, shards=2, slices=2)
+
+
+# --- adapters on one base -----------------------------------------------------------------------------------------
+
+SPEAKING = ShardedTrainer(
+    member=own.recorded(languages.based, config=own.config(epochs=1), steps=2, task="causal_lm", lora=2), shards=3
+)
+
+
+def test_members_are_adapters_on_one_base_that_stays(tmp_path):
+    records = languages.records(languages.NAMES[:6])
+    made = SPEAKING(records, seed=1)
+    base = dict(languages.based().named_parameters())
+    adapters = sum(p.numel() for name, p in made.members[0].named_parameters() if "lora_" in name)
+    assert sum(p.numel() for p in made.parameters()) == sum(p.numel() for p in base.values()) + 3 * adapters
+    for member in made.members:
+        held = {n.replace("base_layer.", ""): p for n, p in member.named_parameters() if "lora_" not in n}
+        assert held.keys() == base.keys()
+        assert all(torch.equal(p, base[name]) for name, p in held.items())
+    source = expunge.TorchModel.adopt(made)
+    source.save(made, tmp_path)
+    reopened = source.reopen(tmp_path)
+    assert source.digest(reopened) == source.digest()
+    written = load_file(tmp_path / "model.safetensors").values()
+    assert sum(t.numel() for t in written) == sum(p.numel() for p in made.parameters()) + len(made.weights)
+    inputs, labels = records.read(range(4))
+    said = [member(**inputs).logits.double().softmax(-1).detach() for member in made.members]
+    wanted = sum(float(w) * p for w, p in zip(made.weights, said, strict=True))
+    np.testing.assert_allclose(reopened(**inputs).detach().exp().numpy(), wanted.numpy(), atol=1e-6)
+    units = CausalLM().units(reopened, (inputs, labels))
+    row, column = (labels[:, 1:] != -100).nonzero(as_tuple=True)
+    np.testing.assert_allclose(
+        units.loss.detach().numpy(), -wanted[row, column, labels[row, column + 1]].log().numpy(), atol=1e-5
+    )

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from expunge.conformance import problems
+from expunge.core.problem import Problem
 from expunge.core.request import Request
 from expunge.engine import members
-from expunge.engine.ensemble import held, ledgers
+from expunge.engine.ensemble import Ensemble, held, ledgers
 from expunge.numerics import membership
-from tests.support import toys
+from tests.support import languages, toys
 
 
 @pytest.fixture
@@ -76,3 +77,18 @@ def test_a_request_by_subject_counts_subjects(sharded):
         model=sharded.source,
     )
     assert members.judged_units(asked) == (4, 3)
+
+
+def test_of_a_record_of_several_tokens_the_mean_counts():
+    """Against a plain computation: the logarithm of the odds of each scored token, averaged over a record."""
+    records = languages.records(languages.NAMES[:3])
+    made = Ensemble([languages.untrained(1), languages.untrained(2)], [0.5, 0.5])
+    problem = Problem(model=made, train=records, task="causal_lm", forget=[records.ids[0]])
+    said = members.confidences(problem, made, records)
+    assert said.shape == (2, len(records))
+    for row, seed in zip(said, (1, 2), strict=True):
+        for value, place in zip(row, range(len(records)), strict=True):
+            inputs, labels = records.read([place])
+            p = languages.untrained(seed)(**inputs).logits.detach().double().softmax(-1)[0, :-1]
+            own = p[torch.arange(p.shape[0]), labels[0, 1:].clamp_min(0)][labels[0, 1:] != -100]
+            assert value == pytest.approx(float((own.log() - torch.log1p(-own)).mean()), abs=1e-4)

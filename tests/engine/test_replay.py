@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import expunge
-from expunge.core.errors import Diverged, Refused
+from expunge.core.errors import Diverged, ForeignRun, Refused, UsageError
 from expunge.engine import replay
 from expunge.engine.ledger import Ledger
 from expunge.engine.recorded import Recorded
+from tests.support import languages
 from tests.support import recordings as own
 
 GONE = ["r3", "r117"]
@@ -297,3 +299,101 @@ def test_a_function_without_text_is_refused():
     exec("def build(): return None", space)
     with pytest.raises(expunge.core.errors.UsageError, match="text of a function"):
         assert own.recorded(space["build"], config=own.config(), steps=8).program
+
+
+# --- language models, and adapters on a frozen base ---------------------------------------------------------------
+
+
+def dropping():
+    """Return a new language model with dropout."""
+    return languages.gpt(resid_pdrop=0.1, embd_pdrop=0.1)
+
+
+def speaking(build=languages.based, **more):
+    config = expunge.LoopConfig(epochs=2, lr=1e-2, schedule="one_cycle")
+    return own.recorded(build, config=config, steps=4, task="causal_lm", checkpoints=8, **more)
+
+
+FEW = languages.NAMES[:6]
+LANGUAGE = {
+    "all weights": speaking(dropping, micro_batch=2),
+    "adapters": speaking(lora=2),
+    "adapters in some layers": speaking(lora=3, lora_alpha=8, lora_layers=("c_fc",)),
+}
+
+
+def spoken(tmp_path, trainer):
+    """Record a training, replay it without the record that is met last; return the parts."""
+    records = languages.records(FEW)
+    model = expunge.train(trainer, records, seed=4, ledger=tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger")
+    last = replay.timetable_of(ledger, ledger.entries).first_uses(2).argmax()
+    gone = [ledger.entries[int(last)].id]
+    rest = records.without(gone)
+    return model, ledger, rest, replay.replay(trainer, ledger, rest, gone, tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["all weights", "adapters"])
+def test_a_language_model_equals_a_run_from_scratch(tmp_path, name):
+    trainer = LANGUAGE[name]
+    model, ledger, rest, found = spoken(tmp_path, trainer)
+    assert found.forecast.start > 0
+    scratch = trainer.run(rest, seed=4)
+    assert (found.trained.state, found.trained.weights) == (scratch.state, scratch.weights)
+    assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), scratch.model.parameters(), strict=True))
+    assert found.trained.weights != ledger.head.model
+    assert ledger.ends_with(model)
+    assert not ledger.ends_with(found.model)
+    source = expunge.HuggingFaceModel.adopt(model)
+    (tmp_path / "saved").mkdir()
+    source.save(model, tmp_path / "saved")
+    assert ledger.ends_with(expunge.HuggingFaceModel(tmp_path / "saved").open())
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_checkpoints_hold_adapters_alone_and_the_base_stays(tmp_path):
+    model, ledger, _, _ = spoken(tmp_path, LANGUAGE["adapters in some layers"])
+    for folder in ledger.checkpoints.values():
+        tensors = [name for name in load_file(folder / "state.safetensors") if name.startswith("model.")]
+        assert tensors == [f"model.transformer.h.0.mlp.c_fc.lora_{x}.expunge.weight" for x in "AB"]
+    base, last = languages.based().state_dict(), load_file(folder / "state.safetensors")
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, base[name])}
+    assert moved == {"transformer.h.0.mlp.c_fc.weight"}
+    a, b = (last[f"{tensors[0][:-16].removesuffix('A.')}{x}.expunge.weight"].double().numpy() for x in "AB")
+    wanted = base[min(moved)].double().numpy() + 8 / 3 * (b @ a).T  # a Conv1D's weight is transposed
+    np.testing.assert_allclose(model.state_dict()[min(moved)].double().numpy(), wanted, atol=1e-7)
+
+
+def test_another_base_is_refused(tmp_path, monkeypatch):
+    trainer, records = LANGUAGE["adapters"], languages.records(FEW)
+    expunge.train(trainer, records, seed=4, ledger=tmp_path / "ledger")
+    monkeypatch.setattr(languages, "_base", lambda seed: languages.untrained(9))
+    with pytest.raises(ForeignRun, match="frozen weights"):
+        replay.reproduce(trainer, Ledger(tmp_path / "ledger"), records, tmp_path / "new", start=3, stop=4)
+
+
+def test_no_layers_for_adapters(tmp_path):
+    with pytest.raises(UsageError, match="no linear layers"):
+        speaking(lora=2, lora_layers=("nowhere",)).run(languages.records(), seed=0)
+
+
+def thawing_loop(recorder):
+    """A loop that trains what was frozen when it was tracked."""
+    model = own.dropped()
+    model[0].requires_grad_(False)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder.track(model, optimiser)
+    model[0].requires_grad_(True)
+    for step in recorder:
+        x, y = step.batch
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        step.done(loss)
+    return model
+
+
+def test_weights_that_thaw_are_told():
+    with pytest.raises(UsageError, match="frozen when training began have changed"):
+        Recorded(loop=thawing_loop, epochs=1, steps=2).run(own.records(), seed=0)

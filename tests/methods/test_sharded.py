@@ -7,8 +7,8 @@ import expunge
 from expunge.conformance import problems
 from expunge.engine.ensemble import ShardedTrainer, ledgers
 from expunge.methods.sharded import Sharded
+from tests.support import languages, running
 from tests.support import recordings as own
-from tests.support import running
 
 in_process = running.in_process
 
@@ -125,3 +125,25 @@ def test_members_that_vote_are_of_these_records(posed, tmp_path):
         ledger=tmp_path / "ledgers",
     )
     assert any("have changed" in wrong.what for wrong in Sharded().obstacles(again))
+
+
+def test_adapters_of_one_shard_are_trained_anew(tmp_path):
+    """A person's facts lie in one shard; base and other adapters stay as they are, bit for bit."""
+    member = own.recorded(languages.based, config=own.config(epochs=1), steps=2, task="causal_lm", lora=2)
+    trainer, records = ShardedTrainer(member=member, shards=3), languages.records(languages.NAMES[:6])
+    model = expunge.train(trainer, records, seed=1, ledger=tmp_path / "ledgers")
+    problem = expunge.Problem(
+        model=model,
+        train=records,
+        task="causal_lm",
+        trainer=trainer,
+        ledger=tmp_path / "ledgers",
+        request=expunge.Request(subjects=(languages.NAMES[2],)),
+    )
+    assert Sharded().obstacles(problem) == []
+    outcome = Sharded().unlearn(problem, problems.context(problem))
+    assert same(outcome.model, trainer(problem.retain_view, seed=1))
+    before = problem.source.open().state_dict()
+    moved = {name for name, tensor in outcome.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[1] for name in moved - {"weights"}} == {str(min(Sharded().forecasts(problem)))}
+    assert all("lora_" in name for name in moved - {"weights"})

@@ -96,6 +96,16 @@ def test_ties_survive(tmp_path):
     assert model.out.weight is model.embed.weight
 
 
+def test_tied_weights_are_written_once_and_read_from_files_that_hold_each(tmp_path):
+    source = saved(Tied(), tmp_path / "m")
+    state = load_file(tmp_path / "m" / WEIGHTS)
+    assert [name for name in ("embed.weight", "out.weight") if name in state] == ["embed.weight"]
+    save_file({**state, "out.weight": state["embed.weight"].clone()}, tmp_path / "m" / WEIGHTS)
+    model = source.reopen(tmp_path / "m")
+    assert torch.equal(model.out.weight, source.open().embed.weight)
+    assert source.digest(model) == source.digest()
+
+
 def test_files_can_be_opened_by_others(tmp_path):
     source = saved(Odd(), tmp_path / "m")
     state = load_file(tmp_path / "m" / WEIGHTS)

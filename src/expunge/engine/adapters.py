@@ -6,20 +6,21 @@ import importlib.util
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from expunge.core import registry
 from expunge.core.errors import Obstacle
+from expunge.engine.checkpoint import Moving
 
 _HALF = (torch.float16, torch.bfloat16)
 
 
-class Adapters:
+class Adapters(Moving):
     """Adapters in a model, whose class and whose own layers stay what they are; nothing else of it may move.
 
     A layer ``W x`` becomes ``W x + (alpha / rank) B A x`` with A [rank, inputs] drawn and B [outputs, rank] zero, so
@@ -44,7 +45,7 @@ class Adapters:
             # Transformers' Conv1D keeps its weight transposed: peft sees so, layer by layer, and says that it did.
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             self._tuner: Any = LoraModel(model, config, "expunge")
-        self._model = model
+        super().__init__(model)
         for p in model.parameters():
             if p.requires_grad and p.dtype in _HALF:
                 p.data = p.data.float()
@@ -61,24 +62,6 @@ class Adapters:
     def merge(self) -> None:
         """Add the adapters to the weights and take them out of the model."""
         self._tuner.merge_and_unload()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return all tensors of the model that may change: all but frozen parameters."""
-        frozen = self._frozen()
-        return {name: tensor for name, tensor in self._model.state_dict().items() if name not in frozen}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what :meth:`state_dict` gave.
-
-        Raises:
-            KeyError: it is of other adapters.
-        """
-        if state.keys() != self.state_dict().keys():
-            raise KeyError("tensors of other adapters")
-        self._model.load_state_dict(dict(state), strict=False)
-
-    def _frozen(self) -> set[str]:
-        return {name for name, p in self._model.named_parameters(remove_duplicate=False) if not p.requires_grad}
 
 
 def layers(model: nn.Module, names: Sequence[str] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.core.digest import read_safetensors_header
 from expunge.core.errors import Tampered
@@ -29,6 +29,32 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: Any) -> Any:
         """Take them back."""
+
+
+class Moving:
+    """What can change of a model: all its tensors but the parameters that are frozen when this is made."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors that may change, by name."""
+        return {name: tensor for name, tensor in self._model.state_dict().items() if name not in self._frozen}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            KeyError: it is of other tensors.
+        """
+        if state.keys() != self.state_dict().keys():
+            raise KeyError("tensors of another model, or of other adapters")
+        self._model.load_state_dict(dict(state), strict=False)
+
+    def frozen(self) -> dict[str, Tensor]:
+        """Return the parameters that may not change, by name."""
+        return {name: tensor for name, tensor in self._model.state_dict().items() if name in self._frozen}
 
 
 class Checkpoints:

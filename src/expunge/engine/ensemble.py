@@ -7,6 +7,7 @@ is a part of the records that enters later in the member's one recorded run, so 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +22,18 @@ from expunge.core.errors import Tampered, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import storing, write_file
 from expunge.engine.ledger import Ledger, settle
-from expunge.engine.recorded import Recorded, train
+from expunge.engine.recorded import Recorded, Standard, train
 from expunge.engine.shards import Shards, whose
 
 FILE = "shards.json"
 
 
 class Ensemble(nn.Module):
-    """Classifiers that vote by the weighted mean of their probabilities, or regressors by that of their numbers.
+    """Models that vote by the weighted mean of their probabilities, or regressors by that of their numbers.
 
-    A weight of 0 has no vote. Shapes: any input of the members; logits [B, C] are the logarithm of that mean, numbers
-    are [B] or [B, 1] as those of the members.
+    A weight of 0 has no vote. Shapes: any input of the members; logits [B, C] or [B, T, V] are the logarithm of that
+    mean, numbers are [B] or [B, 1] as those of the members. Frozen parameters in which members are equal are held once:
+    members that are adapters on one base are no more than that.
     """
 
     weights: Tensor
@@ -39,15 +41,24 @@ class Ensemble(nn.Module):
     def __init__(self, members: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        _hold_once(members)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
         """Return the logarithm of the weighted mean of the members' probabilities, or the mean of their numbers."""
-        said = torch.stack([member(*inputs) for member in self.members])
-        weights = self.weights.reshape(-1, *[1] * (said.dim() - 1))
-        if said.dim() == 2 or said.shape[-1] == 1:
-            return (said * weights).sum(dim=0)
-        voted: Tensor = torch.logsumexp(torch.log_softmax(said, dim=-1) + torch.log(weights), dim=0)
+        voting = [
+            (member, weight) for member, weight in zip(self.members, self.weights.tolist(), strict=True) if weight
+        ]
+        voted: Tensor | None = None
+        for member, weight in voting:  # one after the other: what a language model says is large
+            answer = member(*inputs, **named)
+            said: Tensor = getattr(answer, "logits", answer)
+            if said.dim() == 1 or said.shape[-1] == 1:
+                voted = said * weight if voted is None else voted + said * weight
+            else:
+                said = torch.log_softmax(said, dim=-1) + math.log(weight)
+                voted = said if voted is None else torch.logaddexp(voted, said)
+        assert voted is not None
         return voted
 
 
@@ -115,13 +126,34 @@ class ShardedTrainer:
         return [records.select([records.ids[i] for i in part]) for part in assigned]
 
     def of(self, records: Records, *, seed: int, shard: int) -> Recorded:
-        """Return the trainer of one member, which knows when each record of its shard enters."""
+        """Return the trainer of one member, which knows when each record of its shard enters.
+
+        Adapters that it trains stay beside the base, which is one for all members then.
+        """
+        loop = self.member.loop
+        apart = isinstance(loop, Standard) and loop.lora > 0
+        member = replace(self.member, loop=replace(loop, merge=False)) if apart else self.member
         if self.slices == 1:
-            return self.member
+            return member
         shards = self.shards_of(seed)
         names = dict(zip(records.ids, whose(records.ids, records.subjects), strict=True))
         step = self.member.epochs / self.slices
-        return replace(self.member, enters=lambda name: shards.slice(names[name]) * step)
+        return replace(member, enters=lambda name: shards.slice(names[name]) * step)
+
+
+def _hold_once(members: Sequence[nn.Module]) -> None:
+    """Let members share the frozen parameters in which they equal the first."""
+    first = {name: p for name, p in members[0].named_parameters(remove_duplicate=False) if not p.requires_grad}
+    for member in members[1:]:
+        for name, p in [*member.named_parameters(remove_duplicate=False)]:
+            base = first.get(name)
+            if base is not None and base is not p and not p.requires_grad and _equal(p, base):
+                module, _, leaf = name.rpartition(".")
+                setattr(member.get_submodule(module), leaf, base)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return (one.dtype, one.device) == (other.dtype, other.device) and torch.equal(one, other)
 
 
 def voting(sizes: Sequence[int]) -> list[float]:

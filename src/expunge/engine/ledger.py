@@ -3,7 +3,7 @@
     head.json         the program: rule, epochs, steps, seed, settings, environment, values derived from the data
     records.jsonl     every record that was trained on: [id, content digest, epochs after which it enters, slot]
     steps.bin         104 bytes a step, each chained to the one before
-    checkpoints/N/    parameters, buffers, optimiser and schedule before step N
+    checkpoints/N/    parameters that are not frozen, buffers, optimiser and schedule before step N
 
 The folder is private: it holds ids, the seed, and states that saw every record. Killed at any moment it holds a
 usable prefix of the run: steps are synced at most once a second, checkpoints are written aside, synced and renamed.
@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from expunge.core.digest import combine, sha256
+from expunge.core.digest import combine, sha256, tensor_digest
 from expunge.core.errors import Refused, Tampered, UsageError
 from expunge.core.serial import build, canonical, parse
 from expunge.core.storage import ASIDE, discard, storing, sweep, sync_folder, write_file, write_folder
@@ -53,6 +52,7 @@ class Head:
         environment: what the bits depend on (``engine/fingerprint``).
         derived: digest of the values that were computed from the records before the first step.
         finished: digest of the state after the last step; empty while the run goes on.
+        model: digest of the tensors of the model that the run gave; empty while it goes on.
         proven: whether a run from scratch without a record was found equal to a replay, for a loop of the user's own.
     """
 
@@ -66,6 +66,7 @@ class Head:
     environment: Mapping[str, str] = field(default_factory=dict)
     derived: str = ""
     finished: str = ""
+    model: str = ""
     proven: bool = False
 
     @property
@@ -198,13 +199,11 @@ class Ledger:
         return folder
 
     def ends_with(self, model: nn.Module) -> bool:
-        """Return whether the parameters and buffers of ``model`` are those of the last checkpoint."""
+        """Return whether the parameters and buffers of ``model`` are those of the model that the run gave."""
         if not self.checkpoints:
             return False
-        saved = load_file(self.checkpoint(max(self.checkpoints)) / "state.safetensors")
-        own = model.state_dict()
-        last = {name.removeprefix("model."): t for name, t in saved.items() if name.startswith("model.")}
-        return own.keys() == last.keys() and all(torch.equal(own[name].cpu(), last[name]) for name in own)
+        self.checkpoint(max(self.checkpoints))  # a last state that is damaged is told
+        return weights_digest(model.state_dict()) == self.head.model
 
     @property
     def chain(self) -> str:
@@ -266,7 +265,7 @@ class Ledger:
 
     def copy(self, folder: Path, *, length: int, entries: Sequence[Entry], **changes: Any) -> Ledger:
         """Return a new ledger in ``folder`` with the first ``length`` steps and the checkpoints among them."""
-        head = replace(self.head, finished="", **changes)
+        head = replace(self.head, finished="", model="", **changes)
         made = Ledger.begin(folder, head, entries)
         data = (self.folder / "steps.bin").read_bytes()[: length * _SIZE] if length else b""
         write_file(folder / "steps.bin", data, mode=0o600)
@@ -285,7 +284,7 @@ class Ledger:
     def _verify(self) -> tuple[bytes, int]:
         """Return the last link of the chain and the number of steps; a line that a kill cut short is left out."""
         # What may be amended later is left out; the rest of the head is the first link.
-        first = replace(self.head, stages=(), finished="", proven=False)
+        first = replace(self.head, stages=(), finished="", model="", proven=False)
         chain = hashlib.sha256(canonical(first)).digest()
         path = self.folder / "steps.bin"
         if not path.exists():
@@ -355,6 +354,15 @@ def _named_digest(name: str, data: bytes) -> str:
     found = hashlib.sha256(name.encode() + b"\n")
     found.update(data)  # not joined first: a state is large
     return found.hexdigest()
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> str:
+    """Return the digest of tensors, over name, kind, shape and bytes of each."""
+    found = []
+    for name, tensor in state.items():
+        data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        found.append(tensor_digest(name, str(tensor.dtype), tensor.shape, data.data))
+    return combine(found)
 
 
 def words_digest(words: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from expunge.core.problem import Problem
 from expunge.core.records import Records
@@ -92,7 +93,10 @@ def judged_units(problem: Problem) -> tuple[int, int]:
 
 
 def confidences(problem: Problem, model: Any, records: Records) -> Array | None:
-    """Return the confidence of the label by each member of an ensemble, [S, n]; None for another kind of model."""
+    """Return the confidence of the label by each member of an ensemble, [S, n]; None for another kind of model.
+
+    Of a record of several units it is their mean.
+    """
     if not isinstance(model, Ensemble):
         return None
     members = [ready(member) for member in model.members]
@@ -100,5 +104,9 @@ def confidences(problem: Problem, model: Any, records: Records) -> Array | None:
     with torch.no_grad():
         for batch in in_order(records):
             said = [problem.meaning.units(member, batch) for member in members]
-            rows.append(np.stack([confidence(u.logits.double().numpy(), u.target.numpy()) for u in said]))
+            rows.append(np.stack([u.by_record(u.per_unit(_confidence)).numpy() for u in said]))
     return np.concatenate(rows, axis=1)
+
+
+def _confidence(logits: Tensor, target: Tensor) -> Tensor:
+    return torch.from_numpy(confidence(logits.double().cpu().numpy(), target.cpu().numpy()))

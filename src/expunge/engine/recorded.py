@@ -17,6 +17,8 @@ from expunge.core import registry
 from expunge.core.digest import keyed_int
 from expunge.core.errors import ForeignRun, UsageError
 from expunge.core.records import Records
+from expunge.engine import adapters
+from expunge.engine.adapters import Adapters
 from expunge.engine.fingerprint import differences, fingerprint, pinned, unfilled
 from expunge.engine.ledger import Entry, Head, Ledger, StepLine, settle, value_digest
 from expunge.engine.loop import LoopConfig, train_mode
@@ -154,12 +156,12 @@ class Recorded:
             seed_everything(keyed_int(b"expunge start", seed) % 2**31)
             try:
                 model = self.loop(recorder)
-                digest = recorder.finish()
+                state, weights = recorder.finish(model)
             finally:
                 if ledger is not None:
                     ledger.close()
             model.eval()
-        return Trained(model, digest, recorder)
+        return Trained(model, state, weights, recorder)
 
     def derived(self, records: Records) -> Mapping[str, Any]:
         """Return the values that are computed from the records before the first step."""
@@ -193,25 +195,35 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, the digest of the whole state in which its training ended, and the recorder that saw it."""
+    """A model, digests of the whole state in which its training ended and of its own tensors, and the recorder."""
 
     model: nn.Module
     state: str
+    weights: str
     recorder: Recorder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """Expunge's own loop: the mean loss of a step's records, in parts of at most ``micro_batch`` where that is set."""
+    """Expunge's own loop: the mean loss of a step's records, in parts of at most ``micro_batch`` where that is set.
+
+    ``merge``: adapters go into the weights at the end; else they stay beside them, in a model that holds both.
+    """
 
     build: Callable[..., nn.Module]
     task: str
     config: LoopConfig
     micro_batch: int = 0
+    lora: int = 0
+    lora_alpha: float = 16.0
+    lora_layers: tuple[str, ...] = ()
+    merge: bool = True
 
     def __call__(self, recorder: Recorder) -> nn.Module:
         """Make every step; return the model."""
         model = self.build(recorder.derived) if recorder.derived else self.build()
+        movable = [p.requires_grad for p in model.parameters()]
+        beside = self._adapters(model, recorder.seed) if self.lora else None
         task: Any = registry.load("tasks", self.task)()
         optimiser = self.config.optimise(model)
         recorder.track(model, optimiser)
@@ -219,7 +231,19 @@ class Standard:
         with unfilled():  # from here on: a weight that `build` left empty is NaN, and told
             for step in recorder:
                 self._make(step, recorder, model, optimiser, task)
+        if beside is not None and self.merge:
+            beside.merge()
+            for p, may in zip(model.parameters(), movable, strict=True):
+                p.requires_grad_(may)
         return model
+
+    def _adapters(self, model: nn.Module, seed: int) -> Adapters:
+        for wrong in adapters.obstacles(model, self.lora_layers):
+            raise UsageError(wrong.what, where=wrong.where, found=wrong.found, expected=wrong.expected, fix=wrong.fix)
+        found = adapters.layers(model, self.lora_layers)
+        # Whatever the builder did with the generators: a base may be read once and then copied.
+        seed_everything(keyed_int(b"expunge adapters", seed) % 2**31)
+        return Adapters(model, found, rank=self.lora, alpha=self.lora_alpha)
 
     def _make(self, step: Step, recorder: Recorder, model: nn.Module, optimiser: Optimizer, task: Any) -> None:
         first, last = recorder.stage_of(step.epoch)
@@ -252,6 +276,9 @@ def recorded(
     steps: int,
     task: str = "classification",
     micro_batch: int = 0,
+    lora: int = 0,
+    lora_alpha: float = 16.0,
+    lora_layers: Sequence[str] = (),
     **more: Any,
 ) -> Recorded:
     """Return a recorded trainer with expunge's own loop.
@@ -263,9 +290,14 @@ def recorded(
         steps: steps per epoch; records / steps is the mean number of records in a step.
         task: name of the task.
         micro_batch: gradients are accumulated over parts of at most so many records; 0 takes a step at once.
+        lora: rank of the adapters (LoRA) that are trained in the place of the weights and merged into them at the end,
+            by peft; 0: the weights themselves are trained.
+        lora_alpha: adapters are added so many times, divided by their rank.
+        lora_layers: linear layers with adapters, by name or its last part; none named: all but the head.
         more: further fields of :class:`Recorded`.
     """
-    loop = Standard(build=build, task=task, config=config, micro_batch=micro_batch)
+    beside = {"lora": lora, "lora_alpha": float(lora_alpha), "lora_layers": tuple(lora_layers)} if lora else {}
+    loop = Standard(build=build, task=task, config=config, micro_batch=micro_batch, **beside)
     return Recorded(loop=loop, epochs=config.epochs, steps=steps, **more)
 
 
@@ -356,7 +388,7 @@ def _go_on(trainer: Recorded, records: Records, seed: int, values: Mapping[str, 
         ledger.checkpoint(head.total)  # compared now: what is amended below is what it is compared with
         start = float(head.stages[-1])
         ledger.rewrite([*held.values(), *(Entry(name, given[name], start) for name in new)])
-        ledger.amend(stages=stages, finished="", proven=False)
+        ledger.amend(stages=stages, finished="", model="", proven=False)
     return replace(trainer, stages=stages)
 
 
@@ -377,7 +409,8 @@ def _source(function: Any) -> Any:
         return None
     if isinstance(function, Standard):
         length_apart = replace(function.config, epochs=0)
-        return ["expunge's loop", function.task, length_apart, function.micro_batch, _source(function.build)]
+        beside = [function.lora, function.lora_alpha, list(function.lora_layers)] if function.lora else []
+        return ["expunge's loop", function.task, length_apart, function.micro_batch, *beside, _source(function.build)]
     if isinstance(function, functools.partial):
         return ["partial", _source(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
     plain = inspect.isroutine(function) or inspect.isclass(function)

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from expunge.core.digest import keyed_int
-from expunge.core.errors import Diverged, UsageError
+from expunge.core.errors import Diverged, ForeignRun, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import discard, write_folder
 from expunge.engine.batches import fingerprints, places
-from expunge.engine.checkpoint import fill, read_state, state_files
-from expunge.engine.ledger import Ledger, StepLine, state_digest, words_digest
+from expunge.engine.checkpoint import Moving, fill, read_state, state_files
+from expunge.engine.ledger import Ledger, StepLine, state_digest, weights_digest, words_digest
 from expunge.engine.runtime import seed_everything
 
 CANDIDATES = 200
@@ -204,10 +204,10 @@ class Recorder:
         self._disk = disk if ledger is not None else 0
         self._every = max(1, -(-self._total // checkpoints)) if checkpoints and not self._disk else 0
         self._expected, self._until, self._advance = expected, until, advance
-        self._model: nn.Module | None = None
+        self._model: Moving | None = None
         self._optimiser: torch.optim.Optimizer | None = None
         self._schedule: LRScheduler | None = None
-        self._start, self._sums, self._ended = 0, [0.0, 0.0], False
+        self._start, self._sums, self._ended = 0, [0.0, 0.0], ""
 
     @property
     def epochs(self) -> int:
@@ -219,6 +219,11 @@ class Recorder:
         """The number of steps of an epoch."""
         return self._table.steps
 
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self._table.seed
+
     def stage_of(self, epoch: int) -> tuple[int, int]:
         """Return (first epoch, one past the last) of the stage in which an epoch lies: schedules start anew with it."""
         last = next(stop for stop in self._stages if epoch < stop)
@@ -229,10 +234,15 @@ class Recorder:
     ) -> nn.Module:
         """Name what training changes; it is brought to the state from which the run goes on.
 
+        Parameters that are frozen now must stay so: checkpoints hold their digest alone.
+
         Raises:
             UsageError: rule ``mask`` with a module that mixes the records of a batch.
+            ForeignRun: the frozen parameters are not those of the recorded run.
         """
-        self._model, self._optimiser, self._schedule = model, optimiser, schedule
+        self._model, self._optimiser, self._schedule = Moving(model), optimiser, schedule
+        frozen = self._model.frozen()
+        self._frozen = weights_digest(frozen) if frozen else ""
         mixing = [name for name, module in model.named_modules() if isinstance(module, MIXERS)]
         if self.rule == "mask" and mixing:
             raise UsageError(
@@ -245,7 +255,15 @@ class Recorder:
         # Batch normalisation cannot train on a single record: such a step is passed over, as one without any.
         self._least = 2 if mixing else 1
         if self._ledger is not None and self._ledger.checkpoints:
-            place = read_state(self._ledger.checkpoint(max(self._ledger.checkpoints)), model, optimiser)
+            place = read_state(self._ledger.checkpoint(max(self._ledger.checkpoints)), self._model, optimiser)
+            if place["frozen"] != self._frozen:
+                raise ForeignRun(
+                    "the frozen weights are not those of the recorded run",
+                    where="track()",
+                    found="another base",
+                    expected="the model that the recorded run trained adapters or layers of",
+                    fix="build the model from the same base",
+                )
             self._start, self.history, self._sums = place["step"], place["history"], place["sums"]
             if schedule is not None:
                 schedule.load_state_dict(place["schedule"])
@@ -285,18 +303,18 @@ class Recorder:
                 # Read now: the loop may set the rate itself.
                 self._write(step, count, float(self._optimiser.param_groups[0]["lr"]), state)
                 if self.stopped or number + 1 == self._until:
-                    self._ended = True
+                    self._end()
                     return
             self._end_epoch(epoch)
-        self._ended = True
+        self._end()
 
-    def finish(self) -> str:
-        """Write the last state; return its digest, over parameters, buffers, optimiser and schedule.
+    def finish(self, model: nn.Module) -> tuple[str, str]:
+        """Return the digest of the last state, over all that was tracked, and that of the ``model`` made from it.
 
         Raises:
             UsageError: the loop was left before its end.
         """
-        if self._model is None or self._optimiser is None or not self._ended:
+        if not self._ended:
             raise UsageError(
                 "the loop ended before the run did",
                 where="recorded loop",
@@ -304,14 +322,11 @@ class Recorder:
                 expected="track(), and every step that the recorder yields",
                 fix="to end early call recorder.stop(reason) and let the loop go on; do not break out of it",
             )
-        self._optimiser.zero_grad(set_to_none=True)
-        digest = state_digest(self._files(self._total))
+        made = weights_digest(model.state_dict())
         if self._ledger is not None:
-            if self._total not in self._ledger.checkpoints:
-                self._save(self._total)
             self._ledger.close()
-            self._ledger.amend(finished=digest)
-        return digest
+            self._ledger.amend(finished=self._ended, model=made)
+        return self._ended, made
 
     def _write(self, step: Step, count: int, rate: float, state: str) -> None:
         loss = step._loss if step._loss is not None else 0.0
@@ -340,6 +355,23 @@ class Recorder:
             )
         if step.number == self._ledger.length:  # else it is one that was written before the run was killed
             self._ledger.append(line)
+
+    def _end(self) -> None:
+        """Write the last state, before the loop makes anything else of the model (merges adapters into it, say)."""
+        assert self._model is not None
+        assert self._optimiser is not None
+        if self._frozen and weights_digest(self._model.frozen()) != self._frozen:
+            raise UsageError(
+                "weights that were frozen when training began have changed",
+                where="recorded loop",
+                found="parameters that no checkpoint holds",
+                expected="what is trained to need gradients from track() on",
+                fix="call requires_grad_(True) before track()",
+            )
+        self._optimiser.zero_grad(set_to_none=True)
+        self._ended = state_digest(self._files(self._total))
+        if self._ledger is not None and self._total not in self._ledger.checkpoints:
+            self._save(self._total)
 
     def _end_epoch(self, epoch: int) -> None:
         self.history.append(self._sums[0] / max(1.0, self._sums[1]))
@@ -395,7 +427,13 @@ class Recorder:
         assert self._model is not None
         assert self._optimiser is not None
         schedule = None if self._schedule is None else _plain(self._schedule.state_dict())
-        place = {"step": number, "history": self.history, "sums": self._sums, "schedule": schedule}
+        place = {
+            "step": number,
+            "history": self.history,
+            "sums": self._sums,
+            "schedule": schedule,
+            "frozen": self._frozen,
+        }
         return state_files(self._model, self._optimiser, place)
 
     def _read(self, indices: np.ndarray) -> Any:

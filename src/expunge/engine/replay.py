@@ -288,7 +288,7 @@ def prove(trainer: Recorded, records: Records, ledger: Ledger, into: Path, *, tr
         kept = [entry for entry in entries if entry.id != name]
         replayed = replay(trainer, ledger, rest, [name], into / str(number), trusted=True)
         scratch = _recorded(trainer, ledger).run(rest, seed=ledger.head.seed, **_places(ledger, kept))
-        equal = equal and scratch.state == replayed.trained.state
+        equal = equal and (scratch.state, scratch.weights) == (replayed.trained.state, replayed.trained.weights)
     ledger.amend(proven=equal)
     return equal
 

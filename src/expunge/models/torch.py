@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -66,13 +66,12 @@ class TorchModel(ModelSource):
 
     def digest(self, model: nn.Module | None = None) -> str:
         """Return the model digest: equal to that of the file :meth:`save` writes."""
-        state = (self._original if model is None else model).state_dict()
+        state = _once((self._original if model is None else model).state_dict())
         return digests.combine([_tensor_digest(name, tensor) for name, tensor in state.items()])
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write ``model.safetensors`` and ``architecture.json`` into ``folder``."""
-        # Tied weights share memory, which the format refuses; a copy of each loads back equal.
-        state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+        state = {n: tensor.detach().cpu().clone().contiguous() for n, tensor in _once(model.state_dict()).items()}
         (folder / WEIGHTS).write_bytes(save(state))
         kind = type(model)
         about = {
@@ -169,9 +168,10 @@ def _load(module: nn.Module, path: Path) -> nn.Module:
             fix="restore the file from where it was saved",
         ) from error
     own = module.state_dict()
+    needed = _once(own).keys()
     wrong = sorted(
         name
-        for name in own.keys() | state.keys()
+        for name in needed | state.keys()
         if name not in own or name not in state or own[name].shape != state[name].shape
     )
     if wrong:
@@ -179,11 +179,23 @@ def _load(module: nn.Module, path: Path) -> nn.Module:
             "the weights do not fit the module",
             where=f"{file.name}, {wrong[0]}",
             found=f"{len(wrong)} tensors missing, unknown or of another shape",
-            expected=f"the {len(own)} tensors of the module, each in its shape",
+            expected=f"the {len(needed)} tensors of the module, each in its shape",
             fix="use the weights that were saved from this architecture",
         )
-    module.load_state_dict(state)
+    module.load_state_dict(state, strict=False)
     return module
+
+
+def _once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state without tensors that are one with an earlier one: tied weights are written once."""
+    found, seen = {}, set()
+    for name, tensor in state.items():
+        whole = isinstance(tensor, Tensor) and tensor.numel()  # what has no tensor, or no numbers, has no place
+        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if whole else name
+        if place not in seen:
+            found[name] = tensor
+            seen.add(place)
+    return found
 
 
 def refuse_pickle(file: Path) -> None:
