@@ -1,10 +1,11 @@
 """Does tuning without a retrained model find what is near retrained models? Rank correlations over trials.
 
 On three cases of the digits (an annotator's wrong labels, as in the demo; an ordinary fifth of the records; a whole
-class) each method is tried with so many settings, as `auto` would search them. Of every trial the objective is set
-against the true gap: the mean distance from retrained models in accuracy on forgotten, retained and held-out records
-and in the AUC of membership, in points, on the part that nothing was chosen by. Beside it stand other objectives that
-might have been: distances in margins, the largest gap of the distribution functions, the difference of accuracies.
+class), and where it is asked for on texts of a language model (`--cases texts`), each method is tried with so many
+settings, as `auto` would search them. Of every trial the objective is set against the true gap: the mean distance from
+retrained models in accuracy on forgotten, retained and held-out records and in the AUC of membership, in points, on the
+part that nothing was chosen by. Beside it stand other objectives that might have been: distances in margins, the
+largest gap of the distribution functions, the difference of accuracies.
 
     python benchmarks/tuning.py [--seed N] [--trials N] [--references N] [--methods A,B] [--cases A,B]
                                 [--json] [--save FILE] [--recipes DIR]      about 25 minutes on one core
@@ -43,7 +44,7 @@ from expunge.numerics.agreement import agreement
 from expunge.numerics.matching import Kind, distance
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study, Trial
-from expunge.testbeds import digits
+from expunge.testbeds import digits, people
 
 METHODS = "finetune,salun,scrub,ct,neg_grad_plus"
 CASES = {
@@ -51,12 +52,16 @@ CASES = {
     "ordinary": "digits: every fifth of 897 rightly labelled records",
     "class": "digits: all threes among 897 rightly labelled records",
 }
+TEXTS = {"texts": "fictitious people: the 48 texts of one of 16 people"}
+TEXT_METHODS = "npo,simnpo,grad_diff,undial,wga"
 TARGET = 0.5
 """A rank correlation below which tuning would be little better than guessing."""
 
 
 def problem_of(case: str, seed: int, folder: Path) -> Problem:
     """Return the problem of a case; trains its original."""
+    if case in TEXTS:
+        return people.prepare(folder / "people", seed, Progress())
     if case == "wrong labels":
         return digits.prepare(folder / "demo", seed, Progress())
     train, holdout, _ = digits.records(seed)
@@ -133,7 +138,7 @@ def _largest(kind: Kind) -> float:
 
 def studied(case: str, method: str, options: Any, objective: Watched, problem: Problem, choosing: Any) -> list[Any]:
     """Return (trial, notes) of every trial of a study that finished, and print the best."""
-    whole = Cost(trained=float(digits.TRAINER.passes) * len(problem.retain_view))
+    whole = Cost(trained=float(problem.trainer.passes) * len(problem.retain_view))
 
     def context(seed: int, label: str) -> Context:
         return Context(problem=problem, seed=seed, label=label, choosing=choosing, choosing_models=list)
@@ -172,7 +177,7 @@ def _recipe(
         *(f"{name} = {json.dumps(value)}" for name, value in sorted(best.config.items())),
         "\n[found]",
         f"command = {json.dumps(f'python benchmarks/tuning.py --seed {options.seed} --trials {options.trials}')}",
-        f"data = {json.dumps(CASES[case])}",
+        f"data = {json.dumps({**CASES, **TEXTS}[case])}",
         f"seed = {options.seed}\ntrials = {trials}\ndate = {json.dumps(datetime.now(UTC).date().isoformat())}",
         "\n[measured]",
         f"match = {best.look.match:.4g}\nharm = {best.look.harm:.4g}\noriginal = {objective.original.match:.4g}",
@@ -221,7 +226,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=15)
     parser.add_argument("--references", type=int, default=8)
-    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--methods", default=None)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--recipes", type=Path, help="write the best trial of every study into this folder")
     options = parser.parse_args()
@@ -237,7 +242,7 @@ def main() -> None:
             objective = Watched(problem, choosing, judging, references)
             original = _gap(objective._figures(problem.source.open()), objective._truth)
             studies: list[list[Any]] = []
-            for method in options.methods.split(","):
+            for method in (options.methods or (TEXT_METHODS if case in TEXTS else METHODS)).split(","):
                 new = studied(case, method, options, objective, problem, choosing)
                 studies.append(new)
                 facts["trials"][f"{case}, {method}"] = [

@@ -8,7 +8,7 @@ from tests.docs.blocks import ROOT
 PAGES = {
     "concepts/classifiers.md": [*measured.figures("classifiers"), *measured.classifiers()],
     "concepts/cheats.md": list(measured.cheats()),
-    "guides/tuning.md": list(measured.figures("tuning")),
+    "guides/tuning.md": [*measured.figures("tuning"), *measured.figures("tuning_texts")],
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
     "concepts/exact-costs.md": [
         row

@@ -49,9 +49,12 @@ def test_a_shipped_recipe_is_one_that_was_found(recipe):
 def test_what_a_recipe_measured_stands_in_the_results_of_the_benchmark():
     import json
 
-    saved = json.loads((toys.ROOT / "benchmarks" / "results" / "tuning.json").read_text())
+    results = toys.ROOT / "benchmarks" / "results"
+    trials = {}
+    for name in ("tuning", "tuning_texts"):
+        trials |= json.loads((results / f"{name}.json").read_text())["trials"]
     for recipe in recipes.shipped():
-        (chosen,) = [t for t in saved["trials"][f"{recipe.case}, {recipe.method}"] if t["chosen"]]
+        (chosen,) = [t for t in trials[f"{recipe.case}, {recipe.method}"] if t["chosen"]]
         assert chosen["config"] == dict(recipe.config)
         assert recipe.measured.gap == pytest.approx(chosen["gap"], rel=1e-3)
         assert recipe.measured.match == pytest.approx(chosen["match"], rel=1e-3)

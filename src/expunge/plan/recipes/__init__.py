@@ -20,8 +20,9 @@ from expunge.core.serial import build
 from expunge.engine.relabelling import labels_of
 from expunge.engine.strangers import gone
 
-CASES = ("ordinary", "wrong labels", "class")
-"""An ordinary sample of records; records with labels that the request corrects; all records of some classes."""
+CASES = ("ordinary", "wrong labels", "class", "texts")
+"""An ordinary sample of records; records with labels that the request corrects; all records of some classes; texts of a
+language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,5 +110,5 @@ def case_of(problem: Problem) -> str:
         return "wrong labels"
     labels = labels_of(problem, problem.forget_view)
     if labels is None:
-        return "ordinary"
+        return "texts" if problem.meaning.scored else "ordinary"
     return "class" if gone(problem, labels) == set(np.unique(labels).tolist()) else "ordinary"
