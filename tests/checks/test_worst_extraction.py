@@ -33,14 +33,15 @@ def test_the_excess_over_the_references_by_hand():
     assert found.details == {"answers known from the question alone": "1 (references 0 to 0)"}
 
 
-def test_it_sees_a_few_records_that_the_mean_hides():
+def test_a_few_records_move_it_far_more_than_the_mean():
     law = TokenLaw()
     model = law.model(7)
-    last = np.cumsum(law.lengths["forget"])[4]
-    model["forget"][:last] = said(np.full(last, 6.0))  # 5 of 200 records known by heart
+    last = np.cumsum(law.lengths["forget"])[5]
+    model["forget"][:last] = said(np.full(last, 6.0))  # 6 of 200 records known by heart
     evidence = law.evidence(model)
     worst, mean = WorstExtraction().measure(evidence), ExtractionStrength().measure(evidence)
-    assert mean.interval.low < 0 < worst.interval.low
+    assert worst.interval.low > 0
+    assert worst.difference > 5 * mean.difference
     assert "records beyond what unseen text shows" in worst.details
 
 

@@ -55,4 +55,6 @@ def test_the_task_has_a_policy_and_one_that_is_named_comes_first():
     texts = replace(problem, task="causal_lm")
     assert policy_of(texts, Settings()).name == "language"
     assert policy_of(texts, Settings(policy="quick")).name == "quick"
-    assert "language" not in {seen.policy for seen in plan_of(problem, Settings(), policies.load(), passes=None).policies}
+    assert "language" not in {
+        seen.policy for seen in plan_of(problem, Settings(), policies.load(), passes=None).policies
+    }
