@@ -390,7 +390,8 @@ class Problem:
                 Obstacle(
                     what="the request names subjects that have no records",
                     where="subjects of the request",
-                    found=f"{len(strangers)} of {len(set(self.request.subjects))} subjects unknown",
+                    found=f"{len(strangers)} of {len(set(self.request.subjects))} subjects not found in the "
+                    f"{len(records)} records that were searched",
                     expected="subjects of training records",
                     fix="correct the subjects, or give the records their subjects",
                 )

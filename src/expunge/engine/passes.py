@@ -34,6 +34,7 @@ from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
 from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
+from expunge.engine.memory import sparing
 from expunge.engine.runtime import seed_everything
 from expunge.engine.visits import Batch, Pass, Step
 
@@ -246,7 +247,10 @@ class Passes(Method):
                 keep_statistics=config.batch_statistics == "keep",
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
+            with sparing(model, config):
+                history, stopped = run_loop(
+                    model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole
+                )
             run.progress.finish(run.label)
             reads, epoch = run.spent.read, 0
             if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):

@@ -1,0 +1,57 @@
+"""Memory that does not suffice is told with what would need less, in figures that can be reckoned by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from expunge.core.errors import RunFailed
+from expunge.engine.memory import sparing
+from expunge.methods.finetune import Finetune
+from tests.support import toys
+
+MODEL = nn.Linear(1024, 1024, bias=False)  # 4 MiB
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        MemoryError(),
+    ],
+    ids=["device", "processor", "python"],
+)
+def test_what_would_need_less_is_said(error):
+    with pytest.raises(RunFailed) as told, sparing(MODEL, Finetune({"batch_size": 64}).config):
+        raise error
+    obstacle = told.value.obstacles[0]
+    assert "0.0039 GiB of weights, 0.012 GiB of gradients and moments" in obstacle.found
+    assert "batch_size = 32 halves" in obstacle.fix
+    assert "lora = 8 saves nearly all of 0.012 GiB" in obstacle.fix
+    assert '"sgd" saves 0.0039 GiB' in obstacle.fix
+
+
+def test_settings_that_are_low_already_are_not_named():
+    with pytest.raises(RunFailed) as told, sparing(MODEL, Finetune({"batch_size": 1, "lora": 4}).config):
+        raise MemoryError
+    assert "batch_size" not in str(told.value)
+    assert "lora" not in str(told.value)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), sparing(MODEL, Finetune().config):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+def test_a_method_that_runs_out_says_so(monkeypatch):
+    problem = toys.problem()
+    real = type(problem.meaning).units
+
+    def units(*given):
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("out of memory")
+        return real(*given)
+
+    monkeypatch.setattr(type(problem.meaning), "units", units)
+    with pytest.raises(RunFailed, match="memory does not suffice"):
+        Finetune({"epochs": 1}).unlearn(problem, toys.context(problem))
