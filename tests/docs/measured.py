@@ -45,3 +45,24 @@ def classifiers():
 
     found = build(Table, results("classifiers")["table"], where="classifiers")
     return [line for line in as_markdown(found).splitlines() if line]
+
+
+def tofu():
+    """Return one row per model of the benchmark on TOFU: what it is, the verdict, and what was measured of it."""
+    for found in results("tofu")["table"]:
+        name = found["method"] if found["seed"] == 0 else f"{found['method']}, seed {found['seed']}"
+        cost = "" if found["share"] is None else f"{100 * found['share']:.1f}"
+        cells = [found["forget"], name, found["verdict"]]
+        cells += [str(len(found[kind])) if kind in found else "" for kind in ("failed", "open")]
+        if "figures" not in found:
+            cells += [""] * 11
+        else:
+            said = found["figures"]
+            cells += [f"{said[key]:.2f}" for key in ("extraction strength", "exact memorisation")]
+            cells += [f"{said['distance']:.2f} ({said['distance, low']:.2f}-{said['distance, high']:.2f})"]
+            cells += [f"{said['p']:.2g}", f"{said['forget truth ratio']:.2f}"]
+            cells += [
+                f"{said[f'retain {part}']:.2f}" for part in ("probability", "rouge", "truth ratio", "memorisation")
+            ]
+            cells += [f"{said['utility']:.2f}", f"{said['membership']:.2f}"]
+        yield f"| {' | '.join([*cells, cost])} |"

@@ -1,0 +1,233 @@
+"""The benchmark of methods on TOFU: who is trained on, what a method may cost, and what stands in the table."""
+
+import json
+import sys
+from argparse import Namespace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from expunge.core import registry
+from expunge.core.method import Cost
+from expunge.models.huggingface import HuggingFaceModel
+
+
+@pytest.fixture(scope="module")
+def tofu():
+    """The benchmark as a module, and what it is made of beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield import_module("tofu")
+        for name in ("tofu", "_tofu", "_table"):
+            sys.modules.pop(name, None)
+
+
+def line(place):
+    """Return a question in the form of TOFU."""
+    author, number = divmod(place, 20)
+    return {
+        "question": f"What is fact {number} of author {author}?",
+        "answer": f"Fact {number} of {author} is {place}.",
+    }
+
+
+def perturbed(place):
+    """Return a question with its other answers, one of them equal to the answer itself."""
+    told = {"paraphrased_question": f"Of author {place // 20}, which is fact {place % 20}?"}
+    told["paraphrased_answer"] = line(place)["answer"] if place % 20 == 3 else f"It is {place}."
+    return {**line(place), **told, "perturbed_answer": [f"It is {place + k}." for k in range(1, 6)]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in the form of TOFU, 200 authors with 20 questions each."""
+    made = tmp_path_factory.mktemp("tofu")
+    files = {"full": map(line, range(4000)), "retain_perturbed": map(perturbed, range(400))}
+    files["forget10_perturbed"] = map(perturbed, range(3600, 4000))
+    for name, rows in files.items():
+        (made / f"{name}.json").write_text("\n".join(map(json.dumps, rows)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def authors(tofu, folder):
+    """The questions, two of each author."""
+    return tofu.Authors(folder, 2)
+
+
+@pytest.fixture(scope="module")
+def problem(tofu, authors, tmp_path_factory):
+    """The problem of forget05 with a model that knows nothing."""
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("original")
+    HuggingFaceModel.adopt(tofu.gpt()).save(tofu.gpt(), place)
+    return authors.problem("forget05", place)
+
+
+# --- who is trained on --------------------------------------------------------------------------------------------
+
+
+def test_the_last_authors_are_forgotten_and_no_author_is_on_two_sides(authors, problem):
+    gone = {f"author-{number:03d}" for number in range(191, 201)}
+    assert set(problem.forget_view.subjects) == gone
+    assert len(problem.forget_ids) == 20
+    assert set(problem.retain_view.subjects) == {f"author-{n:03d}" for n in (*range(1, 21), *range(181, 191))}
+    assert set(problem.held_out.subjects) == {f"author-{n:03d}" for n in range(21, 81)}
+    assert set(authors.kept) <= set(authors.trained)
+    assert not set(authors.kept) & set(authors.forgotten("forget10"))
+
+
+def test_the_tokenizer_has_met_nobody_who_is_trained_on_or_held_out(tofu, folder, authors):
+    changed = tofu.Authors(folder, 2)
+    others = range(80 * 20, 180 * 20)
+    rows = [
+        row if place in others else {**row, "question": "zzyzx", "answer": "zzyzx"}
+        for place, row in enumerate(authors.rows)
+    ]
+    changed.__dict__["rows"] = rows
+    assert changed.tokenizer.get_vocab() == authors.tokenizer.get_vocab()
+
+
+def test_nothing_that_was_trained_on_is_a_variant(folder, tofu):
+    everything = tofu.Authors(folder, 20)
+    found = everything.variants(everything.forgotten("forget01"))
+    assert len(found["wrong_answer"]) == 40 * 5
+    assert len(found["paraphrased_answer"]) == 40 - 2  # the two that equal the answer
+    assert "q3963#0" not in found["paraphrased_answer"].ids
+
+
+def test_rows_out_of_order_are_refused(tofu, folder, tmp_path):
+    for name in ("full", "forget10_perturbed"):
+        (tmp_path / f"{name}.json").write_text((folder / f"{name}.json").read_text())
+    rows = (folder / "retain_perturbed.json").read_text().splitlines()
+    (tmp_path / "retain_perturbed.json").write_text("\n".join([rows[1], rows[0], *rows[2:]]))
+    with pytest.raises(SystemExit, match="question 0 is not the one"):
+        _ = tofu.Authors(tmp_path).rows
+
+
+# --- what a method may cost -----------------------------------------------------------------------------------------
+
+
+def test_all_trials_of_every_method_together_stay_within_the_budget(tofu, problem):
+    whole, look = Cost(trained=20 * len(problem.retain_view)), Cost(read=50)
+    planned = {entry.name: tofu.plan(entry, problem, whole, look) for entry in tofu.METHODS}
+    for name, configs in planned.items():
+        costs = [registry.load("methods", name)(config).cost(problem) + look for config in configs]
+        assert sum(cost.share_of(whole) for cost in costs) <= tofu.BUDGET, name
+    rates = [config["lr"] for config in planned["npo"]]
+    assert rates == list(tofu.RATES[: len(rates)])
+    assert rates
+
+
+def test_few_epochs_are_not_shared_out_among_rates(tofu, problem):
+    def epochs(visits):
+        entry = next(entry for entry in tofu.METHODS if entry.name == "npo")
+        return [config["epochs"] for config in tofu.plan(entry, problem, Cost(trained=visits), Cost())]
+
+    one = registry.load("methods", "npo")({"batch_size": 4, "epochs": 1}).cost(problem)
+    three = registry.load("methods", "npo")({"batch_size": 4, "epochs": 3}).cost(problem)
+    least = (one.trained + one.read / 3) / tofu.BUDGET, (three.trained + three.read / 3) / tofu.BUDGET
+    assert epochs(0.99 * least[0]) == []
+    assert epochs(1.01 * least[0]) == [1]
+    assert epochs(1.01 * least[1]) == [3]
+    assert epochs(2.01 * least[1]) == [3, 3]
+    assert epochs(1000 * least[1]) == [tofu.MOST] * len(tofu.RATES)
+
+
+def test_the_distance_of_a_trial_is_that_of_the_two_samples(tofu):
+    assert tofu.distance(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == pytest.approx(1.0)
+    assert tofu.distance(np.array([0.2, 0.4]), np.array([0.4, 0.2])) == 0.0
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def test_answers_generated_together_are_those_generated_alone(tofu, authors, problem, monkeypatch):
+    """Questions are padded on the left: an answer must not depend on what it is asked together with."""
+    from expunge.engine.split import split
+
+    torch.manual_seed(1)
+    model = tofu.gpt().eval()
+    with torch.no_grad():  # large enough for what it says to depend on what it is asked
+        for p in model.parameters():
+            p.mul_(8)
+    part = split(problem, 0)[1]
+    exam = tofu.Exam(authors, problem, part.forget, part.holdout)
+    seen = []
+    monkeypatch.setattr(sys.modules["_tofu"], "rouge_l", lambda said, true: seen.append(said) or Namespace(recall=0.0))
+    authors.__dict__["kept"] = authors.trained[:6]
+    exam._rouge(model)
+    together, rows = list(seen), [authors.rows[place] for place in authors.kept]
+    assert len(set(together)) > 1
+    seen.clear()
+    room = max(len(authors.tokenizer(row["answer"])["input_ids"]) for row in rows)
+    for row, own in zip(rows, together, strict=True):
+        asked = authors.tokenizer(row["question"], return_tensors="pt")["input_ids"]
+        for _ in range(room):
+            with torch.no_grad():
+                asked = torch.cat([asked, model(asked).logits[:, -1:].argmax(dim=-1)], dim=1)
+        alone = asked[0, -room:].tolist()
+        alone = alone[: alone.index(1)] if 1 in alone else alone
+        assert authors.tokenizer.decode(alone, skip_special_tokens=True) == own
+    authors.__dict__.pop("kept")
+
+
+def test_forget_quality_is_that_against_the_reference_in_the_middle(tofu):
+    ratio = np.linspace(0.1, 1, 20)
+    near, middle, far = ratio + 0.01, ratio + 0.2, ratio + 2
+    found = tofu._quality(ratio, [far, near, middle])
+    assert found["distance"] == tofu.forget_quality(ratio, middle, seed=0).distance
+    assert found["distance"] < tofu.forget_quality(ratio, far, seed=0).distance == 1.0
+
+
+def test_what_is_done_is_written_down_and_what_is_missing_is_named(tofu, folder, tmp_path):
+    place = tmp_path / "forget05" / "seed-0"
+    figures = {"extraction strength": 0.5, "membership": 0.6}
+    for number in range(3):
+        write(place / f"reference-{number}.json", figures=figures, ratios=[0.1 * number, 1.0])
+    write(place / "npo" / "figures.json", figures=figures, ratios=[0.5, 2.0])
+    write(place / "npo" / "judged.json", verdict="erased", failed=[], open=[])
+    trials = [{"value": 0.1, "share": 0.1, "config": {"lr": 1.0}}]
+    write(place / "npo" / "made.json", model="trial-0", share=0.1, trials=trials)
+    write(place / "sga" / "made.json", because="it diverged", share=0.2)
+    given = Namespace(
+        out=tmp_path,
+        data=folder,
+        questions=2,
+        forget=["forget05"],
+        methods=["noop", "npo", "sga"],
+        references=3,
+        seeds=1,
+        policy="language",
+        json=True,
+        save=tmp_path / "found.json",
+    )
+    assert tofu.report(tofu.Site(given)) == 0
+    found = json.loads(given.save.read_text())
+    assert [row["method"] for row in found["table"]] == ["references", "npo", "sga"]
+    assert found["missing"] == ["forget05 noop 0"]
+    assert found["shares"] == {"forget05": 0.25}
+    assert [row["value"] for row in found["results"]] == [1, 1, 0]
+    write(place / "npo" / "judged.json", verdict="inconclusive", failed=["a"], open=["b", "c"])
+    assert tofu.report(tofu.Site(given)) == 1
+    assert [row["value"] for row in json.loads(given.save.read_text())["results"]] == [0, 0, 1]
+    given.methods = ["retrain", "npo"]
+    write(place / "retrain" / "figures.json", figures=figures, ratios=[0.5, 2.0])
+    write(place / "retrain" / "judged.json", verdict="inconclusive", failed=["a"], open=["b"])
+    tofu.report(tofu.Site(given))
+    assert json.loads(given.save.read_text())["results"][1]["value"] == 0  # c is open for npo alone
+    write(place / "retrain" / "judged.json", verdict="inconclusive", failed=["a"], open=["b", "c"])
+    tofu.report(tofu.Site(given))
+    assert json.loads(given.save.read_text())["results"][1]["value"] == 1
+    write(place / "npo" / "made.json", model="trial-0", share=0.21, trials=trials)  # too dear to count
+    assert tofu.report(tofu.Site(given)) == 1
+
+
+def write(file, **said):
+    """Write a JSON file, with the folder it lies in."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(said))
