@@ -91,6 +91,63 @@ def test_of_a_conversation_what_the_assistant_says_is_scored():
     assert tokens.count(made.eos_token_id) == 1
 
 
+@pytest.mark.parametrize("answer", ["assistant", "user", "EOS", "a", "is", "where was"])
+def test_words_of_the_template_are_no_answer(answer):
+    made = L.tokenizer(model_max_length=40)
+    made.chat_template = CHAT
+    records = LanguageRecords(["where was a born ?"], [answer], tokenizer=made)
+    labels = records[0][1]
+    count, own = len(labels), len(made(answer)["input_ids"])
+    assert (labels != NOT_SCORED).nonzero()[:, 0].tolist() == list(range(count - own - 1, count))  # and the end
+
+
+def test_a_template_that_strips_texts_is_followed():
+    made = L.tokenizer(model_max_length=40)
+    made.chat_template = CHAT.replace("m.content", "m.content.strip()")
+    records = LanguageRecords([" where was a born ? "], ["  in oslo . "], tokenizer=made)
+    assert made.convert_ids_to_tokens(scored(records, 0)) == ["in", "oslo", ".", "[EOS]"]
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        [],
+        [{"from": "user", "value": "a"}],
+        [{"role": "assistant", "content": None}],
+        [{"role": "user", "content": ["a"]}],
+    ],
+    ids=["empty", "other names", "nothing", "parts"],
+)
+def test_conversations_of_another_form_are_told(talk):
+    made = L.tokenizer()
+    made.chat_template = CHAT
+    with pytest.raises(UsageError, match="no list of messages"):
+        LanguageRecords.of_messages([talk], tokenizer=made)
+
+
+def test_a_template_that_refuses_is_told_without_its_text():
+    made = L.tokenizer()
+    made.chat_template = "{{ raise_exception('roles of ' + messages[0].content) }}"
+    with pytest.raises(UsageError, match="refuses a conversation") as told:
+        LanguageRecords(["ada"], ["is"], tokenizer=made)
+    assert "ada" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "answers", "more", "message"),
+    [
+        ("ab", "ab", {}, "no list of texts"),
+        ([None], ["is"], {}, "no list of texts"),
+        (["a"], [3], {}, "no list of texts"),
+        (["a"], ["is"], {"max_length": 0}, "as short as that"),
+        (["a"], ["is"], {"max_length": -4}, "as short as that"),
+    ],
+)
+def test_what_is_no_text_is_told(prompts, answers, more, message):
+    with pytest.raises(UsageError, match=message):
+        LanguageRecords(prompts, answers, tokenizer=L.tokenizer(), **more)
+
+
 def test_a_token_over_the_border_is_told():
     with pytest.raises(UsageError, match="end of a prompt") as told:
         LanguageRecords(["Q:"], ["Answer"], tokenizer=letters(), template="{prompt}{answer}")
@@ -115,7 +172,10 @@ def test_nothing_is_cut_off_unasked():
         (lambda: LanguageRecords(["a", "a"], ["is", " "], tokenizer=L.tokenizer()), "empty answers"),
         (lambda: LanguageRecords(["a"], ["is"], tokenizer=L.tokenizer(), template="{answer} {prompt}"), "template"),
         (lambda: LanguageRecords(["a"], ["is"], tokenizer=L.tokenizer(), subjects=["x", "y"]), "differ in number"),
-        (lambda: LanguageRecords.of_messages([[]], tokenizer=L.tokenizer()), "no template of conversations"),
+        (
+            lambda: LanguageRecords.of_messages([[{"role": "user", "content": "a"}]], tokenizer=L.tokenizer()),
+            "no template of conversations",
+        ),
         (lambda: LanguageRecords.of_texts(["a"], tokenizer=L.tokenizer(eos_token=None)), "without a scored token"),
         (lambda: LanguageRecords.of_texts([""], tokenizer=L.tokenizer()), "without a scored token"),
         (

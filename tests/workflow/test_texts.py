@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.certify.verify import verify
-from expunge.core.errors import UnsafeFile, UsageError
+from expunge.core.errors import InvalidProblem, UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
 from expunge.workflow import erase
@@ -90,6 +90,9 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
     )
     assert "kaba was born" not in written
     assert result.report.model_after in (result.folder / "README.md").read_text()
+    told = " ".join(result.report.not_covered)
+    assert "vocabulary" in told
+    assert "the training started from" not in told  # it started from nothing
     found = verify(
         result.certificate,
         model=result.folder,
@@ -98,6 +101,12 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
         allow_development=True,
     )
     assert all(part.ok for part in found.parts)
+
+
+def test_a_course_that_cannot_run_trains_nothing(folder, tmp_path):
+    with pytest.raises(InvalidProblem, match="no such block"):
+        erase(made(folder), out=tmp_path / "run", methods=("rmu",), configs={"rmu": {"block": 99}}, references=3)
+    assert not list((tmp_path / "run").glob("artefacts/*"))
 
 
 def test_texts_and_conversations_are_read(folder):
@@ -173,6 +182,32 @@ def test_a_base_of_another_class_is_told(folder, tmp_path):
     T.untrained().save_pretrained(tmp_path / "other")
     with pytest.raises(UsageError, match="another class"):
         made(folder, base=str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda folder, place: folder / "model", UsageError, "the base is the model itself"),
+        (lambda folder, place: saved(L.gpt(n_embd=8), place), UsageError, "another shape"),
+        (lambda folder, place: saved(broken(), place), InvalidProblem, "NaN"),
+    ],
+    ids=["itself", "shape", "nan"],
+)
+def test_a_base_that_no_training_started_from_is_told(folder, tmp_path, make, error, message):
+    with pytest.raises(error, match=message):
+        made(folder, base=str(make(folder, tmp_path)))
+
+
+def saved(model, place):
+    model.save_pretrained(place)
+    return place
+
+
+def broken():
+    model = L.untrained()
+    with torch.no_grad():
+        model.transformer.wte.weight[0, 0] = float("nan")
+    return model
 
 
 def test_a_tokenizer_with_code_of_its_own_is_refused(folder, tmp_path):

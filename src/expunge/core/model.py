@@ -24,6 +24,11 @@ class ModelSource(ABC):
         """What the original guarantees when it forgets by itself (``core/estimator.py``); None where it cannot."""
         return None
 
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """Names of files beside the weights that ship as they came; none where there are none."""
+        return ()
+
     @staticmethod
     def accepts(thing: object) -> bool:
         """Return whether :meth:`adopt` can turn ``thing`` into a source of this kind."""

@@ -129,6 +129,16 @@ NOT_COVERED = (
     "records of the same person or content that the request does not name",
 )
 """What no run of expunge can reach."""
+BASE = (
+    "what the model that the training started from had seen before: retrained models start from it as well, and it is "
+    "taken as it is"
+)
+"""What stands there where models are trained from a base."""
+CARRIED = (
+    "what ships beside the weights as it came (tokenizer, chat template, settings): words of forgotten texts may be in "
+    "a vocabulary"
+)
+"""What stands there where files are carried over."""
 ANNEX = (
     "the private annex of the run (private/annex.csv): how each judged record fares on the models, under ids that only "
     "the holder of the run directory can match to records; kept so that records that stand out can be found, and to be "

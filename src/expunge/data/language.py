@@ -64,6 +64,8 @@ class LanguageRecords(Records):
         max_length: int | None = None,
         truncate: bool = False,
     ) -> None:
+        _texts(prompts, "prompts")
+        _texts(answers, "answers")
         _same(len(prompts), len(answers), "prompts and answers")
         empty = [i for i, answer in enumerate(answers) if not answer.strip()]
         if empty:
@@ -84,6 +86,7 @@ class LanguageRecords(Records):
 
         Keyword arguments are those of the class, without ``template``.
         """
+        _texts(texts, "texts")
         written = [Written(text, ((0, len(text)),), special=True) for text in texts]
         return cls._of(written, **more)
 
@@ -129,6 +132,14 @@ class LanguageRecords(Records):
             _same(len(subjects), count, "subjects and records")
         self.subjects = tuple(subjects) if subjects is not None else (None,) * count
         self.tokenizer = tokenizer
+        if max_length is not None and max_length < 2:
+            raise UsageError(
+                "no record is as short as that",
+                where="max_length",
+                found=str(max_length),
+                expected="2 tokens or more: one to start from, one to predict",
+                fix="leave it out: the tokenizer's own limit holds then",
+            )
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
         self._written, self._limit = tuple(written), limit
         self._rows = _tokenised(written, tokenizer, limit, truncate)
@@ -241,22 +252,36 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             expected="chat_template",
             fix="give prompts and answers with a template of your own, or set tokenizer.chat_template",
         )
-    text: str = tokenizer.apply_chat_template(list(talk), tokenize=False)
-    spans, start = [], 0
-    for turn in talk:
-        said = turn["content"].strip()
-        found = text.find(said, start)
-        if found < 0 or not said:
-            raise UsageError(
-                "the template does not write what was said" if said else "an empty turn",
-                where=where,
-                found=f"a turn of the {turn['role']} that is not in the text" if said else f"role {turn['role']}",
-                expected="every turn, word for word",
-                fix="see what the template of the tokenizer makes of it",
-            )
-        start = found + len(said)
-        if turn["role"] == "assistant":
-            spans.append((found, start))
+    if not talk or not all(isinstance(turn.get("content"), str) and isinstance(turn.get("role"), str) for turn in talk):
+        raise UsageError(
+            "a conversation is no list of messages",
+            where=where,
+            found=f"{len(talk)} turns",
+            expected='{"role": "user", "content": "text"} for every turn, one of them at least',
+            fix="write roles and texts under these names",
+        )
+    # A mark in the place of each text says where the template puts it: its words may stand elsewhere, too.
+    marks = [f"\ue000{number}\ue001" for number in range(len(talk))]
+    frame = _written(tokenizer, [{**turn, "content": mark} for turn, mark in zip(talk, marks, strict=True)], where)
+    text = _written(tokenizer, talk, where)
+    said = [turn["content"] for turn in talk]
+    for texts in (said, [content.strip() for content in said]):  # many templates strip them
+        made, places = _put(frame, marks, texts)
+        if made == text:
+            break
+    else:
+        raise UsageError(
+            "the template does not write what was said",
+            where=where,
+            found="a turn that is changed, moved or left out",
+            expected="every turn, word for word, in its order",
+            fix="see what the template of the tokenizer makes of it",
+        )
+    spans = [
+        (start, stop)
+        for (start, stop), turn in zip(places, talk, strict=True)
+        if turn["role"] == "assistant" and turn["content"].strip()
+    ]
     if not spans:
         raise UsageError(
             "a conversation in which the assistant says nothing",
@@ -266,6 +291,35 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             fix="drop it: nothing of it is learnt",
         )
     return Written(text, tuple(spans), special=False)
+
+
+def _put(frame: str, marks: Sequence[str], texts: Sequence[str]) -> tuple[str, list[Span]]:
+    """Return the frame with texts in the place of their marks, and where these stand; nothing where a mark is lost."""
+    made, places, rest = "", [], frame
+    for mark, text in zip(marks, texts, strict=True):
+        before, found, rest = rest.partition(mark)
+        if not found:
+            return "", []
+        made += before
+        places.append((len(made), len(made) + len(text)))
+        made += text
+    return made + rest, places
+
+
+def _written(tokenizer: Any, talk: Sequence[Mapping[str, str]], where: str) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        text: str = tokenizer.apply_chat_template([dict(turn) for turn in talk], tokenize=False)
+    except TemplateError as error:  # its text could hold data
+        raise UsageError(
+            "the template of the tokenizer refuses a conversation",
+            where=where,
+            found=type(error).__name__,
+            expected="a template that takes its roles, in their order",
+            fix="see tokenizer.chat_template, or give prompts and answers with a template of your own",
+        ) from error
+    return text
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------
@@ -359,6 +413,18 @@ def _pad_of(tokenizer: Any) -> int:
         expected="a token to fill shorter records of a batch with",
         fix="set tokenizer.pad_token",
     )
+
+
+def _texts(texts: Sequence[str], what: str) -> None:
+    wrong = [i for i, text in enumerate(texts) if not isinstance(text, str)]
+    if isinstance(texts, str) or wrong:
+        raise UsageError(
+            f"{what} are no list of texts",
+            where="LanguageRecords" if not wrong else f"LanguageRecords, first at position {wrong[0]}",
+            found="one text" if not wrong else f"{type(texts[wrong[0]]).__name__} in {len(wrong)} of {len(texts)}",
+            expected="one text per record",
+            fix="give a list with a text for every record",
+        )
 
 
 def _same(one: int, other: int, what: str) -> None:

@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from expunge.core import digest as digests
-from expunge.core.errors import Obstacle, Tampered, UnsafeFile, UsageError
+from expunge.core.errors import InvalidProblem, Obstacle, Tampered, UnsafeFile, UsageError
 from expunge.core.model import ModelSource
 from expunge.models.torch import TorchModel, refuse_pickle
 
@@ -64,6 +65,11 @@ class HuggingFaceModel(ModelSource):
         self._files = _stamps(folder)
         self._digest = self.digest(_load(self._kind, folder))  # what cannot be read is told now
         self._beside = {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
+
+    @property
+    def carries(self) -> tuple[str, ...]:
+        """The files beside the weights that ship as they came."""
+        return tuple(self._beside)
 
     @staticmethod
     def accepts(thing: object) -> bool:
@@ -140,28 +146,58 @@ class Anew:
         base: directory of the model before it was trained on the records; None where it started from nothing.
 
     Raises:
-        UsageError, UnsafeFile, Tampered: as of :class:`HuggingFaceModel`; or the base is of another class.
+        UsageError, UnsafeFile, Tampered: as of :class:`HuggingFaceModel`; or the base is of another class or shape, or
+            the model itself.
+        InvalidProblem: the base has weights that are not finite.
     """
 
     def __init__(self, like: str | Path, base: str | Path | None = None) -> None:
         self._kind = _kind(Path(like))
-        self._like, self._base = str(like), None if base is None else str(base)
-        if base is not None and _kind(Path(base)) is not self._kind:
-            raise UsageError(
-                "the base is of another class than the model",
-                where=Path(base).name,
-                found=_kind(Path(base)).__name__,
-                expected=self._kind.__name__,
-                fix="give the directory of the model that the training started from, with its head",
-            )
-        start = "new weights" if base is None else f"weights {HuggingFaceModel(base).digest()[:16]}"
+        self._like, self.base = str(like), None if base is None else str(base)
+        start = "new weights" if base is None else f"weights {self._checked(Path(base))[:16]}"
         # What a trainer is described by.
         self.__module__, self.__qualname__ = "transformers", f"{self._kind.__name__} from {start}"
 
+    def _checked(self, base: Path) -> str:
+        """Return the digest of the base, which must be a model that the training could have started from."""
+        if _kind(base) is not self._kind:
+            raise UsageError(
+                "the base is of another class than the model",
+                where=base.name,
+                found=_kind(base).__name__,
+                expected=self._kind.__name__,
+                fix="give the directory of the model that the training started from, with its head",
+            )
+        source, model = HuggingFaceModel(base), HuggingFaceModel(self._like)
+        if source.digest() == model.digest():
+            raise UsageError(
+                "the base is the model itself: what is retrained from it holds the records already",
+                where=base.name,
+                found="the same weights",
+                expected="what the model was before it was trained on the records",
+                fix="give the directory that the training started from; leave base out where that was nothing",
+            )
+        wrong = source.examine()
+        if wrong:
+            raise InvalidProblem([replace(each, where=f"base, {each.where}") for each in wrong])
+        mine, theirs = (
+            {name: tuple(t.shape) for name, t in each.open().state_dict().items()} for each in (source, model)
+        )
+        if mine != theirs:
+            odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+            raise UsageError(
+                "the base is of another shape than the model",
+                where=f"{base.name}, {odd[0]}",
+                found=f"{len(odd)} tensors missing, unknown or of another shape",
+                expected="the shapes of the model",
+                fix="give the directory of the model that the training started from",
+            )
+        return source.digest()
+
     def __call__(self) -> Any:
         """Return it; new weights follow from torch's generator."""
-        if self._base is not None:
-            return _load(self._kind, Path(self._base))
+        if self.base is not None:
+            return _load(self._kind, Path(self.base))
         from transformers import AutoConfig
 
         with _quiet(keep=False):
@@ -250,7 +286,7 @@ def _kind(folder: Path) -> Any:
     about = _safe(folder)
     named = (about.get("architectures") or [""])[0]
     kind = getattr(transformers, named, None) if named else None
-    if kind is None:
+    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
         raise UsageError(
             "the model is of a class that transformers does not have",
             where=f"{folder.name}/{CONFIG}, architectures",

@@ -190,6 +190,14 @@ def _tunable(problem: Problem, settings: Settings) -> None:
         raise InvalidProblem(found)
 
 
+def _runnable(problem: Problem, settings: Settings) -> None:
+    """Refuse a course of which no named method can run: nothing is trained for it."""
+    named = [name for name in settings.methods if name != AUTO]
+    found = [registry.load("methods", name)(settings.configs.get(name)).obstacles(problem) for name in named]
+    if found and all(found) and named == list(settings.methods):
+        raise InvalidProblem([obstacle for each in found for obstacle in each])
+
+
 def _outside_the_ledger(problem: Problem, out: Path) -> None:
     """Refuse a run directory in the folder of the ledger: it would be destroyed with it."""
     if problem.ledger is not None and out.resolve().is_relative_to(Path(problem.ledger).resolve()):
@@ -212,6 +220,7 @@ def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
 def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     if stages.run.done(FINAL):
         return _again(stages, settings)
+    _runnable(stages.problem, settings)
     if stages.references > len(stages.given) or stages.passes() is None:
         stages.trainer()
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())

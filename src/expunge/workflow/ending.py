@@ -132,7 +132,12 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
             *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
             *(((wording.BLIND,) if compared else [wording.BLIND_ALONE[name] for name in basis]) if blind else ()),
         ),
-        not_covered=(*wording.NOT_COVERED, *((wording.ANNEX,) if rows else ())),
+        not_covered=(
+            *wording.NOT_COVERED,
+            *((wording.BASE,) if getattr(getattr(problem.trainer, "build", None), "base", None) else ()),
+            *((wording.CARRIED,) if problem.source.carries else ()),
+            *((wording.ANNEX,) if rows else ()),
+        ),
         destroyed=tuple(destroyed),
         kept=tuple(sorted({*held, *private} - set(destroyed))),
         notes=tuple(dict.fromkeys([*notes, *_seen(stages, judged), *stale(problem, chosen)])),
