@@ -67,8 +67,10 @@ def test_the_error_is_the_spread_over_drawn_records():
 
 
 def test_ties_are_passed_together():
-    one, other = np.array([[0.0, 1.0, 1.0, 2.0]]), np.array([[1.0, 1.0, 1.0, 3.0]])
-    assert distances(one, other)[0] == stats.ks_2samp(one[0], other[0]).statistic
+    one, other = np.array([0.0, 1.0, 1.0, 2.0]), np.array([1.0, 1.0, 1.0, 3.0])
+    times = np.array([[1, 1, 1, 1], [2, 0, 1, 1], [0, 0, 4, 0]])
+    wanted = [stats.ks_2samp(np.repeat(one, row), np.repeat(other, row)).statistic for row in times]
+    np.testing.assert_allclose(distances(one, other, times), wanted)
 
 
 @pytest.mark.skipif(not LOGS.exists(), reason="needs the published logs of TOFU, which are not part of the project")
@@ -78,7 +80,7 @@ def test_the_published_distance():
         name: np.exp(np.asarray(s["forget"]["paraphrased"]) - np.asarray(s["forget"]["perturbed"]).mean(axis=1))
         for name, s in ((name, sets[name].get("sets", sets[name])) for name in ("full", "retain90"))
     }
-    found = distances(ratio["full"][None], ratio["retain90"][None])[0]
+    found = distances(ratio["full"], ratio["retain90"], np.ones((1, 300), dtype=np.int64))[0]
     assert found == pytest.approx(119 / 300)
 
 

@@ -10,7 +10,7 @@ def test_a_method_that_keeps_its_contract(call):
     assert (result.code, result.out) == (0, "")
     assert "ok      callers model is untouched" in result.err
     assert "methods/noop: keeps its contract (" in result.err
-    assert "because:    a control changes nothing" in result.err
+    assert "because:    a control, or a filter, changes nothing" in result.err
 
 
 def test_a_broken_promise_is_named_with_what_was_seen(call):

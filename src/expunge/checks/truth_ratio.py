@@ -49,8 +49,11 @@ class TruthRatio(Check):
             return NotMeasured(check=self.name, because=because)
         n, count = len(ratios[evidence.candidate]), len(evidence.references)
         drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-        pick = np.concatenate([np.arange(n)[None], drawn])  # the records as they are come first
-        far = {pair: distances(*(ratios[each][pick] for each in pair)) for pair in _pairs(evidence)}
+        times = [
+            np.ones(n, dtype=np.int64),
+            *(np.bincount(row, minlength=n) for row in drawn),
+        ]  # as they are come first
+        far = {pair: distances(*(ratios[each] for each in pair), np.stack(times)) for pair in _pairs(evidence)}
 
         @cache
         def mean(model: str) -> Array:
@@ -74,14 +77,16 @@ class TruthRatio(Check):
         )
 
 
-def distances(one: Array, other: Array) -> Array:
-    """Return the largest distance between the distribution functions of the rows of two samples [B, n] each, [B]."""
-    values = np.concatenate([one, other], axis=1)
-    order = np.argsort(values, axis=1, kind="stable")
-    step = np.where(order < one.shape[1], 1, -1)
-    ranked = np.take_along_axis(values, order, axis=1)
-    last = np.concatenate([np.diff(ranked, axis=1) > 0, np.ones((len(values), 1), dtype=bool)], axis=1)
-    found: Array = np.where(last, np.abs(np.cumsum(step, axis=1)), 0).max(axis=1) / one.shape[1]
+def distances(one: Array, other: Array, times: NDArray[np.int64]) -> Array:
+    """Return the largest distance between the distribution functions of two paired samples [n], [B].
+
+    ``times`` [B, n] says how often each pair counts; rows sum to n. Values are sorted once for all draws.
+    """
+    values = np.concatenate([one, other])
+    order = np.argsort(values, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(values[order]) > 0, True))  # equal values are passed together
+    steps = np.concatenate([times, -times], axis=1)[:, order]
+    found: Array = np.abs(np.cumsum(steps, axis=1)[:, last]).max(axis=1) / len(one)
     return found
 
 

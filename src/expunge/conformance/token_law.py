@@ -43,6 +43,7 @@ class TokenLaw(Law):
         self.owners = {part: np.repeat(np.arange(own["forget"]), each) for part, each in _VARIANTS.items()}
         self.lengths = {part: draw.integers(4, 13, n) for part, n in self.sizes.items()}
         self._measured = np.arange(0, self.sizes["forget"], 2)  # the others are trained on
+        self._references: dict[int, dict[str, Array]] = {}
         self.preferred = {part: self._preferred(part, draw) for part in self.sizes}
 
     def _preferred(self, part: str, draw: np.random.Generator) -> Array:
@@ -87,7 +88,10 @@ class TokenLaw(Law):
         shuffle: int | None = None,
     ) -> Evidence:
         """Return evidence on ``candidate`` against references of this law; the original remembers."""
-        models = {f"r{k}": self.model(k + 100) for k in range(references)}
+        for k in range(references):
+            if k not in self._references:
+                self._references[k] = self.model(k + 100)
+        models = {f"r{k}": self._references[k] for k in range(references)}
         models = {"candidate": dict(candidate), "original": dict(original or self.model(1, memory=6.0)), **models}
         draw = np.random.default_rng(shuffle)
         order = {p: np.arange(n) if shuffle is None else draw.permutation(n) for p, n in self.sizes.items()}
