@@ -1,17 +1,20 @@
-"""How often is the demo's verdict right? A true retrain, doing nothing, and fine-tuning, short and as in the demo.
+"""How often is the demo's verdict right? A true retrain, doing nothing, and methods, as in the demo and otherwise.
 
-60 models are retrained once without the forget set. Each of 200 draws takes one of them as the candidate and
-K others as its references, and judges it as `expunge demo` would. The same references judge the original
-(`noop`) and the original fine-tuned, for one epoch and with the demo's settings, from 10 seeds each. Draws
-share models, so the interval for the rate of true passes counts distinct candidates, not draws.
+N models are retrained once without the forget set. Each draw takes one of them as the candidate and K others as its
+references, and judges it as `expunge demo` would. The same references judge the original (`noop`) and what methods made
+of it from several seeds each. Draws share models, so the interval for the rate of true passes counts distinct
+candidates, not draws.
 
-    python benchmarks/demo_verdicts.py [--json] [--save FILE]        about 7 minutes on two cores
+    python benchmarks/demo_verdicts.py [--json] [--save FILE]               about 7 minutes on two cores
+    python benchmarks/demo_verdicts.py --bed people [--json] [--save FILE]  the same of `expunge demo language`
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from scipy import stats
 
 from expunge.audit import policy as policies
 from expunge.audit.judge import asked, judge_all, leak_decisions, required_decisions
-from expunge.audit.run import corrections
+from expunge.audit.run import corrections, texts
 from expunge.core import registry
 from expunge.core.report import Finding
 from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
@@ -31,11 +34,54 @@ from expunge.engine.progress import Progress
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import Workers, single_thread
 from expunge.engine.split import split
-from expunge.testbeds import digits
+from expunge.plan.recipes import for_case
+from expunge.testbeds import digits, people
 
-SEED, RETRAINS, DRAWS, TUNED = 0, 60, 200, 10
-EPOCHS = {"one epoch of finetune": 1, "the demo's finetune": digits.CONFIGS["finetune"]["epochs"]}
-POLICY = policies.load()
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Bed:
+    """What is drawn from: a demo, its policy, how many retrained models and draws, and (method, settings) by name."""
+
+    module: Any
+    policy: str
+    retrains: int
+    draws: int
+    seeds: int
+    methods: dict[str, tuple[str, dict[str, Any]]]
+    cheats: bool
+    """Whether none of the methods is known to come near a retraining."""
+
+
+BEDS = {
+    "digits": Bed(
+        module=digits,
+        policy="standard",
+        retrains=60,
+        draws=200,
+        seeds=10,
+        methods={
+            "one epoch of finetune": ("finetune", {**digits.CONFIGS["finetune"], "epochs": 1}),
+            "the demo's finetune": ("finetune", dict(digits.CONFIGS["finetune"])),
+        },
+        cheats=True,
+    ),
+    "people": Bed(
+        module=people,
+        policy="language",
+        retrains=20,
+        draws=60,
+        seeds=2,
+        methods={
+            "the demo's simnpo": ("simnpo", dict(people.CONFIGS["simnpo"])),
+            **{f"the recipe of {name}": (name, dict(recipe.config)) for name, recipe in for_case("texts").items()},
+        },
+        cheats=False,
+    ),
+}
+BED = BEDS[os.environ.get("EXPUNGE_BENCHMARK_BED", "digits")]  # where processes of their own find it, too
+POLICY = policies.load(BED.policy)
 
 
 def retrained(problem: Any, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
@@ -43,11 +89,11 @@ def retrained(problem: Any, seed: int, cache: str) -> tuple[str, dict[str, Any]]
     return said_by(problem, problem.trainer(problem.retain_view, seed=seed), cache)
 
 
-def tuned(problem: Any, epochs: int, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
-    """Fine-tune the original for so many epochs, else with the demo's settings."""
-    method = registry.load("methods", "finetune")({**digits.CONFIGS["finetune"], "epochs": epochs})
+def made(problem: Any, name: str, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
+    """Return what a method makes of the original, and what that says."""
+    method, settings = BED.methods[name]
     run = Context(problem=problem, seed=seed, label="", choosing=split(problem, SEED)[0], choosing_models=list)
-    return said_by(problem, method.unlearn(problem, run).model, cache)
+    return said_by(problem, registry.load("methods", method)(settings).unlearn(problem, run).model, cache)
 
 
 def said_by(problem: Any, model: Any, cache: str) -> tuple[str, dict[str, Any]]:
@@ -83,6 +129,9 @@ class Judge:
             references=references,
             alpha=alpha,
             corrections=self.truth,
+            subjects={name: view.subjects for name, view in self.parts.items()},
+            texts=texts(self.parts),
+            owners=self.parts.owners,
         )
         return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)
 
@@ -95,17 +144,23 @@ class Judge:
 
 def main() -> None:
     """Run the benchmark."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--bed", choices=BEDS, default="digits")
+    options = parser.parse_args()
+    os.environ["EXPUNGE_BENCHMARK_BED"] = options.bed
+    global BED, POLICY  # what other processes read from the environment
+    BED = BEDS[options.bed]
+    POLICY = policies.load(BED.policy)
     single_thread()
     with tempfile.TemporaryDirectory() as folder:
-        problem = digits.prepare(Path(folder) / "demo", SEED, Progress())
+        problem = BED.module.prepare(Path(folder) / "demo", SEED, Progress())
         workers = Workers(problem)
         try:
-            seeds = [seed_of(SEED, "benchmark", index) for index in range(RETRAINS)]
+            seeds = [seed_of(SEED, "benchmark", index) for index in range(BED.retrains)]
             retrains = [r for _, r in workers.map("demo_verdicts:retrained", [(s, folder) for s in sorted(seeds)])]
             by_name = {
-                name: [r for _, r in workers.map("demo_verdicts:tuned", [(n, s, folder) for s in range(TUNED)])]
-                for name, n in EPOCHS.items()
+                name: [r for _, r in workers.map("demo_verdicts:made", [(name, s, folder) for s in range(BED.seeds)])]
+                for name in BED.methods
             }
         finally:
             workers.close()
@@ -127,7 +182,7 @@ def judge(
     first: dict[str, list[bool]] = {}
     third: dict[str, list[bool]] = {}
     false = dict.fromkeys(bad, 0)
-    for index in range(DRAWS):
+    for index in range(BED.draws):
         chosen = draw.choice(len(retrains), size=POLICY.references + 1, replace=False)
         candidate, references = retrains[chosen[0]], tuple(retrains[i] for i in chosen[1:])
         first.setdefault(candidate, []).append(judge.verdict(candidate, references, 1) is Verdict.ERASED)
@@ -137,19 +192,19 @@ def judge(
     candidates = len(first)
     against = f"{POLICY.references} references"
     rows = [
-        _rate("true retrain called erased, first attempt", _mean(first), None, DRAWS, against),
+        _rate("true retrain called erased, first attempt", _mean(first), None, BED.draws, against),
         _rate("  lower 95% bound, clustered by model", _lower(first), 0.90, candidates, against),
-        _rate("true retrain called erased, third attempt", _mean(third), None, DRAWS, against),
+        _rate("true retrain called erased, third attempt", _mean(third), None, BED.draws, against),
         _rate("  lower 95% bound, clustered by model", _lower(third), 0.90, candidates, against),
         *(
             Row(
                 name=f"{name} called erased",
-                value=count / DRAWS,
-                target=0,
+                value=count / BED.draws,
+                target=0 if BED.cheats or name == "noop" else None,
                 better="lower",
                 unit="rate",
                 against=against,
-                n=DRAWS,
+                n=BED.draws,
             )
             for name, count in false.items()
         ),
