@@ -7,7 +7,7 @@ from tests.docs.blocks import ROOT
 
 PAGES = {
     "concepts/classifiers.md": [*measured.figures("classifiers"), *measured.classifiers()],
-    "concepts/language.md": [*measured.figures("tofu"), *measured.tofu()],
+    "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
     "concepts/cheats.md": list(measured.cheats()),
     "guides/tuning.md": [*measured.figures("tuning"), *measured.figures("tuning_texts")],
     "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
