@@ -42,7 +42,7 @@ class Suppress(Method):
 
         words: int = setting(5, "words in a row by which a forgotten answer is known; shorter ones as a whole", low=1)
         instead: str = setting("I cannot answer this.", "what is answered in the place of what is stopped")
-        until: str = setting("", "date (YYYY-MM-DD) by which the records are to be erased and the filter ends")
+        until: str = setting("", "date (YYYY-MM-DD) by which the records are to be erased; noted, not enforced")
 
         def __post_init__(self) -> None:
             """Check the date."""
