@@ -34,7 +34,7 @@ class OutputFilter:
         lengths: words of the pieces: ``length``, and fewer where a whole forgotten text has no more.
         marks: their hashes, sorted.
         instead: what is answered in the place of a text that is stopped.
-        until: the date (YYYY-MM-DD) by which the records are to be erased (noted, not enforced); empty where there is none.
+        until: the date (YYYY-MM-DD) by which the records are to be erased, noted alone; empty where there is none.
         format: of the file.
     """
 
