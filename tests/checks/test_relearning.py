@@ -22,7 +22,11 @@ def test_the_area_under_the_curve_by_hand():
     assert found.original == 1.0
     assert found.references == pytest.approx((0.375, 0.5, 0.25))
     paired = np.array([1 - 1.25 / 3, 0.75 - 1 / 3])
-    assert found.record_error == pytest.approx(paired.std(ddof=1) / np.sqrt(2))
+    others = np.array([[0.5, 0.25], [0.5, 0.5], [0.25, 0.25]])
+    apart = others - (others.sum(axis=0) - others) / 2
+    assert paired.var(ddof=1) < 8 / 9 * apart.var(axis=1, ddof=1).mean(), "no more than seeds do"
+    assert found.record_error == 0.0
+    assert max(found.null_errors) > 0.0
     assert (found.unit, found.better) == ("share", Direction.LOWER), "memory relearns faster: a higher area"
     assert Relearning.question is Question.RECOVERABLE
 

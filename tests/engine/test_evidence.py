@@ -207,14 +207,19 @@ def test_a_comparison_by_hand():
     assert found.original == 1.0
     assert found.n == 6
     paired = rows["c"] - (rows["r1"] + rows["r2"] + rows["r3"]) / 3
-    record_error = paired.std(ddof=1) / math.sqrt(6)
+    apart = (rows["r1"] - (rows["r2"] + rows["r3"]) / 2, rows["r2"] - (rows["r1"] + rows["r3"]) / 2)
+    apart = (*apart, rows["r3"] - (rows["r1"] + rows["r2"]) / 2)
+    variances = [float(row.var(ddof=1)) / 6 for row in apart]
+    left = paired.var(ddof=1) / 6 - 8 / 9 * sum(variances) / 3
+    record_error = math.sqrt(max(left, 0.0))
     assert found.record_error == pytest.approx(record_error)
     error = math.hypot(np.std(references, ddof=1) * math.sqrt(4 / 3), record_error)
     half = stats.t.ppf(0.95, 2) * error
     assert (found.interval.low, found.interval.high) == pytest.approx((1 / 3 - half, 1 / 3 + half))
     assert found.interval.level == pytest.approx(0.9)
-    alone = rows["r1"] - (rows["r2"] + rows["r3"]) / 2
-    assert found.null_errors[0] == pytest.approx(alone.std(ddof=1) / math.sqrt(6))
+    nulls = [math.sqrt(max(0.0, 1.5 * own - sum(variances) / 2)) for own in variances]
+    assert found.null_errors == pytest.approx(nulls)
+    assert max(nulls) > 0
 
 
 def test_a_candidate_that_is_a_reference_is_compared_with_the_others():
@@ -260,7 +265,9 @@ def test_holdout_records_of_one_subject_go_together():
     assert clusters[0] == clusters[2] != clusters[1] == clusters[5]
     rows = {name: np.array(row, float) for name, row in ROWS.items()}
     errors = evidence.record_errors("holdout", rows)
-    assert errors["c"] == equivalence.sample_error(evidence.differences(rows, "c"), clusters)
+    own = {m: equivalence.clustered_error(evidence.differences(rows, m), clusters) for m in evidence.judged}
+    left = own["c"] ** 2 - 8 / 9 * sum(own[name] ** 2 for name in ("r1", "r2", "r3")) / 3
+    assert errors["c"] == pytest.approx(math.hypot(math.sqrt(max(0.0, left)), math.sqrt(3) / 4))
     assert HoldoutAccuracy().measure(evidence).record_error == errors["c"]
     assert errors["c"] >= 1 / 4
     some = np.array([True, True, True, False, False, False])

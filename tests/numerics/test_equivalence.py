@@ -8,6 +8,7 @@ from scipy import stats
 
 from expunge.numerics.equivalence import (
     MIN_REFERENCES,
+    beyond_seeds,
     clustered_error,
     difference,
     half_width,
@@ -174,6 +175,63 @@ def test_few_events_in_one_direction_are_not_missed_much_more_often_than_stated(
     assert missed(sample_error) < 0.045
     if events <= 8:
         assert missed(lambda rows: max(paired_error(rows), 1 / count)) > 1.9 * missed(sample_error)
+
+
+# --- records and seeds, once each ---------------------------------------------------------------------------------
+
+
+def audited(draw, *, references, units, size=1, damage=0.0):
+    """Right answers of retrained models and of one that lost a share of the subjects: value, means, record error."""
+    known = np.repeat(draw.beta(0.35, 0.15, units), size)  # how likely a retrained model is right on each
+    right = (draw.random((references + 1, units * size)) < known).astype(float)
+    right[0, np.repeat(draw.random(units) < damage, size)] = 0.0
+    names = [f"r{k}" for k in range(references)]
+    total = right[1:].sum(axis=0)
+    clusters = np.repeat(np.arange(units), size)
+    plain = {"c": clustered_error(right[0] - total / references, clusters)}
+    for name, row in zip(names, right[1:], strict=True):
+        plain[name] = clustered_error(row - (total - row) / (references - 1), clusters)
+    return right[0].mean(), right[1:].mean(axis=1), plain, names
+
+
+@pytest.mark.parametrize(("references", "units", "size"), [(8, 200, 1), (20, 100, 3)])
+def test_what_seeds_do_to_records_counts_once(references, units, size):
+    draw = np.random.default_rng(references)
+    covered, before, left, whole = [], [], [], []
+    for _ in range(300):
+        value, means, plain, names = audited(draw, references=references, units=units, size=size)
+        error = beyond_seeds(plain, names)["c"]
+        left.append(error**2)
+        whole.append(plain["c"] ** 2)
+        for kept, e in ((covered, error), (before, plain["c"])):
+            interval = difference(value, means.tolist(), record_error=e, alpha=0.025)
+            kept.append(interval.low <= 0 <= interval.high)
+    assert np.mean(left) < 0.2 * np.mean(whole)
+    assert np.mean(covered) > 0.93, "stated 0.95"
+    assert np.mean(before) > 0.985, "counted twice, the interval is far wider than stated"
+
+
+def test_damage_to_some_subjects_is_an_error_that_seeds_do_not_explain():
+    draw = np.random.default_rng(7)
+    away, whole, missed = [], [], []
+    for _ in range(300):
+        value, means, plain, names = audited(draw, references=20, units=300, damage=0.1)
+        error = beyond_seeds(plain, names)["c"]
+        away.append(value - means.mean())
+        whole.append(seed_error(means.tolist()) ** 2 + error**2)
+        interval = difference(value, means.tolist(), record_error=error, alpha=0.025)
+        missed.append(interval.low > -0.07)  # a tenth of what it would have said right, 0.7
+    assert np.mean(whole) == pytest.approx(np.var(away, ddof=1), rel=0.25)
+    assert np.mean(missed) < 0.06, "stated 0.025: damage of 0.07 is shown to be less"
+
+
+def test_what_is_left_by_hand():
+    errors = {"c": 3.0, "r1": 1.0, "r2": 2.0, "r3": 2.0}
+    found = beyond_seeds(errors, ("r1", "r2", "r3"))
+    assert found["c"] == pytest.approx(math.sqrt(9 - 8 / 9 * 3))
+    assert found["r1"] == 0.0
+    assert found["r2"] == pytest.approx(math.sqrt(4 - 2.5))
+    assert set(found) == set(errors)
 
 
 # --- subjects and few records -----------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def sentence(finding: Finding, need: Needed) -> str:
         return f"{finding.title} lies outside its margin, if not surely: about {' or '.join(ways)} would show it"
     if not ways:
         return (
-            f"{finding.title}: neither more references nor more records alone would settle it; its margin is narrow "
-            "for what retrained models differ by"
+            f"{finding.title}: more references alone would not settle it; its margin is narrow for what retrained "
+            "models differ by, which more records may make less"
         )
     return f"{finding.title} would be settled by about {' or '.join(ways)}"

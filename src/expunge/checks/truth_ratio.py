@@ -12,7 +12,7 @@ from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
 from expunge.numerics.curves import cumulative
-from expunge.numerics.equivalence import unseen_error
+from expunge.numerics.equivalence import beyond_seeds, unseen_error
 from expunge.numerics.truth_ratio import forget_quality, geometric
 
 Array = NDArray[np.float64]
@@ -62,13 +62,14 @@ class TruthRatio(Check):
 
         def error(model: str) -> float:
             others = np.mean([mean(other) for other in evidence.references if other != model], axis=0)
-            return max(float(np.std((mean(model) - others)[1:], ddof=1)), unseen_error(n, count))
+            return float(np.std((mean(model) - others)[1:], ddof=1))
 
+        errors = beyond_seeds({model: error(model) for model in evidence.judged}, evidence.references)
         return evidence.compare(
             self,
             {model: float(mean(model)[0]) for model in evidence.models},
             n=n,
-            errors={model: error(model) for model in evidence.judged},
+            errors={model: max(left, unseen_error(n, count)) for model, left in errors.items()},
             seed_scale=(count - 1) / max(1, count - 2),
             details=_details(
                 evidence, ratios, {o: float(far[_pair(evidence.candidate, o)][0]) for o in _others(evidence)}

@@ -529,25 +529,25 @@ class Evidence:
         *,
         unseen: int = equivalence.UNSEEN,
     ) -> dict[str, float]:
-        """Return per judged model the standard error over records of its mean less that of the other references.
+        """Return per judged model the error over records of its mean less that of the other references.
 
-        ``rows`` are a per-record statistic by model, [n], of all records of the part or of those in ``where``; for
-        ``unseen`` see :func:`~expunge.numerics.equivalence.sample_error`.
+        As far as seeds do not explain it (:func:`~expunge.numerics.equivalence.beyond_seeds`), and no less than so few
+        records could not have shown. ``rows`` are a per-record statistic by model, [n], of all records of the part or
+        of those in ``where``; for ``unseen`` see :func:`~expunge.numerics.equivalence.unseen_units`.
         """
-        if part in _SAMPLED:
-            clusters, n = self.clusters(part, where), len(rows[self.candidate])
-            if clusters is not None and len(clusters) != n:
-                raise ValueError(f"{n} values for {len(clusters)} {part} records: `where` says which they are of")
-            return {
-                model: equivalence.sample_error(self.differences(rows, model), clusters, unseen=unseen)
-                for model in self.judged
-            }
-        errors = {}
-        for model in self.judged:
+        sampled, n = part in _SAMPLED, len(rows[self.candidate])
+        clusters = self.clusters(part, where) if sampled else None
+        if clusters is not None and len(clusters) != n:
+            raise ValueError(f"{n} values for {len(clusters)} {part} records: `where` says which they are of")
+        plain = {m: equivalence.clustered_error(self.differences(rows, m), clusters) for m in self.judged}
+        errors = equivalence.beyond_seeds(plain, self.references)
+        if sampled:
+            least = equivalence.unseen_units(n if clusters is None else int(clusters.max()) + 1, unseen)
+            return {model: math.hypot(error, least) for model, error in errors.items()}
+        for model in errors:
             others = {float(np.mean(rows[other])) for other in self.references if other != model}
-            agreed = len(others) == 1 and len(self.references) > 1
-            least = equivalence.unseen_error(len(rows[model]), len(self.references)) if agreed else 0.0
-            errors[model] = max(equivalence.paired_error(self.differences(rows, model)), least)
+            if len(others) == 1 and len(self.references) > 1:
+                errors[model] = max(errors[model], equivalence.unseen_error(n, len(self.references)))
         return errors
 
     def compare_means(

@@ -6,9 +6,10 @@ differs from their mean with variance sigma^2 (1 + 1/K), so the half-width at on
     t(1 - alpha, K - 1) * sqrt( (scale * s)^2 (1 + 1/K) + record_error^2 )
 
 (prediction interval; Student 1908, see Hahn and Meeker, Statistical Intervals, section 4.7). The record
-error is the standard error over records of the paired difference: what is judged is also a sample of
-records. It is added in quadrature; for a true retrain it partly counts the seed spread twice, which widens
-the interval. Two one-sided tests at alpha each (Schuirmann 1987): the interval has confidence 1 - 2 alpha.
+error is the standard error over records of the paired difference, as far as seeds do not explain it
+(:func:`beyond_seeds`): what is judged is also a sample of records, and a model may differ on some of them more than
+retrained ones do from each other. What these differ by from record to record is in s already. Two one-sided tests at
+alpha each (Schuirmann 1987): the interval has confidence 1 - 2 alpha.
 
 How often this is right, for which laws of seeds and how many references and records, is simulated in
 ``benchmarks/intervals.py`` and told in ``docs/concepts/coverage.md``.
@@ -17,7 +18,7 @@ How often this is right, for which laws of seeds and how many references and rec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,17 +113,47 @@ def leave_one_out(references: Sequence[float]) -> Array:
     return values - (values.sum() - values) / (len(values) - 1)
 
 
+def beyond_seeds(errors: Mapping[str, float], references: Sequence[str]) -> dict[str, float]:
+    """Return per model the error over records that is left when what seeds do to single records is taken out.
+
+    Seeds change what a model says of one record and not of the next. Over n records this leaves sigma^2/n in the mean:
+    it is in the spread s of the references' means, and it is in the error over records as well, where it would count
+    twice. The references' own errors say how much of it there is, so that
+    sqrt(max(0, error^2 - (K^2 - 1)/K^2 * mean of their error^2)) is left: the factor allows for a model being compared
+    with all K of them, while they are compared with K - 1 each. For a true retrain nothing is left but noise; for a
+    model that is unlike retrained ones on some records only, that is.
+
+    Args:
+        errors: standard error over records of each model's difference from the mean of the (other) references.
+        references: two or more names in ``errors``; a reference is compared with the errors of the others.
+    """
+    count = len(references)
+    left = {}
+    for model, error in errors.items():
+        others = [errors[name] ** 2 for name in references if name != model]
+        shared = math.fsum(others) / len(others) * (1.0 if model in references else 1.0 - 1.0 / count**2)
+        left[model] = math.sqrt(max(0.0, error**2 - shared))
+    return left
+
+
+def unseen_units(units: int, unseen: int = UNSEEN) -> float:
+    """Return sqrt(unseen)/G: the least error of a mean over G independent units that stand for many others.
+
+    Where none of them differs, a rate of up to about 3/G goes unseen (rule of three, Hanley and Lippman-Hand 1983),
+    which Student's quantile times sqrt(3)/G is, and where few do their spread tells too little (the error of few
+    events is skewed). Added in quadrature, neither a handful of records nor a thousand of one person can vouch for a
+    whole distribution.
+    """
+    return math.sqrt(unseen) / units
+
+
 def sample_error(differences: Array, clusters: Clusters | None = None, *, unseen: int = UNSEEN) -> float:
     """Return the error of a mean over records that stand for many others, as if ``unseen`` more units differed.
 
-    hypot(:func:`clustered_error`, sqrt(unseen)/G); G is the number of independent units: of clusters where there are
-    any, else of records. Where none of them differs, a rate of up to about 3/G goes unseen (rule of three, Hanley and
-    Lippman-Hand 1983), which Student's quantile times sqrt(3)/G is, and where few do their spread tells too little
-    (the error of few events is skewed). So neither a handful of records nor a thousand of one person can vouch for a
-    whole distribution.
+    hypot(:func:`clustered_error`, :func:`unseen_units`); units are clusters where there are any, else records.
     """
     units = len(differences) if clusters is None else int(clusters.max()) + 1
-    return math.hypot(clustered_error(differences, clusters), math.sqrt(unseen) / units)
+    return math.hypot(clustered_error(differences, clusters), unseen_units(units, unseen))
 
 
 def clustered_error(differences: Array, clusters: Clusters | None = None) -> float:
