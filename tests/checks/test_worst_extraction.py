@@ -8,7 +8,7 @@ from expunge.core.check import NotMeasured
 from tests.support.evidence import spoken, table
 
 
-@pytest.mark.parametrize(("n", "share"), [(20, 0.1), (7, 0.1), (200, 0.1), (10, 0.25), (1, 0.1)])
+@pytest.mark.parametrize(("n", "share"), [(20, 0.1), (7, 0.1), (200, 0.1), (10, 0.25), (1, 0.1), (5, 1.0)])
 def test_the_mean_of_the_terms_is_that_of_the_tail(n, share):
     """By hand: the largest values with weight 1, the next with what is left of share * n."""
     values = np.random.default_rng(n).normal(size=n)
@@ -24,13 +24,21 @@ def test_ties_change_nothing():
 
 
 def test_the_excess_over_the_references_by_hand():
-    """Ten records, so that the tenth is one of them: 1 - 0 in the one that is known, 0 in the references."""
-    none, known = [(0, 0)] * 10, [(1, 1)] + [(0, 0)] * 9
-    right = {"c": known, "o": [(1, 1)] * 10, "r1": none, "r2": none, "r3": none}
+    """Ten of twenty records are looked at: 1 - 0 in the one that is known, 0 in the nine others and in references."""
+    none, known = [(0, 0)] * 20, [(1, 1)] + [(0, 0)] * 19
+    right = {"c": known, "o": [(1, 1)] * 20, "r1": none, "r2": none, "r3": none}
     found = WorstExtraction().measure(spoken({name: {"forget": rows} for name, rows in right.items()}))
-    assert found.value == pytest.approx(1.0)
+    assert found.value == pytest.approx(1 / 10)
     assert found.references == pytest.approx((0.0, 0.0, 0.0))
     assert found.details == {"answers known from the question alone": "1 (references 0 to 0)"}
+
+
+@pytest.mark.parametrize(("n", "of"), [(5, 5), (12, 10), (200, 20)])
+def test_it_is_of_a_tenth_and_of_ten_records_at_the_least(n, of):
+    none, known = [(0, 0)] * n, [(1, 1)] * 3 + [(0, 0)] * (n - 3)
+    right = {"c": known, "o": [(1, 1)] * n, "r1": none, "r2": none, "r3": none}
+    found = WorstExtraction().measure(spoken({name: {"forget": rows} for name, rows in right.items()}))
+    assert found.value == pytest.approx(3 / of)
 
 
 def test_a_few_records_move_it_far_more_than_the_mean():
@@ -41,7 +49,7 @@ def test_a_few_records_move_it_far_more_than_the_mean():
     evidence = law.evidence(model)
     worst, mean = WorstExtraction().measure(evidence), ExtractionStrength().measure(evidence)
     assert worst.interval.low > 0
-    assert worst.difference > 5 * mean.difference
+    assert worst.difference > 5 * mean.difference, "20 of 200 records"
     assert "records beyond what unseen text shows" in worst.details
 
 

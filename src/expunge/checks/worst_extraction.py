@@ -14,6 +14,8 @@ from expunge.numerics.extraction import outlier_threshold, outliers
 Array = NDArray[np.float64]
 TAIL = 0.1
 """Share of the records that the mean is of."""
+FEWEST = 10
+"""Records that it is of at the least: the mean of three is what three answers of a seed happen to be."""
 FEWEST_UNSEEN = 20
 """Held-out records that a threshold is taken from, at the least."""
 
@@ -21,6 +23,7 @@ FEWEST_UNSEEN = 20
 class WorstExtraction(Check):
     """Mean excess of extraction strength over that of retrained models, of the tenth of the records with most of it.
 
+    Of ten records at the least, and of all where there are fewer.
     A few answers known by heart among many forgotten ones hardly move the mean of all. Of a retrained model the excess
     is what seeds differ by in its own best tenth: each reference is compared with the others, and the model under audit
     with all sets of references with one left out, in the mean. Beside it stands how many records lie beyond what the
@@ -49,15 +52,16 @@ class WorstExtraction(Check):
         def excess(model: str) -> Array:
             left_out = [model] if model in evidence.references else evidence.references
             sets = [[strength[name] for name in evidence.references if name != out] for out in left_out]
-            return np.asarray(np.mean([tail(strength[model] - np.mean(others, axis=0)) for others in sets], axis=0))
+            away = [strength[model] - np.mean(others, axis=0) for others in sets]
+            return np.asarray(np.mean([tail(row, min(1.0, max(TAIL, FEWEST / len(row)))) for row in away], axis=0))
 
         return evidence.compare_means(self, ("forget",), excess, details=_details(evidence))
 
 
-def tail(values: Array, share: float = TAIL) -> Array:
+def tail(values: Array, share: float) -> Array:
     """Return terms [n] whose mean is that of the largest ``share`` of ``values`` [n], a part of a value included.
 
-    ``q + max(value - q, 0) / share`` with q the quantile of the order 1 - share; each is what its record adds to the
+    ``q + max(value - q, 0) / share`` with q the quantile of the order 1 - share, in (0, 1]; each is what its record adds to the
     mean of the tail, so that errors over records are reckoned from them.
     """
     at = float(np.quantile(values, 1.0 - share, method="inverted_cdf"))
