@@ -274,6 +274,20 @@ def figures(markup):
 
 
 def with_chart(report, chart):
+def test_where_the_records_sit_is_drawn_once(samples):
+    report = samples["erased"]
+    sits = Chart(
+        title="Where they sit", x="block", y="share of the slope", histogram=True, n=40,
+        series=(Series(role=Role.ORIGINAL, x=(0.5, 1.5, 2.5), y=(0.25, 0.75)),),
+    )  # fmt: skip
+    attempts = [replace(a, outcome=replace(a.outcome, charts=(sits,))) for a in report.attempts]
+    markup = page(replace(report, attempts=tuple(attempts)))
+    assert markup.count("<h3>Where the records sit</h3>") == 1
+    assert re.findall(r"<strong>(Where they sit)</strong>", markup) == ["Where they sit"]
+    assert "75" in figures(markup)["Where they sit"]
+    assert "Where the records sit" not in page(report)
+
+
     """The report with this chart alone."""
     attempt = report.attempts[-1]
     findings = list(attempt.audits[-1].findings)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from expunge.core.chart import Chart
 from expunge.core.method import Cost
 
 
@@ -21,6 +22,7 @@ class Outcome:
         stopped: why it ended, e.g. ``after 5 epochs``.
         warnings: what a reader must know.
         evidence: for a guarantee that stands alone, the argument, one line each.
+        charts: what it found out of the model before it changed it, to draw beside.
     """
 
     model: Any = field(metadata={"live": True}, default=None)
@@ -30,3 +32,4 @@ class Outcome:
     stopped: str = ""
     warnings: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
+from expunge.core.chart import Chart, Role, Series
 from expunge.core.problem import Problem
 from expunge.engine.anatomy import blocks
 from expunge.engine.gradients import by_batch, gathered
@@ -14,14 +16,15 @@ from expunge.engine.gradients import by_batch, gathered
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its name in the model, and its ``share`` of the lengths of the slopes of all blocks, in [0, 1]."""
+    """One block: its name, its ``share`` of the lengths of the slopes of all blocks, in [0, 1], whether it moves."""
 
     name: str
     share: float
+    moves: bool
 
 
-def narrow(model: nn.Module, problem: Problem, *, share: float, size: int) -> tuple[list[Block], list[Block]]:
-    """Freeze all but a ``share`` of the blocks, rounded up; return (those that move, those that rest), longest first.
+def narrow(model: nn.Module, problem: Problem, *, share: float, size: int) -> tuple[Block, ...]:
+    """Freeze all but a ``share`` of the blocks, rounded up: those of the longest slopes; return all, from the input on.
 
     The slope is that of the mean loss of the forgotten records, read at the model as it stands; its length in a block
     is the root of the summed squares over the parameters that may move. A parameter of two blocks (a head that is its
@@ -36,20 +39,40 @@ def narrow(model: nn.Module, problem: Problem, *, share: float, size: int) -> tu
         mine = {id(p) for module in modules for p in module.parameters()} & slopes.keys()
         if mine:
             lengths.append((math.sqrt(sum(slopes.pop(each) for each in mine)), names[id(modules[0])], modules))
-    lengths.sort(key=lambda each: -each[0])
-    chosen = lengths[: math.ceil(share * len(lengths) - 1e-9)]
+    chosen = sorted(lengths, key=lambda each: -each[0])[: math.ceil(share * len(lengths) - 1e-9)]
+    names_of_chosen = {name for _, name, _ in chosen}
     free = {id(p) for _, _, modules in chosen for module in modules for p in module.parameters()}
     for p in model.parameters():
         p.requires_grad_(p.requires_grad and id(p) in free)
     whole = sum(length for length, *_ in lengths) or 1.0
-    told = [Block(name, length / whole) for length, name, _ in lengths]
-    return told[: len(chosen)], told[len(chosen) :]
+    return tuple(Block(name, length / whole, name in names_of_chosen) for length, name, _ in lengths)
 
 
-def words(moved: list[Block], rested: list[Block]) -> str:
+def words(blocks: Sequence[Block]) -> str:
     """Return what a reader must know of it."""
-    count = len(moved) + len(rested)
+    ranked = sorted(blocks, key=lambda block: -block.share)
+    moved, rested = ([block for block in ranked if block.moves is moves] for moves in (True, False))
     shares = [", ".join(f"{block.name} {block.share:.0%}" for block in part) for part in (moved, rested)]
-    return f"{len(moved)} of {count} blocks moved, by their share of the slope: {shares[0]}" + (
+    return f"{len(moved)} of {len(blocks)} blocks moved, by their share of the slope: {shares[0]}" + (
         f"; {shares[1]} rested" if rested else ""
+    )
+
+
+def chart(blocks: Sequence[Block], records: int) -> Chart:
+    """Return where the slope of the loss of so many forgotten ``records`` lies in the original, block by block."""
+    moved = ", ".join(str(place) for place, block in enumerate(blocks, start=1) if block.moves)
+    return Chart(
+        title="Where the forgotten records sit in the original",
+        x="block, from the input on",
+        y="share of the slope of their loss",
+        series=(
+            Series(
+                role=Role.ORIGINAL,
+                x=tuple(place + 0.5 for place in range(len(blocks) + 1)),
+                y=tuple(block.share for block in blocks),
+            ),
+        ),
+        histogram=True,
+        n=records,
+        note=f"Moved: {moved}; first {blocks[0].name}, last {blocks[-1].name}. The others rested.",
     )

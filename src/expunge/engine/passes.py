@@ -89,7 +89,7 @@ class Passes(Method):
             (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
         )
 
-    _where: tuple[str, ...] = ()
+    _where: tuple[localised.Block, ...] = ()
 
     # --- what a method says ------------------------------------------------------------------------------------
 
@@ -265,7 +265,8 @@ class Passes(Method):
         for p, may in zip(model.parameters(), movable, strict=True):
             p.requires_grad_(may)
         share = touched(dict(problem.source.open().named_parameters()), model)
-        warnings = (*self._where, *self.remarks([dict(row) for row in history]), *guard.warnings(model))
+        where = (localised.words(self._where),) if self._where else ()
+        warnings = (*where, *self.remarks([dict(row) for row in history]), *guard.warnings(model))
         reads = spent + run.spent.read - reads
         return Outcome(
             model=model,
@@ -282,6 +283,7 @@ class Passes(Method):
         """Yield what is minimised on one step, set by set where the pass says so; count the work of it in ``seen``."""
         kind, _, step, _ = item
         model, teachers, beside = models
+            charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where else (),
         seen["trained"] += kind.trained(step)
         seen["read"] += step.among(kind.taught).visits if self.teacher else 0
         by_set = kind.objective if isinstance(kind.objective, Mapping) else {"both": kind.objective}
@@ -312,8 +314,7 @@ class Passes(Method):
         """Let only those blocks move that carry the forgotten records, where the settings say so; return the work."""
         if self.config.blocks == 1:
             return Cost()
-        moved, rested = localised.narrow(model, problem, share=self.config.blocks, size=self.config.batch_size)
-        self._where = (localised.words(moved, rested),)
+        self._where = localised.narrow(model, problem, share=self.config.blocks, size=self.config.batch_size)
         return Cost(trained=len(problem.forget_view))
 
     def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:

@@ -39,6 +39,12 @@ def charts(findings: Iterable[Finding], *, anchor: str) -> Markup | None:
     return _grid([draw(chart) for chart in drawn], anchor)
 
 
+def found(attempts: Iterable[Attempt]) -> Markup | None:
+    """Return what methods found out of the original before they changed it, or None; equal pictures once."""
+    drawn = dict.fromkeys(chart for attempt in attempts for chart in attempt.outcome.charts)
+    return _grid([draw(chart) for chart in drawn], "found")
+
+
 def histories(attempts: Iterable[Attempt], records: int) -> Markup | None:
     """Return the objective of every attempt that has one, by epoch, or None; trained on so many ``records``."""
     drawn = [draw(chart) for attempt in attempts if (chart := _history(attempt, records)) is not None]

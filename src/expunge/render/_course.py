@@ -8,7 +8,7 @@ from expunge.core.method import Cost
 from expunge.core.report import Attempt, Audit, Report
 from expunge.core.verdict import Decision
 from expunge.render import _lanes
-from expunge.render._chart import histories
+from expunge.render._chart import found, histories
 from expunge.render._checks import control_table, matrix, sight
 from expunge.render._energy import used
 from expunge.render._markup import Child, Markup, bullets, join, pairs, tag
@@ -112,6 +112,7 @@ def attempts(report: Report) -> Markup:
             frame(caption, _ATTEMPT_HEADS, rows, class_="attempts"),
             matrix(report),
             _training(report),
+            _found(report),
             _tuning(report),
         )
     return tag("section", tag("h2", "All attempts"), body, id="attempts")
@@ -120,6 +121,11 @@ def attempts(report: Report) -> Markup:
 def _training(report: Report) -> Markup | None:
     drawn = histories(report.attempts, report.retain_count)
     return join(tag("h3", "Training, epoch by epoch"), drawn) if drawn is not None else None
+
+
+def _found(report: Report) -> Markup | None:
+    drawn = found(report.attempts)
+    return join(tag("h3", "Where the records sit"), drawn) if drawn is not None else None
 
 
 def _tuning(report: Report) -> Markup | None:
