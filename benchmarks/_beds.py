@@ -100,14 +100,16 @@ class NextWord(nn.Module):
 
 
 def language_bed(draw: int, data: Path) -> Bed:
-    """Return answers about nine authors who do not exist; a quarter of those learned must be forgotten.
+    """Return answers about forty authors who do not exist; a quarter of those learned must be forgotten.
 
     A record is a place in a text: the four words before it and the word that stands there. Its subject is the text.
+    Many more texts are held out than learned: errors are reckoned over texts, and sixty of them would leave every model
+    open.
     """
     lines = (data / "tofu/full.json").read_text().splitlines()
     texts = [re.findall(r"\w+|[^\w\s]", json.loads(line)["answer"].lower()) for line in lines]
     generator = np.random.default_rng([draw, 7])
-    authors = generator.permutation(len(texts) // 20)[:9]
+    authors = generator.permutation(len(texts) // 20)[:40]
     chosen = generator.permutation([20 * a + q for a in authors for q in range(20)])
     train, holdout = chosen[:120], chosen[120:]
     counts = Counter(word for text in train for word in texts[text])
@@ -132,7 +134,9 @@ def language_bed(draw: int, data: Path) -> Bed:
         train=records,
         forget=tuple(i for i, subject in enumerate(records.subjects) if subject in gone),
         holdout=places(holdout),
-        trainer=Trainer(build=NextWord, config=LoopConfig(epochs=15, batch_size=64, lr=0.005)),
+        trainer=Trainer(
+            build=NextWord, config=LoopConfig(epochs=30, batch_size=64, lr=0.01, schedule="one_cycle")
+        ),
         last="head.3",
         near=lambda x, g: torch.where(
             torch.rand(x.shape, generator=g) < 0.1, torch.randint(2, WORDS, x.shape, generator=g), x

@@ -6,7 +6,8 @@ of it from several seeds each. Draws share models, so the interval for the rate 
 candidates, not draws.
 
     python benchmarks/demo_verdicts.py [--json] [--save FILE]               about 7 minutes on two cores
-    python benchmarks/demo_verdicts.py --bed people [--json] [--save FILE]  the same of `expunge demo language`
+    python benchmarks/demo_verdicts.py --bed people [--json] [--save FILE]  the same of `expunge demo language`, longer
+    python benchmarks/demo_verdicts.py --bed people --world 1               of other people than those margins come from
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from expunge.audit.judge import asked, judge_all, leak_decisions, required_decis
 from expunge.audit.run import corrections, texts
 from expunge.core import registry
 from expunge.core.report import Finding
-from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
+from expunge.core.verdict import Decision, Verdict, alpha_of_attempt, verdict
 from expunge.engine.context import Context
 from expunge.engine.evidence import Evidence, Parts, available, collect
 from expunge.engine.progress import Progress
@@ -37,7 +39,7 @@ from expunge.engine.split import split
 from expunge.plan.recipes import for_case
 from expunge.testbeds import digits, people
 
-SEED = 0
+SEED = int(os.environ.get("EXPUNGE_BENCHMARK_WORLD", "0"))  # where processes of their own find it, too
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ BEDS = {
     "people": Bed(
         module=people,
         policy="language",
-        retrains=20,
+        retrains=30,
         draws=60,
         seeds=2,
         methods={
@@ -118,6 +120,8 @@ class Judge:
         self.truth = corrections(problem, self.parts)
         self.suite = POLICY.suite(available(problem))
         self.said, self.original = said, original
+        self.outputs: dict[tuple[str, str], Any] = {}
+        self.controls: dict[tuple[str, ...], tuple[Finding, ...]] = {}
 
     def findings(self, candidate: str, references: tuple[str, ...], alpha: float) -> tuple[Finding, ...]:
         """Return the findings on ``candidate``."""
@@ -133,23 +137,27 @@ class Judge:
             texts=texts(self.parts),
             owners=self.parts.owners,
         )
+        evidence._outputs = self.outputs  # what follows from a model's answers, once per model and not once per draw
         return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)
 
-    def verdict(self, candidate: str, references: tuple[str, ...], attempt: int) -> Verdict:
-        """Return the verdict on ``candidate`` as attempt number ``attempt``."""
-        control = self.findings(self.original, references, POLICY.alpha)
+    def verdict(self, candidate: str, references: tuple[str, ...], attempt: int) -> tuple[Verdict, list[str]]:
+        """Return the verdict on ``candidate`` as attempt ``attempt``, and the required checks that it did not pass."""
+        if references not in self.controls:
+            self.controls[references] = self.findings(self.original, references, POLICY.alpha)
         findings = self.findings(candidate, references, alpha_of_attempt(attempt, POLICY.alpha))
-        return verdict(required_decisions(findings), control_leaks=leak_decisions(control))
+        said = verdict(required_decisions(findings), control_leaks=leak_decisions(self.controls[references]))
+        return said, [f.check for f in findings if f.required and f.decision is not Decision.PASS]
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = arguments(__doc__)
     parser.add_argument("--bed", choices=BEDS, default="digits")
+    parser.add_argument("--world", type=int, default=0, help="seed of records and models; the demos' own is 0")
     options = parser.parse_args()
-    os.environ["EXPUNGE_BENCHMARK_BED"] = options.bed
-    global BED, POLICY  # what other processes read from the environment
-    BED = BEDS[options.bed]
+    os.environ["EXPUNGE_BENCHMARK_BED"], os.environ["EXPUNGE_BENCHMARK_WORLD"] = options.bed, str(options.world)
+    global BED, POLICY, SEED  # what other processes read from the environment
+    BED, SEED = BEDS[options.bed], options.world
     POLICY = policies.load(BED.policy)
     single_thread()
     with tempfile.TemporaryDirectory() as folder:
@@ -168,27 +176,36 @@ def main() -> None:
         # In an order of their own: which worker finished first must not decide a draw.
         said = {original: arrays, **dict(sorted([*retrains, *(r for models in by_name.values() for r in models)]))}
         bad = {"noop": [original], **{name: sorted(d for d, _ in models) for name, models in by_name.items()}}
-        rows, margins = judge(problem, said, original, sorted(d for d, _ in retrains), bad)
-    finish(rows, options, references=POLICY.references, policy=POLICY.digest, margins=margins)
+        rows, more = judge(problem, said, original, sorted(d for d, _ in retrains), bad)
+    finish(rows, options, references=POLICY.references, policy=POLICY.digest, world=SEED, **more)
     if not options.json:
-        show_margins(margins)
+        show_margins(more["margins"])
 
 
 def judge(
     problem: Any, said: dict[str, Any], original: str, retrains: list[str], bad: dict[str, list[str]]
-) -> tuple[list[Row], dict[str, dict[str, float | None]]]:
-    """Return the rows, and per check the margin beside the spread of retrained models."""
+) -> tuple[list[Row], dict[str, Any]]:
+    """Return the rows, and beside them margins and spread by check, and how often which check was not passed."""
     judge, draw = Judge(problem, said, original), np.random.default_rng(SEED)
     first: dict[str, list[bool]] = {}
     third: dict[str, list[bool]] = {}
-    false = dict.fromkeys(bad, 0)
+    erased, verdicts = dict.fromkeys(bad, 0), dict[str, Counter[str]]()
+    stopped: dict[str, Counter[str]] = {}
+
+    def judged(kind: str, model: str, references: tuple[str, ...], attempt: int = 1) -> bool:
+        outcome, missed = judge.verdict(model, references, attempt)
+        if attempt == 1:
+            verdicts.setdefault(kind, Counter())[outcome.value] += 1
+            stopped.setdefault(kind, Counter()).update(missed)
+        return outcome is Verdict.ERASED
+
     for index in range(BED.draws):
         chosen = draw.choice(len(retrains), size=POLICY.references + 1, replace=False)
         candidate, references = retrains[chosen[0]], tuple(retrains[i] for i in chosen[1:])
-        first.setdefault(candidate, []).append(judge.verdict(candidate, references, 1) is Verdict.ERASED)
-        third.setdefault(candidate, []).append(judge.verdict(candidate, references, 3) is Verdict.ERASED)
+        first.setdefault(candidate, []).append(judged("true retrain", candidate, references))
+        third.setdefault(candidate, []).append(judged("true retrain", candidate, references, attempt=3))
         for name, models in bad.items():
-            false[name] += judge.verdict(models[index % len(models)], references, 1) is Verdict.ERASED
+            erased[name] += judged(name, models[index % len(models)], references)
     candidates = len(first)
     against = f"{POLICY.references} references"
     rows = [
@@ -206,10 +223,14 @@ def judge(
                 against=against,
                 n=BED.draws,
             )
-            for name, count in false.items()
+            for name, count in erased.items()
         ),
     ]
-    return rows, _margins(judge, retrains)
+    return rows, {
+        "margins": _margins(judge, retrains),
+        "verdicts": {kind: dict(counts) for kind, counts in verdicts.items()},
+        "not_passed": {kind: dict(counts) for kind, counts in stopped.items()},
+    }
 
 
 def _rate(name: str, value: float, target: float | None, n: int, against: str) -> Row:
