@@ -142,6 +142,16 @@ def test_the_whole_course_counts_references_and_audits():
     assert plan.audit_share == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [({}, 0.5), ({"references": 0, "choosing_references": 0}, 0.0), ({"given": 6, "only": ["retrain"]}, 0.5)],
+)
+def test_checking_the_trainer_is_counted_where_it_is_used(settings, share):
+    plain = plan_of(**settings)
+    checked = plan_of(**settings, checking=Cost(trained=0.5 * plain.retraining.trained))
+    assert checked.whole - plain.whole == pytest.approx(share)
+
+
 def test_where_one_retraining_is_cheaper_that_is_said():
     dear = plan_of(budget=0.3)
     assert any(f"{dear.whole:.1f} retrainings" in line and "--method retrain" in line for line in dear.advice)

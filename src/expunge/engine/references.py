@@ -21,6 +21,8 @@ from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import ready
 from expunge.engine.progress import Progress
 from expunge.engine.relabelling import (
+    FEWEST,
+    MOST,
     Patterns,
     Relabelled,
     answers,
@@ -287,6 +289,22 @@ def check_trainer(problem: Problem) -> TrainerFacts:
     there = [(model, some, 1), (reseeded, some, 2), (elsewhere, others, 1)]
     visits, read, notes = _check_knowledge(problem, [*there, *((None, some, seed) for seed in _MORE_SEEDS)])
     return TrainerFacts(passes, Cost(trained=passes * (3 * len(some) + len(others) + visits), read=read), notes)
+
+
+def most_of_checking(problem: Problem, passes: float) -> Cost:
+    """Return the most that :func:`check_trainer` costs with a trainer that reads each record so often.
+
+    It stops sooner where an honest trainer is cleared sooner, which is nearly always after the first pair of models.
+    """
+    some, others = (len(view) for view in _samples(problem))
+    visits, read = 3 * some + others, 0
+    fresh = len(problem.held_out) if problem.held_out is not None else len(problem.retain_view)
+    if fresh and labels_of(problem, problem.forget_view.select(problem.forget_ids[:1])) is not None:
+        pairs = 3 + len(_MORE_SEEDS) if len(problem.forget_ids) >= FEWEST else 1
+        # The changed half of each pair, and the plain half of those that come after the three that are there already.
+        visits += (2 * some + others + 2 * some * len(_MORE_SEEDS)) if pairs > 1 else some
+        read = 2 * pairs * (min(MOST, len(problem.forget_ids)) + min(MOST, fresh))
+    return Cost(trained=passes * visits, read=read)
 
 
 def _check_knowledge(

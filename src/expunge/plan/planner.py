@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import Obstacle
-from expunge.core.method import Cost, Method
+from expunge.core.method import Cost, Method, Need
 from expunge.core.plan import FORCED, ON_REQUEST, OVER_BUDGET, TUNED, Foresight, Option, Plan
 from expunge.core.problem import Problem
 from expunge.numerics.equivalence import MIN_REFERENCES
+
+NOTHING = Cost()
 
 
 def make_plan(
@@ -23,6 +25,7 @@ def make_plan(
     given: int = 0,
     audit: Cost,
     passes: float | None,
+    checking: Cost = NOTHING,
     only: Sequence[str] = (),
     tuned: Sequence[str] = (),
     tuning: float = 0.0,
@@ -45,6 +48,7 @@ def make_plan(
         given: how many of those for judging were made elsewhere and cost nothing here.
         audit: work of judging one model, references apart.
         passes: how often a retraining reads each record; None where unknown.
+        checking: the most that checking the trainer costs, which is done once before it is used.
         only: names of methods; these alone are planned, in this order, controls too.
         tuned: those among ``only`` that ``auto`` chose; a trial that does not fit is never made, nor then an attempt.
         tuning: the most that tuning costs, a part of ``budget``.
@@ -68,8 +72,11 @@ def make_plan(
         option = _option(method, problem, whole, found, budget=budget, spent=spent, asked=why)
         spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
         options.append(option)
+    planned = [method for method, option in zip(methods, options, strict=True) if option.planned]
+    trains = references > given or any(Need.TRAINER in method.needs for method in planned)
     options.sort(key=lambda option: not option.planned)
-    total = _whole_course(options, whole, audit, references + choosing_references, given)
+    work = checking if trains else NOTHING
+    total = _whole_course(options, whole, audit, work, references + choosing_references, given)
     total = total if total is None else total + tuning
     return Plan(
         options=tuple(options),
@@ -144,13 +151,13 @@ def _option(
 
 
 def _whole_course(
-    options: Sequence[Option], whole: Cost | None, audit: Cost, references: int, given: int
+    options: Sequence[Option], whole: Cost | None, audit: Cost, checking: Cost, references: int, given: int
 ) -> float | None:
     planned = [option for option in options if option.planned]
     if whole is None or any(option.share is None for option in planned):
         return None
     audits = audit.share_of(whole) * (len(planned) + 1 + references)
-    return sum(o.share or 0.0 for o in planned) + references - given + audits
+    return sum(o.share or 0.0 for o in planned) + references - given + audits + checking.share_of(whole)
 
 
 def _own_words(problem: Problem, methods: Sequence[Method], options: Sequence[Option]) -> list[str]:

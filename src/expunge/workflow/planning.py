@@ -10,10 +10,11 @@ from expunge.audit.foresight import audit_cost, foresee
 from expunge.audit.judge import lacking, wanted
 from expunge.audit.policy import Policy
 from expunge.core.check import EvidenceKind
+from expunge.core.method import Cost
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
 from expunge.engine.evidence import available
-from expunge.engine.references import seeds_matter
+from expunge.engine.references import most_of_checking, seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.plan.auto import AUTO, Candidate, candidates
 from expunge.plan.planner import make_plan, retraining_cost
@@ -57,6 +58,7 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         given=len(settings.given_references),
         audit=audit_cost(problem, policy, suite),
         passes=passes,
+        checking=most_of_checking(problem, passes) if passes and problem.trainer is not None else Cost(),
         only=only,
         tuned=[each.method for each in tuned],
         tuning=settings.budget * settings.tuning if tuned else 0.0,
