@@ -168,6 +168,46 @@ def test_files_that_are_no_table(tmp_path):
         TableRecords([1, 2], label="y")
 
 
+GOOD = b'{"y": 1, "x": "zebra"}\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "found"),
+    [
+        (GOOD + b'\n{"y": 1, "x": "zebra}\n', "line 3", "Unterminated string starting at, column 15"),
+        (GOOD + b'{"y": 1 "x": "zebra"}', "line 2", "Expecting ',' delimiter, column 9"),
+        (GOOD + b'["zebra"]\n', "line 2", "list"),
+        (GOOD + b'{"y": 1, "x": "zebra\xff"}\n', "line 2", "byte 21 is not UTF-8"),
+        (b'[\n{"y": 1}\n]\n', "line 1", "Expecting value"),
+    ],
+    ids=["open", "comma", "list", "latin", "one list"],
+)
+def test_a_line_that_is_no_object_is_named(tmp_path, lines, where, found):
+    (tmp_path / "t.jsonl").write_bytes(lines)
+    with pytest.raises(UsageError, match=f"t.jsonl, {where}") as caught:
+        TableRecords(tmp_path / "t.jsonl", label="y")
+    obstacle = caught.value.obstacles[0]
+    assert found in obstacle.found
+    assert obstacle.fix
+    assert "zebra" not in str(caught.value)
+
+
+def test_lines_end_where_json_says_and_a_mark_of_their_order_is_none_of_theirs(tmp_path):
+    text = "a\u2028b\x85c"
+    (tmp_path / "t.jsonl").write_bytes(b"\xef\xbb\xbf" + f'{{"y": 1, "x": "{text}"}}\r\n{{"y": 2, "x": ""}}'.encode())
+    records = TableRecords(tmp_path / "t.jsonl", label="y")
+    assert records.read([0])[0].frame.x.tolist() == [text]
+    assert len(records) == 2
+
+
+def test_what_a_file_lacks_is_said_by_its_line_or_its_row_counted_from_one(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"y": 1, "x": 1}\n\n{"x": 2}\n')
+    (tmp_path / "t.csv").write_text("y,x\n1,1\n,2\n")
+    for name, where in (("t.jsonl", "first at line 3"), ("t.csv", "first at row 2")):
+        with pytest.raises(UsageError, match=where):
+            TableRecords(tmp_path / name, label="y")
+
+
 def test_numbers_to_be_predicted_are_labels_without_classes(frame, tmp_path):
     named = {**NAMED, "label": "hours", "features": ["age"]}
     records = TableRecords(frame, **named, numbers=True)

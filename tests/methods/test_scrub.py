@@ -181,8 +181,6 @@ def test_without_held_out_records_of_the_classes_it_stays_and_says_so():
 
 def test_without_holdout_rewinding_is_refused_before_work():
     problem = toys.problem(holdout=0)
-    assert [found.fix for found in Scrub().obstacles(problem)] == [
-        "pass holdout= to the problem, or set rewind = false"
-    ]
+    assert [found.fix for found in Scrub().obstacles(problem)] == ["give the problem a holdout, or set rewind = false"]
     assert not Scrub({"rewind": False}).obstacles(problem)
     assert not problem.records.seen

@@ -173,6 +173,16 @@ def test_bad_files_are_told(folder, more, message):
         made(folder, **more)
 
 
+def test_what_is_wrong_with_a_record_is_said_in_terms_of_file_and_job(folder, tmp_path):
+    rows = rows_of(L.NAMES[:3])
+    rows[2]["answer"] = "was " * 40
+    data = write(tmp_path / "long.jsonl", rows)
+    with pytest.raises(UsageError, match=r"long\.jsonl, first at line 3") as caught:
+        made(folder, data=data, max_length=30)
+    assert "truncate = true in [data]" in caught.value.obstacles[0].fix
+    made(folder, data=data, max_length=30, truncate=True)
+
+
 def test_a_directory_without_a_tokenizer_is_told(folder):
     with pytest.raises(UsageError, match="tokenizer"):
         made(folder, model=str(folder / "base"))

@@ -557,7 +557,7 @@ class Problem:
                     found="none",
                     expected="records of the same kind that were never trained on",
                     fatal=False,
-                    fix="pass holdout=: without it membership and generalisation are not measured",
+                    fix="give a holdout: without it membership and generalisation are not measured",
                 )
             ]
         same = set(records.ids) & set(holdout.ids)

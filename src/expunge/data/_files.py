@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +38,10 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
             fix="write it in one of these forms",
         )
     try:
-        return reader(path), path.name
+        frame = reader(path)
+        if frame.index.name != "line":
+            frame.index = _pandas().RangeIndex(1, len(frame) + 1, name="row")
+        return frame, path.name
     except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
         raise UsageError(
             "cannot read a table",
@@ -56,9 +60,39 @@ def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], 
         return frame
 
     def lines(path: Path) -> Any:  # pandas' own reader rounds numbers
-        return pandas.DataFrame([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
+        rows = _json_lines(path)
+        return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name="line", dtype="int64"))
 
     return {".csv": csv, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
+
+
+def _json_lines(path: Path) -> dict[int, Any]:
+    """Return the object on each line that is not blank, by the number of the line, from 1."""
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    rows: dict[int, Any] = {}
+    for number, line in enumerate(data.split(b"\n"), start=1):  # a text may hold other ends of lines, as characters
+        try:
+            if line.strip():
+                rows[number] = json.loads(line)
+        except UnicodeDecodeError as error:
+            raise _no_object(path, number, f"byte {error.start + 1} is not UTF-8", "save the file as UTF-8") from error
+        except ValueError as error:  # the parser's reason without its text, which could hold data
+            said, column = getattr(error, "msg", "no JSON"), getattr(error, "colno", 1)
+            fix = "correct that line; a file of one list is written anew with pandas: to_json(path, orient='records', "
+            raise _no_object(path, number, f"{said}, column {column}", f"{fix}lines=True)") from error
+        if not isinstance(rows.get(number, {}), dict):
+            raise _no_object(path, number, type(rows[number]).__name__, 'give every value a name: {"text": ...}')
+    return rows
+
+
+def _no_object(path: Path, number: int, found: str, fix: str) -> UsageError:
+    return UsageError(
+        "a line that is no JSON object",
+        where=f"{path.name}, line {number}",
+        found=found,
+        expected='one object on each line, e.g. {"id": 7, "text": "..."}',
+        fix=fix,
+    )
 
 
 def _pandas() -> ModuleType:
@@ -109,13 +143,18 @@ def stated(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else f"{type(value).__name__} {value}"
 
 
-def whole(values: Sequence[Any], *, where: str, what: str) -> None:
-    """Refuse values of which one is missing."""
+def place(frame: Any, row: int) -> str:
+    """Return where the row at this position stands in its file, in words; a frame that came from none counts from 0."""
+    return f"{frame.index.name} {frame.index[row]}" if frame.index.name in ("line", "row") else f"row {row}"
+
+
+def whole(values: Sequence[Any], frame: Any, *, where: str, what: str) -> None:
+    """Refuse values, one for each row of ``frame``, of which one is missing."""
     missing = [i for i, value in enumerate(values) if value is None or value == ""]
     if missing:
         raise UsageError(
             f"rows without {what}",
-            where=f"{where}, first at row {missing[0]}",
+            where=f"{where}, first at {place(frame, missing[0])}",
             found=f"{len(missing)} of {len(values)} rows",
             expected=f"a {what} in every row",
             fix="drop these rows, or mend them",
@@ -127,7 +166,7 @@ def ids_of(frame: Any, column: str | None, where: str) -> tuple[str, ...]:
     if column is None:
         return tuple(map(str, range(len(frame))))
     values = plain(frame[column])
-    whole(values, where=f"{where}, column {column}", what="id")
+    whole(values, frame, where=f"{where}, column {column}", what="id")
     return check_names([str(stated(value)) for value in values], len(values), where=where)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
-from expunge.data._files import frame_of, ids_of, plain, plain_value, present, stated, subjects_of, whole
+from expunge.data._files import frame_of, ids_of, place, plain, plain_value, present, stated, subjects_of, whole
 from expunge.data._rows import Columns, Rows
 
 
@@ -55,14 +55,14 @@ class TableRecords(Records):
         self.ids = ids_of(frame, id, where)
         self.subjects = subjects_of(frame, subject)
         labels = plain(frame[label])
-        whole(labels, where=f"{where}, column {label}", what="label")
+        whole(labels, frame, where=f"{where}, column {label}", what="label")
         self.numbers = numbers
         self.classes: tuple[Any, ...] = ()
         if numbers:
-            self.y = _numbers(labels, where=f"{where}, column {label}")
+            self.y = _numbers(labels, frame, where=f"{where}, column {label}")
         else:
             self.classes = tuple(plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
-            self.y = _codes(labels, self.classes, where=f"{where}, column {label}")
+            self.y = _codes(labels, self.classes, frame, where=f"{where}, column {label}")
 
     def like(self, table: Any) -> TableRecords:
         """Return the rows of another table with the same columns and classes, as a holdout must be made."""
@@ -109,13 +109,13 @@ def _occurring(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
     return tuple(sorted(set(labels)))
 
 
-def _codes(labels: Sequence[Any], classes: Sequence[Any], *, where: str) -> Tensor:
+def _codes(labels: Sequence[Any], classes: Sequence[Any], frame: Any, *, where: str) -> Tensor:
     number = {label: code for code, label in enumerate(classes)}
     strange = [i for i, label in enumerate(labels) if label not in number]
     if strange:
         raise UsageError(
             "labels that are no class of the model",
-            where=f"{where}, first at row {strange[0]}",
+            where=f"{where}, first at {place(frame, strange[0])}",
             found=f"{len(strange)} of {len(labels)} rows, {type(labels[strange[0]]).__name__}",
             expected=f"one of {len(classes)} classes, {type(classes[0]).__name__}" if classes else "classes",
             fix="name the column of labels, written as the model was fitted with them",
@@ -123,12 +123,12 @@ def _codes(labels: Sequence[Any], classes: Sequence[Any], *, where: str) -> Tens
     return torch.tensor([number[label] for label in labels], dtype=torch.int64)
 
 
-def _numbers(labels: Sequence[Any], *, where: str) -> Tensor:
+def _numbers(labels: Sequence[Any], frame: Any, *, where: str) -> Tensor:
     strange = [i for i, label in enumerate(labels) if not isinstance(label, (int, float)) or isinstance(label, bool)]
     if strange:
         raise UsageError(
             "labels that are no numbers",
-            where=f"{where}, first at row {strange[0]}",
+            where=f"{where}, first at {place(frame, strange[0])}",
             found=f"{len(strange)} of {len(labels)} rows, {type(labels[strange[0]]).__name__}",
             expected="numbers: the model is a regressor",
             fix="name the column that the model predicts",

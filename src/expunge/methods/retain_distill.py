@@ -50,7 +50,7 @@ class RetainDistill(Descent):
         """Return also that there are no held-out records."""
         found = super().obstacles(problem)
         if not _choosing(problem):
-            what, fix = "retain_distill needs held-out records", "pass holdout= to the problem, 3 records at the least"
+            what, fix = "retain_distill needs held-out records", "give the problem a holdout, 3 records at the least"
             found.append(Obstacle(what=what, where="holdout", found="none in the choosing part", fix=fix))
         return found
 

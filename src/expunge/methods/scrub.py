@@ -71,7 +71,7 @@ class Scrub(Passes):
         if self.config.rewind and problem.held_out is None:
             what, fix = (
                 "scrub rewinds to what held-out records say",
-                "pass holdout= to the problem, or set rewind = false",
+                "give the problem a holdout, or set rewind = false",
             )
             found.append(Obstacle(what=what, where="holdout", found="none", fix=fix))
         return found

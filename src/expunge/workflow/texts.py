@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expunge.core.errors import UsageError
+from expunge.core.errors import Obstacle, UsageError
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.core.serial import build
-from expunge.data._files import frame_of, ids_of, plain, present, subjects_of, whole
+from expunge.data._files import frame_of, ids_of, place, plain, present, subjects_of, whole
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.loop import LoopConfig
@@ -108,13 +109,16 @@ class _Columns:
             "max_length": self.max_length,
             "truncate": self.truncate,
         }
-        if self.label is not None:
-            return TextRecords(*parts, **more)
-        if self.messages is not None:
-            return LanguageRecords.of_messages(*parts, **more)
-        if self.text is not None:
-            return LanguageRecords.of_texts(*parts, **more)
-        return LanguageRecords(*parts, template=self.template, **more)
+        try:
+            if self.label is not None:
+                return TextRecords(*parts, **more)
+            if self.messages is not None:
+                return LanguageRecords.of_messages(*parts, **more)
+            if self.text is not None:
+                return LanguageRecords.of_texts(*parts, **more)
+            return LanguageRecords(*parts, template=self.template, **more)
+        except UsageError as error:
+            raise _in_the_file(error.obstacles[0], frame, where) from error
 
     def _kind(self) -> tuple[str, ...]:
         """Return the columns of a record, in the order in which its kind takes them."""
@@ -141,18 +145,37 @@ class _Columns:
 
     def _column(self, frame: Any, name: str, where: str) -> Sequence[Any]:
         values = plain(frame[name])
-        whole(values, where=f"{where}, column {name}", what=name)
+        whole(values, frame, where=f"{where}, column {name}", what=name)
         wanted = int if name == self.label else list if name == self.messages else str
         wrong = [i for i, value in enumerate(values) if not isinstance(value, wanted) or isinstance(value, bool)]
         if wrong:
             raise UsageError(
                 f"a column that holds something else than {_KINDS[wanted]}",
-                where=f"{where}, column {name}, first at row {wrong[0]}",
+                where=f"{where}, column {name}, first at {place(frame, wrong[0])}",
                 found=f"{type(values[wrong[0]]).__name__} in {len(wrong)} of {len(values)} rows",
                 expected=_KINDS[wanted],
                 fix="name another column, or mend these rows",
             )
         return values
+
+
+_IN_TOML = (
+    ("truncate=True", "truncate = true in [data]"),
+    ("template=", "template = "),
+    ("set tokenizer.pad_token", 'name a "pad_token" in tokenizer_config.json beside the model'),
+)
+"""What the records say to who calls them, and what that is in a job file."""
+
+
+def _in_the_file(found: Obstacle, frame: Any, file: str) -> UsageError:
+    """Return what is wrong with records in terms of the file and the job that they come from."""
+    at = re.search(r"first at position (\d+)", found.where)
+    fix = found.fix
+    for code, words in _IN_TOML:
+        fix = fix.replace(code, words)
+    where = file if found.where in ("LanguageRecords", "TextRecords") else found.where
+    where = f"{file}, first at {place(frame, int(at[1]))}" if at else where
+    return UsageError(found.what, where=where, found=found.found, expected=found.expected, fix=fix)
 
 
 _KINDS = {int: "class numbers (0, 1, ...)", list: "lists of messages", str: "text"}
