@@ -80,7 +80,7 @@ def test_an_unknown_form_is_refused_before_work(erase, project):
 def test_what_is_missing_is_named_with_a_command(erase, project):
     steps = erase("--method", "noop", "--references", "2", "--json").json["next"]
     assert next(shlex.split(step["command"])[1:] for step in steps if step["command"]) == [
-        *("erase", str(project / "job.toml"), "--out"),
+        *("erase", str(project / "job.toml"), "--method", "noop", "--out"),
         f"{project / 'run'}-references",
     ]
 

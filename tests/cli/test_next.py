@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from expunge.cli import _next
-from expunge.core.verdict import Decision
+from expunge.core.outcome import Outcome
+from expunge.core.plan import FORCED
+from expunge.core.verdict import Decision, Verdict
 from expunge.workflow import Result
 from tests.render.conftest import sample_report
 from tests.render.test_junit import shown
+from tests.support import toys
 
 AGAIN = ["erase", "my job.toml", "--seed", "3"]
 
@@ -27,6 +30,53 @@ def test_not_erased_names_what_was_not_tried():
     found = commands(steps(sample_report("noop")))
     assert [words[-1] for words in found] == ["finetune", "scrub", "retrain"]
     assert all(words[:2] == ["erase", "my job.toml"] for words in found)
+
+
+def forced(report):
+    options = (replace(report.plan.options[0], method="noop", why=FORCED),)
+    attempts = (replace(report.attempts[-1], method="noop"),)
+    return replace(report, plan=replace(report.plan, options=options), attempts=attempts)
+
+
+def test_what_was_named_is_not_advised_again():
+    report = forced(sample_report("noop"))
+    flag = steps(report, again=[*AGAIN, "--method", "noop"])
+    assert commands(flag) == [AGAIN, [*AGAIN, "--method", "retrain"]]
+    # Named in the job file, the same command would do the same.
+    file = steps(report)
+    assert commands(file) == [[*AGAIN, "--method", "retrain"]]
+    assert any("take `method` out of my job.toml" in step.why for step in file)
+    assert ["demo", "--method", "retrain"] in commands(steps(report, again=["demo"]))
+    assert ["demo"] not in commands(steps(report, again=["demo"]))
+
+
+def test_not_erased_says_what_failed_and_what_that_asks_for():
+    report = sample_report("noop")
+    audit = report.attempts[-1].audits[-1]
+    fails = [f.title for f in audit.findings if f.required and f.decision is Decision.FAIL]
+    (said,) = [step.why for step in steps(report) if "what failed" in step.why]
+    assert fails
+    assert all(title in said for title in fails)
+    harmed = shown(report, lambda f: replace(f, decision=Decision.FAIL) if f.check == "retain_accuracy" else f)
+    assert any("what stays was harmed: Accuracy on the records that stay" in step.why for step in steps(harmed))
+
+
+def test_a_method_that_came_to_no_model_is_told_why():
+    report = sample_report("noop")
+    failed = Outcome(stopped="failed: x")
+    stopped = replace(report.attempts[-1], model="", audits=(), config={"lr": 1.0}, outcome=failed)
+    report = replace(report, attempts=(*report.attempts[:-1], stopped), verdict=Verdict.INCONCLUSIVE)
+    why = steps(report)[1].why
+    assert "came to no model (failed: x)" in why
+    assert f"[methods.{stopped.method}]" in why
+
+
+def test_tuning_is_advised_where_it_can_be_done():
+    problem = toys.problem()
+    found = _next.steps(Result(Path("run"), sample_report("noop"), None, problem=problem), AGAIN)
+    assert [*AGAIN, "--method", "auto"] in commands(found)
+    found = _next.steps(Result(Path("run"), sample_report("noop"), None, problem=toys.problem(trainer=None)), AGAIN)
+    assert [*AGAIN, "--method", "auto"] not in commands(found)
 
 
 def test_without_a_trainer_it_asks_for_one():

@@ -61,10 +61,12 @@ def steps(result: Result, again: Sequence[str]) -> list[Step]:
     if report.claim is not None:
         why = "no certificate, because how this model was made is not known; one for a model of its own comes from"
         return [_opening(result), *([Step(why, line(*_erasing(again, result.out)))] if again[:1] != ["demo"] else [])]
-    found = [_opening(result)]
+    found = [_opening(result), *_broken(report)]
     if report.verdict is Verdict.INCONCLUSIVE:
         found += _missing(report, again, result.out)
-    return [*found, *_untried(report, again if again[:1] != ["audit"] else _erasing(again, result.out))]
+    else:
+        found += _failed(report)
+    return [*found, *_untried(result, report, again if again[:1] != ["audit"] else _erasing(again, result.out))]
 
 
 def _without(words: Sequence[str], *flags: str) -> list[str]:
@@ -92,6 +94,33 @@ def _verifying(result: Result) -> Step:
     key = [near(development), "--allow-development-key"] if development.exists() else ["YOUR-KEY.pub"]
     words = ["verify", near(result.certificate), "--model", near(result.folder), "--key", *key]
     return Step("check the certificate as a stranger would:", line(*words))
+
+
+def _broken(report: Report) -> list[Step]:
+    """Return why the last attempt came to no model, where it did not."""
+    last = report.attempts[-1] if report.attempts else None
+    if last is None or last.model:
+        return []
+    where = f"smaller steps, in [methods.{last.method}] of the job file" if last.config else "another method"
+    return [Step(f"{last.title} came to no model ({last.outcome.stopped}): try {where}")]
+
+
+def _failed(report: Report) -> list[Step]:
+    """Return what failed, and what that asks for: more forgetting (or less), or more care for what stays."""
+    from expunge.core.check import Question
+    from expunge.core.verdict import Decision
+    from expunge.render._words import judged, shown_audit
+
+    audit = shown_audit(judged(report))
+    failed = [f for f in audit.findings if f.required and f.decision is Decision.FAIL] if audit is not None else []
+    harmed = [f.title for f in failed if f.question is Question.INTACT]
+    shows = [f.title for f in failed if f.question is not Question.INTACT]
+    found = []
+    if shows:
+        found.append(Step(f"what failed on the records: {', '.join(shows)}. A method that reaches further is needed"))
+    if harmed:
+        found.append(Step(f"what stays was harmed: {', '.join(harmed)}. Fewer or smaller steps are needed"))
+    return found
 
 
 def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
@@ -168,17 +197,28 @@ def _with_references(why: str, count: int | None, again: Sequence[str], out: Pat
     return Step(why, line(*kept, *number, "--out", f"{near(out)}-{count or 'references'}"))
 
 
-def _untried(report: Report, again: Sequence[str]) -> list[Step]:
+def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]:
     """Return the methods that this run did not try, the strongest first."""
+    from expunge.plan import auto
+
     tried = {attempt.method for attempt in report.attempts}
     options = [option for option in report.plan.options if option.method not in tried and _possible(option)]
-    words, found = list(again), []
+    words, found = _without(again, "--method"), []
+    named = any(option.why in (FORCED, TUNED) for option in report.plan.options)
     for option in options:
         share = f", {option.share:.0%} of one retraining" if option.share is not None else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))
-    if any(option.why in (FORCED, TUNED) for option in report.plan.options):
-        found.append(Step("try what the plan would try, the cheapest first:", line(*words)))
+    problem = result.problem
+    if problem is not None and not any(attempt.tuned for attempt in report.attempts):
+        if not auto.obstacles(problem) and auto.candidates(problem, {}):
+            found.append(Step("let methods be chosen and tuned for this problem:", line(*words, "--method", auto.AUTO)))
+    if named:
+        said = "try what the plan would try, the cheapest first"
+        if "--method" in again:
+            found.append(Step(f"{said}:", line(*words)))
+        elif again[:1] != ["demo"]:  # the same command would do the same again
+            found.append(Step(f"{said}: take `method` out of {again[1]}"))
         if "retrain" not in tried and report.problem.trainer is not None:
             found.append(Step("retrain without the records, which is exact:", line(*words, "--method", "retrain")))
     if not found:

@@ -64,6 +64,7 @@ def command(
         )
     words = [] if shown is Shown.DIGITS else [str(shown)]
     again = ["demo", *words, "--out", str(folder), *(["--seed", str(seed)] if seed else [])]
+    again += ["--method", method] if method else []
     raise show_result(result, again=again, as_json=as_json)
 
 

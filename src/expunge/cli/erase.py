@@ -45,5 +45,15 @@ def command(
     )
     with Bars(show_plan=not as_json, quiet=quiet) as bars:
         result = erase(problem, progress=bars, **settings)
-    again = _job.words("erase", job, out=out, references=references, policy=policy, seed=seed, key=key)
+    again = _job.words(
+        "erase",
+        job,
+        out=out,
+        method=method,
+        budget=budget,
+        references=references,
+        policy=policy,
+        seed=seed,
+        key=key,
+    )
     raise show_result(result, again=again, as_json=as_json, quiet=quiet)
