@@ -12,9 +12,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from expunge.audit import annex
+from expunge.audit.judge import judge_all
 from expunge.audit.policy import Margin, Policy, load
-from expunge.audit.run import CONSTANT, AuditRequest, corrections, reopen, run_audit
-from expunge.core.check import Measurement, NotMeasured
+from expunge.audit.run import CONSTANT, AuditRequest, _worded, corrections, reopen, run_audit
+from expunge.core.chart import Chart, Role, Series
+from expunge.core.check import Direction, Interval, Measurement, NotMeasured
 from expunge.core.errors import Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
@@ -22,6 +24,7 @@ from expunge.core.request import Request
 from expunge.core.trigger import Triggered
 from expunge.core.verdict import Decision
 from expunge.data.canaries import plant
+from expunge.engine import prompting, written
 from expunge.engine.evidence import Parts, available
 from expunge.engine.relearning import RelearningConfig
 from expunge.engine.runs import RunDirectory
@@ -396,14 +399,17 @@ def test_checks_that_need_references_say_so_beside_those_that_do_not(given):
 # --- language models ----------------------------------------------------------------------------------------------
 
 
-def test_every_check_of_the_language_policy_runs_on_texts(tmp_path):
+def test_every_check_of_the_language_policy_runs_on_texts(tmp_path, monkeypatch):
     """Untrained models: what matters is that each check finds its evidence, and nothing is left unmeasured."""
+    monkeypatch.setattr(prompting, "TALK", prompting.TALK[:2])
+    monkeypatch.setattr(prompting, "MOST", 3)
+    monkeypatch.setattr(written, "MOST", 6)
     names = languages.NAMES
     train, holdout = languages.records(names[:16]), languages.records(names[16:40], seed=5)
 
     def network(seed):
         torch.manual_seed(seed)
-        return languages.gpt(n_positions=64, initializer_range=0.3).eval()
+        return languages.gpt(n_positions=64, n_layer=2, initializer_range=0.3).eval()
 
     bare = Problem(model=network(0), train=train, task="causal_lm", forget=train.ids[:12])
     kinds = {"paraphrased_question": 2, "paraphrased_answer": 1, "wrong_answer": 3}
@@ -436,7 +442,31 @@ def test_every_check_of_the_language_policy_runs_on_texts(tmp_path):
     assert {f.check: f.result.because for f in findings if not isinstance(f.result, Measurement)} == {}
     membership_ = next(f.result for f in findings if f.check == "token_membership")
     assert any("zlib" in name for name in membership_.details), "the texts were there to be packed"
+    shown = [*(f.title for f in findings), *(f.result.cannot_see for f in findings)]
+    assert not [said for said in shown if "label" in said or "class" in said], "a language model has tokens"
     assert cost.trained > 0
+
+
+def test_the_axes_of_a_language_model_speak_of_tokens():
+    line = Series(role=Role.SUBJECT, x=(0.0, 1.0), y=(0.0, 1.0))
+    chart = Chart(title="t", x="passes", y="share of forgotten records answered as labelled", series=(line,), n=40)
+    (finding,) = judge_all({"relearning": Margin(margin=0.1, reason="because")}, {}, 0.025)
+    result = Measurement(
+        check="relearning",
+        value=0.5,
+        references=(),
+        original=None,
+        interval=Interval(0.0, 1.0, 0.95),
+        n=40,
+        record_error=0.0,
+        null_errors=(),
+        better=Direction.LOWER,
+        unit="share",
+        charts=(chart,),
+    )
+    found = replace(finding, result=result)
+    assert "tokens" in _worded(found, "causal_lm").result.charts[0].y
+    assert _worded(found, "classification") == found
 
 
 def _variants(answers):

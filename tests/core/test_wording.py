@@ -1,8 +1,11 @@
+import inspect
 import itertools
+import re
 
 import pytest
 
-from expunge.core import wording
+from expunge.audit import policy as policies
+from expunge.core import registry, wording
 from expunge.core.certificate import STANDARD_LIMITS
 from expunge.core.level import Level
 from expunge.core.verdict import Verdict
@@ -80,3 +83,14 @@ def test_without_references_the_claim_says_what_it_rests_on():
     little = {"references": 0, "rests_on": []}
     assert "no trace" in wording.statement(Level.AUDITED, Verdict.ERASED, **little)
     assert "see little" in " ".join(wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, **little))
+
+
+def test_of_a_language_model_nothing_is_said_of_labels_or_classes():
+    policy = policies.load("language")
+    checks = [registry.load("checks", name) for name in policy.checks]
+    for check in checks:
+        for said in (check.title, check.cannot_see):
+            assert not re.search(r"\b(labels?|class(es)?|labelled)\b", wording.of_task(said, "causal_lm")), check.name
+            assert wording.of_task(said, "classification") == said
+    source = "".join(inspect.getsource(inspect.getmodule(registry.load("checks", n))) for n in registry.names("checks"))
+    assert all(f'"{said}"' in source for said in wording._OF_TEXTS), "words of a check that says something else by now"

@@ -11,7 +11,7 @@ import numpy as np
 from expunge.audit import annex
 from expunge.audit.judge import asked, judge_all, required_decisions
 from expunge.audit.policy import Policy
-from expunge.core import registry
+from expunge.core import registry, wording
 from expunge.core.check import EvidenceKind, Measurement, NotMeasured
 from expunge.core.digest import tree_digests
 from expunge.core.errors import Tampered
@@ -75,7 +75,16 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
         findings = judge_all(suite, results, request.alpha)
         if judge(required_decisions(findings)) is Verdict.ERASED and _constant(evidence):
             findings = judge_all(suite, {n: NotMeasured(check=n, because=CONSTANT) for n in suite}, request.alpha)
-    return findings, cost
+    return tuple(_worded(finding, problem.task) for finding in findings), cost
+
+
+def _worded(finding: Finding, task: str) -> Finding:
+    """Return the finding in the words of its task."""
+    result = finding.result
+    if isinstance(result, Measurement):
+        charts = tuple(replace(c, x=wording.of_task(c.x, task), y=wording.of_task(c.y, task)) for c in result.charts)
+        result = replace(result, cannot_see=wording.of_task(result.cannot_see, task), charts=charts)
+    return replace(finding, title=wording.of_task(finding.title, task), result=result)
 
 
 CONSTANT = (

@@ -51,6 +51,13 @@ _RESTS_ON_LITTLE = (
     "need no retrained model see little, and their yardstick is an assumption."
 )
 """The same, where a policy of one's own has neither."""
+_OF_TEXTS = {
+    "Confidence in the forgotten labels": "Confidence in the forgotten tokens",
+    "memory that does not change which class is most likely": "memory that does not change which token is most likely",
+    "share of forgotten records answered as labelled": "share of the tokens of forgotten records that are said",
+    "loss of the label as trained (nats)": "loss of the tokens as trained (nats)",
+}
+"""What a check says of labels, in the words of a language model, which has none."""
 _NO_CLAIM = {
     Verdict.NOT_ERASED: "The model can be told from models that never saw the requested records. Nothing is claimed.",
     Verdict.INCONCLUSIVE: "The audit could not settle whether the requested records are gone. Nothing is claimed.",
@@ -98,6 +105,16 @@ def limits(
             f"{attempts} attempts were made in this run; each was judged at half the error rate of the one before."
         )
     return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
+
+
+def unasked(titles: Sequence[str]) -> str:
+    """Return what stands among what is not covered where checks do not apply to a regressor."""
+    return f"what these checks would see, which do not apply to this regressor: {'; '.join(titles)}"
+
+
+def of_task(text: str, task: str) -> str:
+    """Return what a check says of itself, in the words of this task."""
+    return _OF_TEXTS.get(text, text) if task == "causal_lm" else text
 
 
 def given(count: int, references: int) -> str:

@@ -142,10 +142,15 @@ def _tuning(report: Report) -> Markup | None:
         ]
         for one in report.tuned
     ]
+    beside = (
+        "in the tokens of forgotten texts lies from that in texts that were held out"
+        if report.problem.task == "causal_lm"
+        else "in the labels of forgotten records lies from that in the same labels of held-out records of their classes"
+    )
     said = (
         "Settings were searched by the choosing part alone, without any retrained model. Match: how far the confidence "
-        "in the labels of forgotten records lies from that in the same labels of held-out records of their classes, 0 "
-        "where they cannot be told apart. Harm: confidence lost on what stays. Both are shares; neither is a verdict."
+        f"{beside}, 0 where they cannot be told apart. Harm: confidence lost on what stays. Both are "
+        "shares; neither is a verdict."
     )
     caption = "Trials of each method; cost as a share of one retraining"
     return join(tag("h3", "Tuning"), tag("p", said), table(caption, heads, rows, class_="sums"))
