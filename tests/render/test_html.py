@@ -121,24 +121,25 @@ def test_needs_nothing_from_elsewhere(sample):
     assert policy["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
-def test_same_bytes_in_every_process(sample, tmp_path):
-    file = tmp_path / "report.json"
-    file.write_bytes(record.dump(sample))
+def test_same_bytes_in_every_process(samples, tmp_path):
+    for name, sample in samples.items():
+        (tmp_path / name).write_bytes(record.dump(sample))
     program = (
-        "import sys, pathlib; from expunge.render import html, record;"
-        "report = record.load(pathlib.Path(sys.argv[1]).read_bytes());"
-        "sys.stdout.buffer.write(html.page(report).encode())"
+        "import sys, pathlib; from expunge.render import html, record\n"
+        "for name in sys.argv[1:]:\n"
+        "    report = record.load(pathlib.Path(name).read_bytes())\n"
+        "    sys.stdout.buffer.write(html.page(report).encode())"
     )
     pages = {
         subprocess.run(
-            [sys.executable, "-c", program, str(file)],
+            [sys.executable, "-c", program, *(str(tmp_path / name) for name in samples)],
             env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": "C"},
             capture_output=True,
             check=True,
         ).stdout
         for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
     }
-    assert pages == {page(sample).encode()}
+    assert pages == {"".join(map(page, samples.values())).encode()}
 
 
 def test_text_is_escaped(samples):
@@ -273,7 +274,6 @@ def figures(markup):
     return {re.search(r"<strong>(.*?)</strong>", inside).group(1): inside for inside in found}
 
 
-def with_chart(report, chart):
 def test_where_the_records_sit_is_drawn_once(samples):
     report = samples["erased"]
     sits = Chart(
@@ -288,6 +288,7 @@ def test_where_the_records_sit_is_drawn_once(samples):
     assert "Where the records sit" not in page(report)
 
 
+def with_chart(report, chart):
     """The report with this chart alone."""
     attempt = report.attempts[-1]
     findings = list(attempt.audits[-1].findings)
@@ -446,6 +447,10 @@ def test_flat_and_odd_values_have_axes_too():
         assert axis.place(0.0) == 0.0
         assert axis.place(axis.high) == 1.0
     assert [linear([1.0, 3.0], "epoch", exact=True).label(tick) for tick in (1.0, 2.0)] == ["1", "2"]
+    axis = linear([1.0, 2.0], "epoch", exact=True)
+    assert [axis.label(tick) for tick in axis.ticks] == ["1", "2"], "there is no half an epoch"
+    axis = linear([0.0, 2e15], "objective")
+    assert [axis.label(tick) for tick in axis.ticks] == ["0", "5×10¹⁴", "1.0×10¹⁵", "1.5×10¹⁵", "2.0×10¹⁵"]
     percents = linear([0.0, 0.08], "share of records")
     assert [percents.label(tick) for tick in percents.ticks] == [f"{v}{SPACE}%" for v in (0, 2, 4, 6, 8)]
 
@@ -459,6 +464,13 @@ def test_an_axis_holds_its_values_in_their_order(values, exact):
     places = [axis.place(value) for value in sorted(values)]
     assert places == sorted(places)
     assert 1 <= len(axis.ticks) <= 8
+
+
+@given(st.floats(-1e12, 1e12), st.integers(-12, 15), st.booleans())
+def test_the_ticks_of_an_axis_are_told_apart_by_their_names(start, power, exact):
+    axis = linear([start * 10.0**power, (start + 1.0) * 10.0**power], "nats", exact=exact)
+    names = [axis.label(tick) for tick in axis.ticks]
+    assert len(set(names)) == len(names) or axis.high - axis.low < 1e-5 * max(abs(axis.low), abs(axis.high))
 
 
 # --- three readers ------------------------------------------------------------------------------------------

@@ -4,8 +4,22 @@ from dataclasses import replace
 
 from expunge.core.level import Level
 from expunge.core.report import Report, Usage, Used
+from expunge.render import formats
 from expunge.render._words import headline
 from expunge.render.text import summary
+from tests.render.conftest import sample_report
+from tests.render.test_junit import shown
+
+
+def test_a_margin_that_no_difference_can_leave_is_told():
+    """Of a share no difference is larger than from its yardstick to 0 or to 1."""
+    report = shown(sample_report("erased"), lambda f: replace(f, margin=0.9) if f.check == "forget_accuracy" else f)
+    said = "wider than any possible difference: cannot fail"
+    assert said in " ".join(summary(report).split())
+    for name in ("html", "markdown", "junit"):
+        assert said in formats.FORMATS[name].render(report).decode().replace("\u00a0", " "), name
+    bits = shown(sample_report("erased"), lambda f: replace(f, margin=9.0) if f.check == "divergence" else f)
+    assert said not in " ".join(summary(bits).split()), "of bits there is no end"
 
 
 def test_lines_fit_a_terminal(sample: Report):

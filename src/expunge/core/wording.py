@@ -156,6 +156,11 @@ CARRIED = (
     "a vocabulary"
 )
 """What stands there where files are carried over."""
+COPIES = (
+    "copies: retained records repeat forgotten ones, or nearly (private/copies.csv in the run directory says which); "
+    "what they teach stays in the model, as in every retrained one"
+)
+"""What stands there where forgotten records stand among the retained ones under other ids, too."""
 ANNEX = (
     "the private annex of the run (private/annex.csv): how each judged record fares on the models, under ids that only "
     "the holder of the run directory can match to records; kept so that records that stand out can be found, and to be "

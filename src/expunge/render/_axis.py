@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from expunge.render._numbers import SPACE, is_share, plain
+from expunge.render._numbers import MINUS, SPACE, is_share, plain
 
 _INTERVALS = 5  # ticks are read, not counted: more than six crowd a phone
 _NICE = (1.0, 2.0, 5.0, 10.0)
@@ -33,9 +33,8 @@ class Axis:
 
     def label(self, value: float) -> str:
         """Return the name of a tick."""
-        if self.share:
-            return f"{plain(100.0 * value, _decimals(100.0 * self._step(value)))}{SPACE}%"
-        return plain(value, _decimals(self._step(value)))
+        scale = 100.0 if self.share else 1.0
+        return f"{_written(scale * value, scale * self._step(value))}{f'{SPACE}%' if self.share else ''}"
 
     def _step(self, value: float) -> float:
         if self.log or len(self.ticks) < 2:
@@ -52,7 +51,7 @@ def linear(values: Iterable[float], name: str, *, exact: bool = False) -> Axis:
     if high <= low:
         high = low + 1.0
     step = _round_step((high - low) / _INTERVALS)
-    if exact and high - low >= 2.0 and all(value == int(value) for value in found):
+    if exact and not is_share(name) and all(value == int(value) for value in found):
         step = max(1.0, step)  # there is no half an epoch
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if not exact:
@@ -106,6 +105,21 @@ def _most(values: list[float]) -> int:
 def _round_step(rough: float) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
     return next(nice for nice in _NICE if nice * power >= rough * (1 - 1e-9)) * power
+
+
+def _written(value: float, step: float) -> str:
+    """Return a tick as people write it: as it is, else as a multiple of a power of ten."""
+    size = max(abs(value), step)
+    if step >= 1e-6 and size < 1e6:
+        return plain(value, _decimals(step))
+    if value == 0.0:
+        return "0"
+    power = math.floor(math.log10(abs(value)) + 1e-9)
+    digits = str(power).replace("-", MINUS).translate(_RAISED)
+    return f"{plain(value / 10.0**power, _decimals(step / 10.0**power))}×10{digits}"
+
+
+_RAISED = str.maketrans(f"0123456789{MINUS}", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def _decimals(step: float) -> int:

@@ -14,7 +14,18 @@ from expunge.render._markup import Child, Markup, join, pairs, tag
 from expunge.render._numbers import Scale, chance, confidence, count, many
 from expunge.render._strip import strip
 from expunge.render._table import badge, cell, frame, more, row, table, tone_class, two
-from expunge.render._words import answer, because, designed, judged, powerless, prose, sentence, shown_audit
+from expunge.render._words import (
+    answer,
+    because,
+    designed,
+    judged,
+    powerless,
+    prose,
+    room,
+    sentence,
+    shown_audit,
+    vacuous,
+)
 
 ANCHORS = {Question.GONE: "gone", Question.INTACT: "intact", Question.RECOVERABLE: "recoverable"}
 _HEADS = (
@@ -138,7 +149,9 @@ def _title(finding: Finding) -> Markup:
 
 
 def _margin(scale: Scale, finding: Finding) -> Markup:
-    """Return the margin and, below it, how likely a true retrain is to pass it."""
+    """Return the margin and, below it, how likely a true retrain is to pass it, or that nothing can fail it."""
+    if vacuous(finding):
+        return two(scale.margin(finding.margin), vacuous(finding))
     if finding.chance is None:
         return join(scale.margin(finding.margin))
     return two(scale.margin(finding.margin), f"a true retrain passes: {chance(finding.chance)}")
@@ -236,11 +249,12 @@ def sight(audit: Audit | None) -> Markup:
 
 def _seen(finding: Finding, result: Measurement) -> list[Child]:
     scale = Scale.of(finding)
-    smallest = (
-        two(scale.size(finding.power.smallest), f"or more, in {chance(finding.power.power)} of cases")
-        if finding.power is not None
-        else "not known"
-    )
+    smallest: Child = "not known"
+    if finding.power is not None:
+        most = room(finding)
+        smallest = two(scale.size(finding.power.smallest), f"or more, in {chance(finding.power.power)} of cases")
+        if most is not None and finding.power.smallest > most:
+            smallest = two("never surely", "it would take more than is possible")
     return [
         _title(finding),
         scale.steps(*finding.null) if finding.null is not None else "not known",

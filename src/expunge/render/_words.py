@@ -8,7 +8,8 @@ from expunge.core.check import Direction, Measurement, Question
 from expunge.core.level import Level
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict, control_has_power
-from expunge.render._numbers import Scale, confidence, count, many
+from expunge.core.wording import COPIES
+from expunge.render._numbers import Scale, confidence, count, is_share, many
 
 LEVELS = {
     Level.BITWISE: "Bitwise",
@@ -70,6 +71,12 @@ def ending(report: Report) -> str:
 
 
 def caution(report: Report) -> str | None:
+    """Return what a reader must know at once: copies that stay, and where claim and verdict differ."""
+    copied = f"Not covered: {COPIES}." if COPIES in report.not_covered else None
+    return " ".join(part for part in (_apart(report), copied) if part) or None
+
+
+def _apart(report: Report) -> str | None:
     """Return what a reader must know where claim and verdict differ."""
     if report.claim is None or not report.claim.stands_alone:
         return None
@@ -233,6 +240,29 @@ _NO = {
 }
 
 
+_BOUNDED = ("AUC", "probability", "distance")
+"""Units besides shares of which no value lies below 0 or above 1."""
+_ESTIMATED = ("usage",)
+"""Checks whose share is estimated, and can come out beyond both."""
+
+
+def room(finding: Finding) -> float | None:
+    """Return the largest difference that is possible on a side that the margin bounds; None where that has no end."""
+    result = finding.result
+    if not isinstance(result, Measurement) or not result.compared or finding.check in _ESTIMATED:
+        return None
+    if not is_share(result.unit) and result.unit not in _BOUNDED:
+        return None
+    sides = {Direction.LOWER: result.expected, Direction.HIGHER: 1.0 - result.expected}
+    return max(size for side, size in sides.items() if side is not finding.harmless)
+
+
+def vacuous(finding: Finding) -> str:
+    """Return words to say beside a margin that no difference can leave; empty for every other one."""
+    most = room(finding)
+    return "wider than any possible difference: cannot fail" if most is not None and finding.margin >= most else ""
+
+
 def because(finding: Finding) -> str | None:
     """Return in words why a measured check passed, failed or did neither."""
     narrow, wide, scale = finding.narrow, finding.wide, Scale.of(finding)
@@ -240,7 +270,8 @@ def because(finding: Finding) -> str | None:
         loss = scale.margin(finding.margin)[1:]
         return f"The whole interval lies above a loss of {loss}; being better is no failure."
     if finding.decision is Decision.PASS:
-        return f"The whole interval lies inside the margin of {scale.margin(finding.margin)}."
+        void = " No possible difference lies outside it: this check could not have failed." if vacuous(finding) else ""
+        return f"The whole interval lies inside the margin of {scale.margin(finding.margin)}.{void}"
     if finding.decision is Decision.FAIL and wide is not None:
         return (
             f"The whole interval lies outside the margin, also at {confidence(wide.level)}, corrected for "

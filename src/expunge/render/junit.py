@@ -25,7 +25,18 @@ from expunge.core.level import Level
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict
 from expunge.render._numbers import SPACE, Scale, many
-from expunge.render._words import because, claim_line, designed, ending, headline, judged, others, powerless, prose
+from expunge.render._words import (
+    because,
+    claim_line,
+    designed,
+    ending,
+    headline,
+    judged,
+    others,
+    powerless,
+    prose,
+    vacuous,
+)
 
 # What XML 1.0 allows (production 2, Char), less what XML 1.1 discourages: C1 controls steer terminals.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -170,6 +181,7 @@ def _said(finding: Finding) -> str:
         if result.cannot_see:
             lines.append(f"cannot see: {prose(result.cannot_see)}")
     lines.append(f"margin {scale.margin(finding.margin)}: {prose(finding.reason)}")
+    lines += [vacuous(finding)] if vacuous(finding) else []
     return "\n".join(lines)
 
 

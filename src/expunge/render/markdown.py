@@ -29,6 +29,7 @@ from expunge.render._words import (
     prose,
     sentences,
     shown_audit,
+    vacuous,
     verdict_line,
 )
 from expunge.render.record import dump
@@ -126,7 +127,7 @@ def _audit(audit: Audit) -> list[str]:
 def _row(finding: Finding) -> tuple[str, ...]:
     result, scale = finding.result, Scale.of(finding)
     title = finding.title if finding.required else f"{finding.title} (for information)"
-    margin = scale.margin(finding.margin)
+    margin = "; ".join(part for part in (scale.margin(finding.margin), vacuous(finding)) if part)
     head = (finding.question.value, title, finding.decision.value)
     if isinstance(result, NotMeasured):
         return (*head, f"not measured: {result.because}", "", "", "", margin, "")

@@ -10,7 +10,7 @@ from expunge.render._checks import findings_of
 from expunge.render._energy import used
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many, retrainings
-from expunge.render._words import caution, claim_line, control_line, headline, judged, shown_audit, yardstick
+from expunge.render._words import caution, claim_line, control_line, headline, judged, shown_audit, vacuous, yardstick
 
 _WIDTH = 100
 _NARROWEST = 40
@@ -82,8 +82,9 @@ def _said(finding: Finding) -> str:
     if not result.compared or narrow is None:
         return scale.value(result.value)
     away = scale.step(result.difference)
+    void = f", {vacuous(finding)}" if vacuous(finding) else ""
     interval = f"{scale.bare_step(narrow.low)} to {scale.bare_step(narrow.high)}"
-    return f"{away} from {yardstick(result)} ({interval}; margin {scale.bare_margin(finding.margin)})"
+    return f"{away} from {yardstick(result)} ({interval}; margin {scale.bare_margin(finding.margin)}{void})"
 
 
 def _attempt(attempt: Attempt, report: Report, width: int) -> list[str]:
