@@ -1,11 +1,15 @@
 """Each rule is broken once in a report that otherwise hangs together."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy import stats
 
+from expunge.certify._intervals import recomputed
 from expunge.certify.recheck import contradictions
-from expunge.core.check import Direction, Question
+from expunge.core.check import Direction, Interval, Question, Yardstick
 from expunge.core.level import Level
 from expunge.core.verdict import Decision, Verdict
 from tests.support.reports import GONE, LEAKS, STILL_THERE, UNCLEAR, attempt, finding, report
@@ -21,6 +25,19 @@ def with_audit(made, place=0, **changes):
 def with_attempt(made, **changes):
     (only,) = made.attempts
     return replace(made, attempts=(replace(only, **changes),))
+
+
+def with_interval(made, **changes):
+    """The report with intervals of its first finding changed, consistently but for the values."""
+    first, *rest = made.attempts[0].audits[0].findings
+    if "narrow" in changes:
+        first = replace(first, result=replace(first.result, interval=changes["narrow"]))
+    return with_audit(made, findings=(replace(first, **changes), *rest))
+
+
+def with_value(made, **changes):
+    first, *rest = made.attempts[0].audits[0].findings
+    return with_audit(made, findings=(replace(first, result=replace(first.result, **changes)), *rest))
 
 
 ERASED = report()
@@ -122,6 +139,27 @@ BROKEN = {
         replace(ERASED, control=replace(ERASED.control, findings=(replace(LEAKS[0], required=False),))),
         "The verdict on attempt 1, erased,",
     ),
+    "a narrower interval": (
+        with_interval(ERASED, narrow=Interval(-0.01, 0.01, 0.95)),
+        "The interval of forget_loss on attempt 1 does not follow from its values",
+    ),
+    "an interval of a higher rate": (
+        with_audit(ERASED, findings=attempt(GONE, number=2).audits[0].findings),
+        "The interval of forget_loss on attempt 1 does not follow from its values",
+    ),
+    "a failure made of fewer checks": (
+        with_interval(ERASED, wide=ERASED.attempts[0].audits[0].findings[0].narrow),
+        "The interval of forget_loss on attempt 1 does not follow from its values",
+    ),
+    "values nearer to the references": (
+        with_value(report(attempt(STILL_THERE), chosen=None), value=1.0),
+        "The interval of forget_loss on attempt 1 does not follow from its values",
+    ),
+    "references farther apart": (
+        with_value(ERASED, references=(0.8, 1.0, 1.2)),
+        "The interval of forget_loss on attempt 1 does not follow from its values",
+    ),
+    "a larger error over records": (with_value(ERASED, record_error=0.05), "The interval of forget_loss on attempt 1"),
     "a rate not halved": (
         report(attempt(STILL_THERE), replace(attempt(GONE), number=2), chosen=2),
         "not judged at halving error rates",
@@ -133,6 +171,21 @@ BROKEN = {
 def test_a_broken_rule_is_named(name):
     made, expected = BROKEN[name]
     assert any(expected in sentence for sentence in contradictions(made)), contradictions(made)
+
+
+@pytest.mark.parametrize("references", [2, 3, 4, 7, 20, 101])
+@pytest.mark.parametrize("alpha", [0.25, 0.025, 1e-5])
+def test_intervals_are_those_of_the_audit(references, alpha):
+    """Against SciPy's quantiles, by which the audit goes."""
+    values = [math.sin(k) for k in range(references)]
+    result = replace(finding().result, value=0.4, references=tuple(values), record_error=0.3, seed_scale=1.5)
+    error = 1.5 * np.std(values, ddof=1) * math.sqrt(1 + 1 / references)
+    half = stats.t.ppf(1 - alpha, references - 1) * math.hypot(error, 0.3)
+    found = recomputed(result, alpha)
+    assert (found.low, found.high) == pytest.approx((0.4 - np.mean(values) - half, 0.4 - np.mean(values) + half))
+    designed = replace(result, references=(), yardstick=Yardstick(value=0.5, error=0.1, what="a coin", retrained=True))
+    found, half = recomputed(designed, alpha), stats.norm.ppf(1 - alpha) * 0.3
+    assert (found.low, found.high) == pytest.approx((-0.1 - half, -0.1 + half))
 
 
 def test_only_what_is_intact_may_leave_a_side_open():

@@ -4,7 +4,7 @@ import json
 import struct
 from dataclasses import replace
 
-from expunge.core.check import Direction, Interval, Measurement, NotMeasured, Power, Question
+from expunge.core.check import Direction, Measurement, NotMeasured, Power, Question
 from expunge.core.digest import combine, tensor_digest
 from expunge.core.level import Level
 from expunge.core.method import Cost
@@ -13,6 +13,7 @@ from expunge.core.plan import Option, Plan
 from expunge.core.problem import ProblemSpec
 from expunge.core.report import Attempt, Audit, CostLine, Finding, Report
 from expunge.core.verdict import Decision, Verdict, alpha_of_attempt, claim, control_has_power, judge
+from expunge.numerics import equivalence
 
 # --- model folders ------------------------------------------------------------------------------------------
 
@@ -60,6 +61,22 @@ MARGIN = 0.3
 CENTRES = {Decision.PASS: 0.0, Decision.INCONCLUSIVE: 0.3, Decision.FAIL: 0.9}
 
 
+REFERENCES, ALPHA = (0.99, 1.0, 1.01), 0.025
+
+
+def _interval(centre, alpha):
+    return equivalence.difference(1.0 + centre, REFERENCES, record_error=0.01, alpha=alpha)
+
+
+def _judged_at(entry, alpha, required):
+    """Return a finding as an audit at this rate, with so many required checks, has it."""
+    if not isinstance(entry.result, Measurement):
+        return entry
+    centre = entry.result.value - 1.0
+    narrow, wide = _interval(centre, alpha), _interval(centre, alpha / max(1, required))
+    return replace(entry, narrow=narrow, wide=wide, result=replace(entry.result, interval=narrow))
+
+
 def finding(check="forget_loss", decision=Decision.PASS, *, question=Question.GONE, required=True):
     """Return a finding whose intervals bear the decision."""
     common = {
@@ -74,11 +91,11 @@ def finding(check="forget_loss", decision=Decision.PASS, *, question=Question.GO
     if decision is Decision.NOT_MEASURED:
         return Finding(result=NotMeasured(check=check, because="no holdout records"), **common)
     centre = CENTRES[decision]
-    narrow = Interval(centre - 0.1, centre + 0.1, 0.95)
+    narrow = _interval(centre, ALPHA)
     measurement = Measurement(
         check=check,
         value=1.0 + centre,
-        references=(0.9, 1.0, 1.1),
+        references=REFERENCES,
         original=2.0,
         interval=narrow,
         n=40,
@@ -92,7 +109,7 @@ def finding(check="forget_loss", decision=Decision.PASS, *, question=Question.GO
     return Finding(
         result=measurement,
         narrow=narrow,
-        wide=Interval(centre - 0.2, centre + 0.2, 0.99),
+        wide=_interval(centre, ALPHA),
         chance=0.97,
         null=(-0.1, 0.1),
         null_passes=(3, 3),
@@ -109,13 +126,15 @@ UNCLEAR = (finding(decision=Decision.INCONCLUSIVE),)
 
 def audit(findings, *, control=LEAKS, model=MODEL, attempt=1, subject=None, second=False):
     """Return an audit whose verdict follows from its findings."""
+    alpha, required = alpha_of_attempt(attempt, 0.05), sum(entry.required for entry in findings)
+    findings = tuple(_judged_at(entry, alpha, required) for entry in findings)
     verdict = judge([entry.decision for entry in findings if entry.required])
     if not control_has_power([e.decision for e in control if e.question is not Question.INTACT]):
         verdict = Verdict.INCONCLUSIVE
     return Audit(
         subject=subject or f"attempt {attempt}",
         model=model,
-        alpha=alpha_of_attempt(attempt, 0.05),
+        alpha=alpha,
         references=(11, 12, 13) if second else (1, 2, 3),
         process="fresh process",
         findings=findings,

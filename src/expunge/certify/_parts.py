@@ -145,5 +145,5 @@ def report_part(predicate: Predicate, data: bytes) -> Part:
         wrong.append("Its claim or its model is not that of the certificate.")
     if wrong:
         return Part(name="report", ok=False, found=" ".join(wrong), expected="figures that bear its verdict")
-    found = "the one it names; its decisions, verdicts and claim follow from its figures"
+    found = "the one it names; its intervals, decisions, verdicts and claim follow from its figures"
     return Part(name="report", ok=True, found=found)

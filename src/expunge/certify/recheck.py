@@ -1,13 +1,13 @@
-"""Recompute decisions, verdicts and the claim from the figures in a report, by the rules in ``core.verdict``.
+"""Recompute intervals, decisions, verdicts and the claim from the values in a report; rules are in ``core.verdict``.
 
-Not covered: the intervals themselves, which follow from measurements by Student's t distribution; and
-whether anything was measured as the report says.
+Not covered: whether anything was measured as the report says.
 """
 
 from __future__ import annotations
 
 import math
 
+from expunge.certify._intervals import recomputed, same
 from expunge.core.check import Measurement, Question
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict, claim, decide, verdict
@@ -40,7 +40,21 @@ def _of_attempt(report: Report, attempt: Attempt) -> list[str]:
 
 def _of_findings(audit: Audit, where: str) -> list[str]:
     wrong = [finding.check for finding in audit.findings if finding.decision is not _decision(finding)]
-    return [f"The decision of {check} on {where} does not follow from its interval." for check in wrong]
+    required = sum(finding.required for finding in audit.findings)
+    moved = [finding.check for finding in audit.findings if not _stands(finding, audit.alpha, required)]
+    return [
+        *(f"The decision of {check} on {where} does not follow from its interval." for check in wrong),
+        *(f"The interval of {check} on {where} does not follow from its values." for check in moved),
+    ]
+
+
+def _stands(finding: Finding, alpha: float, required: int) -> bool:
+    """Return whether the intervals are those of the values: failing is corrected for the number of required checks."""
+    result = finding.result
+    if not isinstance(result, Measurement):
+        return finding.narrow is None and finding.wide is None
+    narrow, wide = recomputed(result, alpha), recomputed(result, alpha / max(1, required))
+    return same(finding.narrow, narrow) and same(finding.wide, wide) and same(result.interval, narrow)
 
 
 def _decision(finding: Finding) -> Decision:

@@ -124,7 +124,9 @@ def _shows(predicate: Predicate, *, signer: str, report: bool) -> tuple[str, ...
         "The files in the model folder are, byte for byte, the ones that it names.",
     ]
     if report:
-        shows.append("The report is the one that it names, and its verdict and claim follow from its figures.")
+        shows.append(
+            "The report is the one that it names, and its intervals, verdict and claim follow from its figures."
+        )
     return (*shows, f"The holder of the key states: {predicate.statement}")
 
 
