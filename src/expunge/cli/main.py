@@ -72,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error is shown here, once."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _terminable():
+        with _terminable(), _together() as follower:
+            if follower:
+                return 0
             code = typer.main.get_command(build_app()).main(words, prog_name="expunge", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last stop, for bugs as well
@@ -93,6 +95,26 @@ def _root(
         raise typer.Exit(0)
     if context.invoked_subcommand is None:
         raise UsageError("no command", expected=f"one of {', '.join(command_names())}", fix="expunge --help")
+
+
+@contextmanager
+def _together() -> Iterator[bool]:
+    """Join the other processes of a launch; yield whether this one only followed, and is done.
+
+    A follower reads no words: it does what the first process says, until that one is done.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        yield False
+        return
+    from expunge.engine import ranks
+
+    ranks.join()
+    try:
+        if not ranks.leads():
+            ranks.serve()
+        yield not ranks.leads()
+    finally:
+        ranks.leave()
 
 
 @contextmanager

@@ -52,7 +52,8 @@ class Method(ABC):
 
     Class attributes: ``title`` for people, ``guarantee`` it gives by construction, ``needs`` it has, and
     ``source`` (paper and equation). A ``control`` is a method that must fail its audit: it is never planned,
-    only run by name. The plan tries a method ``unasked``, or else only where it is named. ``trial`` holds
+    only run by name. The plan tries a method ``unasked``, or else only where it is named. One that ``spreads`` runs in
+    several processes that hold one model together (``engine/spread``), all of them in step. ``trial`` holds
     settings for a problem of some sixty records, under which the contract cases run; ``exempt`` names cases
     that do not apply, each with the reason (see ``expunge conformance``).
     """
@@ -64,6 +65,7 @@ class Method(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
     control: ClassVar[bool] = False
     unasked: ClassVar[bool] = True
+    spreads: bool = False
     trial: ClassVar[Mapping[str, object]] = {}
     exempt: ClassVar[Mapping[str, str]] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,18 @@ from expunge.core.errors import StorageFailed
 ASIDE = ".aside-"
 
 
+_writes = True
+
+
+def only_read() -> None:
+    """Write nothing from now on in this process: another one does the same work, and writes for both."""
+    global _writes
+    _writes = False
+
+
+def writes() -> bool:
+    """Return whether this process writes."""
+    return _writes
 @contextmanager
 def storing(where: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write into one clear error.
@@ -37,6 +50,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one."""
     aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
     with storing(path):
+    if not _writes:
+        return
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -54,6 +69,10 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into an empty folder, then move it to ``path``; an existing ``path`` is kept."""
     aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
     with storing(path):
+    if not _writes:  # what is written may be made by all processes together
+        with tempfile.TemporaryDirectory(prefix="expunge-") as unseen:
+            fill(Path(unseen))
+        return
         aside.mkdir(parents=True)
         try:
             fill(aside)

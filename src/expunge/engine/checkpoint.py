@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from expunge.core.digest import read_safetensors_header
 from expunge.core.errors import Tampered
-from expunge.core.storage import write_folder
+from expunge.core.storage import write_folder, writes
+from expunge.engine import ranks
 
 
 class Stateful(Protocol):
@@ -65,12 +66,13 @@ class Checkpoints:
 
     def offer(self, model: Stateful, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> None:
         """Write a checkpoint if the last one is old enough; ``place`` is JSON-ready."""
-        if time.monotonic() - self._last < self._every_s:
+        # By the leader's clock: all processes that hold a part of the state give it, or none does.
+        if not ranks.told(lambda: time.monotonic() - self._last >= self._every_s):
             return
         target = self._folder / f"{place['epoch']:06d}"
         older = [path for path in self._folder.glob("[0-9]*") if path != target]
         write_folder(target, lambda folder: fill(folder, state_files(model, optimiser, place)))
-        for path in older:
+        for path in older if writes() else ():
             shutil.rmtree(path)
         self._last = time.monotonic()
 
@@ -97,19 +99,20 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete all checkpoints: they hold what the loop has seen."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if writes():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def state_files(model: Stateful, optimiser: torch.optim.Optimizer, place: Mapping[str, Any]) -> dict[str, bytes]:
     """Return a whole state as files by name: equal states give equal bytes; ``place`` is JSON-ready."""
     state = optimiser.state_dict()
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"model.{name}": ranks.collected(tensor) for name, tensor in model.state_dict().items()}
     scalars: dict[str, Any] = {}
     for index, slots in state["state"].items():
         for slot, value in slots.items():
             name = f"optimiser.{index}.{slot}"
             if isinstance(value, Tensor):
-                tensors[name] = value
+                tensors[name] = ranks.collected(value)
             else:
                 scalars[name] = value
     # Written by Python: save_file would hide a full disk behind an error of its own.
@@ -138,7 +141,7 @@ def read_state(folder: Path, model: Stateful, optimiser: torch.optim.Optimizer) 
     """
     try:
         return _read(folder, model, optimiser)
-    except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+    except (ValueError, TypeError, LookupError, RuntimeError, OSError) as error:
         raise Tampered(
             "cannot read a checkpoint",
             where=f"{folder.parent.name}/{folder.name}",
@@ -163,8 +166,15 @@ def _read(folder: Path, model: Stateful, optimiser: torch.optim.Optimizer) -> di
     for name, value in values.items():
         _, index, slot = name.split(".", 2)
         slots.setdefault(int(index), {})[slot] = value
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    mine = model.state_dict()
+    read = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    model.load_state_dict({k: ranks.parted(v, mine[k]) if k in mine else v for k, v in read.items()})
     own = optimiser.state_dict()
+    moving = [p for group in optimiser.param_groups for p in group["params"]]
+    for index, state in slots.items():
+        like = moving[index]
+        for name, value in state.items():
+            state[name] = ranks.parted(value, like) if getattr(value, "shape", None) == like.shape else value
     groups = [
         {**group, "params": mine["params"]} for group, mine in zip(about["groups"], own["param_groups"], strict=True)
     ]

@@ -45,6 +45,7 @@ class Forgetting(Passes):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.FORGET})
     scores: ClassVar[bool] = True
     only_reads: ClassVar[bool] = True
+    of_units: ClassVar[bool] = True
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {"beside": 4}
     remembers: ClassVar[bool] = False

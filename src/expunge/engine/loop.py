@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged
+from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
 from expunge.engine.runtime import seed_everything
 
@@ -36,6 +37,8 @@ class LoopConfig(Config):
         parameters = [p for p in model.parameters() if p.requires_grad]
         # Fused reads and writes each number once, not once per term; it knows no sparse gradients.
         fused = not any(getattr(layer, "sparse", False) for layer in model.modules())
+        if self.optimiser == "sgd" and any(hasattr(p, "full_tensor") for p in parameters):
+            fused = False  # torch has none for weights of which each process holds a part
         more = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.optimiser == "sgd":
             optimiser = torch.optim.SGD(parameters, momentum=self.momentum, **more)
@@ -119,10 +122,11 @@ def run_loop(
         Diverged: an objective or a parameter became NaN or infinite.
     """
     optimiser = config.optimise(model)
-    whole: Stateful = model if saved is None else saved
-    earlier = checkpoints.restore(whole, optimiser) if checkpoints else None
+    state: Stateful = model if saved is None else saved
+    earlier = checkpoints.restore(state, optimiser) if checkpoints else None
     history: list[dict[str, float]] = list(earlier["history"]) if earlier else []
     reason = str(earlier["reason"]) if earlier else ""
+    loose = ranks.loose(model)
     counts = [steps.count(epoch) for epoch in range(config.epochs)]
     for epoch in range(len(history), config.epochs):
         if reason:
@@ -140,6 +144,7 @@ def run_loop(
             _recall(optimiser, steps.moments(item))
             optimiser.zero_grad(set_to_none=True)
             value = _descend(steps.objective(item))
+            ranks.add_up(loose)
             steps.before_update(place, sum(counts))
             optimiser.step()
             steps.after_update(place, sum(counts), optimiser)
@@ -149,7 +154,7 @@ def run_loop(
         _finite(model, sum(map(sum, values.values())), epoch)
         reason = steps.after_epoch(epoch + 1, history)
         if checkpoints:
-            checkpoints.offer(whole, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
+            checkpoints.offer(state, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
     model.eval()
     optimiser.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
@@ -220,7 +225,7 @@ def forget_moments(optimiser: torch.optim.Optimizer) -> None:
 
 
 def _finite(model: nn.Module, total: float, epoch: int) -> None:
-    bad = not math.isfinite(total) or not all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    bad = not math.isfinite(total) or not all(bool(ranks.whole(torch.isfinite(p).all())) for p in model.parameters())
     if bad:
         raise Diverged(
             "training diverged: the objective or a weight is NaN or infinite",

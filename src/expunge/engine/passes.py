@@ -28,7 +28,7 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import adapters, localised
+from expunge.engine import adapters, localised, ranks, spread
 from expunge.engine.adapters import Adapters
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
@@ -49,7 +49,8 @@ class Passes(Method):
     Class attributes: ``teacher``, whether batches carry the teachers' units beside the student's; ``dips``, whether
     epochs before the last may ruin the model because later ones repair it; ``classes``, whether its objectives need
     class labels, ``scores``, whether they need logits, of classes or of tokens; ``only_reads``, whether :meth:`prepare`
-    leaves the model as it is.
+    leaves the model as it is, ``of_units``, whether all that it says is written over units, so that processes that hold
+    one model together can compute these each for its own records.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
@@ -58,6 +59,7 @@ class Passes(Method):
     classes: ClassVar[bool] = False
     scores: ClassVar[bool] = False
     only_reads: ClassVar[bool] = False
+    of_units: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LoopConfig):
@@ -150,6 +152,11 @@ class Passes(Method):
         """Whether adapters may move in the place of the weights: not where a hook changes these, or their gradients."""
         hooks = ("before_epoch", "before_update", "after_update", "finish")
         return all(getattr(type(self), name) is getattr(Passes, name) for name in hooks)
+
+    @property
+    def spreads(self) -> bool:  # type: ignore[override]
+        """Whether it runs in several processes: not where it changes weights that each of them holds a part of."""
+        return self.of_units and self.adapts and not self.rewinds and self.config.blocks == 1
 
     def finish(self, model: nn.Module, problem: Problem, run: Context) -> None:
         """Change the model once more, after its last epoch; randomness is seeded."""
@@ -257,7 +264,7 @@ class Passes(Method):
                 whole.load_state_dict(load_file(kept / f"{epoch:06d}.safetensors"))
                 stopped = f"{stopped}; gone back to epoch {epoch}"
         if beside is not None:
-            beside.merge()
+            model = self._merged(model, beside, problem, run)
         seed_everything(keyed_int(b"expunge finish", run.seed) % 2**31)
         self.finish(model, problem, run)
         if epoch or self._finishes:  # another model than the one that was looked at after the last epoch
@@ -275,6 +282,7 @@ class Passes(Method):
             touched=share,
             stopped=stopped,
             warnings=(*((NO_EFFECT,) if share == 0 else ()), *warnings),
+            charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where else (),
         )
 
     def _terms(
@@ -283,7 +291,6 @@ class Passes(Method):
         """Yield what is minimised on one step, set by set where the pass says so; count the work of it in ``seen``."""
         kind, _, step, _ = item
         model, teachers, beside = models
-            charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where else (),
         seen["trained"] += kind.trained(step)
         seen["read"] += step.among(kind.taught).visits if self.teacher else 0
         by_set = kind.objective if isinstance(kind.objective, Mapping) else {"both": kind.objective}
@@ -324,6 +331,15 @@ class Passes(Method):
         found = adapters.layers(model, self.config.lora_layers)
         return Adapters(model, found, rank=self.config.lora, alpha=self.config.lora_alpha)
 
+    def _merged(self, model: nn.Module, beside: Adapters, problem: Problem, run: Context) -> nn.Module:
+        """Return the model with its adapters added to its weights; one that is spread is put together for it."""
+        if not spread.is_spread(model):
+            beside.merge()
+            return model
+        put = spread.rebuilt(problem, model, lambda whole: self._adapters(whole, run))
+        put[1].merge()
+        return spread.shard(put[0])
+
     def _adapter_obstacles(self, problem: Problem) -> list[Obstacle]:
         if self.adapts:
             return adapters.obstacles(problem.source.open(), self.config.lora_layers)
@@ -363,7 +379,7 @@ NO_EFFECT = "no parameter changed: the method had no effect"
 
 def touched(before: dict[str, Tensor], model: nn.Module) -> float:
     """Return the share of parameters (single numbers) that differ from ``before``."""
-    changed = sum(int((p.detach() != before[name]).sum()) for name, p in model.named_parameters())
+    changed = sum(int(ranks.whole((p.detach() != before[name]).sum())) for name, p in model.named_parameters())
     return changed / max(1, sum(p.numel() for p in model.parameters()))
 
 

@@ -14,15 +14,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from importlib import metadata
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from expunge.core.errors import RunFailed
+
+T = TypeVar("T")
 
 
 def seed_everything(seed: int) -> None:
@@ -86,7 +89,12 @@ class Workers:
     Args:
         problem: needs an origin or picklable handles.
         count: number of processes; the number of cores by default.
+
+    Attributes:
+        stacks: whether several small models may be trained as one (``engine/stacked``).
     """
+
+    stacks = True
 
     def __init__(self, problem: Any, count: int | None = None) -> None:
         self._problem, self._count = problem, count or cores()
@@ -107,7 +115,7 @@ class Workers:
         """
         if self._payload is None:
             single_thread()
-            function = _resolve(name)
+            function = resolve(name)
             yield from ((index, function(self._problem, *args)) for index, args in enumerate(arguments))
         elif arguments:
             self._pool = self._pool or _pool(self._payload, self._count)
@@ -122,6 +130,18 @@ class Workers:
             return next(_map(pool, name, [arguments]))[1]
         finally:
             _stop(pool)
+
+    @contextmanager
+    def beside(self, name: str, *arguments: Any) -> Iterator[Callable[[Any], Any]]:
+        """Hold a function that makes a problem the one to work on here, while others, where there are any, do the same.
+
+        They call ``module:function(problem, *arguments)`` meanwhile; workers of this kind do nothing.
+        """
+        yield lambda problem: problem
+
+    def tell(self, make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, and tell it to those who work beside this process."""
+        return make()
 
     def close(self) -> None:
         """Stop the processes, whatever they are doing."""
@@ -209,7 +229,8 @@ def _die_with(parent: int) -> None:
     os._exit(1)
 
 
-def _resolve(name: str) -> Callable[..., Any]:
+def resolve(name: str) -> Callable[..., Any]:
+    """Return what ``module:function`` names."""
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return found
@@ -219,4 +240,4 @@ def _call(name: str, arguments: tuple[Any, ...]) -> Any:
     global _problem
     if _problem is None:
         _problem = pickle.loads(_payload)  # our own parent's bytes, through a private pipe
-    return _resolve(name)(_problem, *arguments)
+    return resolve(name)(_problem, *arguments)

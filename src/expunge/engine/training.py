@@ -38,6 +38,11 @@ class Trainer:
         """How many times a record is read."""
         return self.config.epochs
 
+    @property
+    def meaning(self) -> Any:
+        """The task."""
+        return registry.load("tasks", self.task)()
+
     def describe(self) -> str:
         """Return a text that is equal for equal trainers."""
         settings = sha256(canonical(self.config))[:16]
@@ -61,7 +66,7 @@ class Trainer:
         With ``start`` a copy of that model is trained on instead.
         """
         model = self.begin(seed) if start is None else copy.deepcopy(start)
-        task: Any = registry.load("tasks", self.task)()
+        task = self.meaning
         size = self.config.batch_size
         steps = Steps(
             count=lambda epoch: -(-len(records) // size),

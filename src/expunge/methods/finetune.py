@@ -19,6 +19,7 @@ class Finetune(Descent):
     title = "Fine-tune on the retained records"
     source = "baseline FT, e.g. Golatkar et al. 2020, arXiv 1911.04933, section 6"
     guarantee = Level.AUDITED
+    of_units = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Descent.Config):

@@ -31,6 +31,7 @@ class GradientAscent(Passes):
     title = "Gradient ascent on forgotten records"
     source = "Fan et al. 2024, arXiv 2310.12508, baseline GA (elsewhere called NegGrad)"
     guarantee = Level.AUDITED
+    of_units = True
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
     scores: ClassVar[bool] = True
     unasked: ClassVar[bool] = False

@@ -27,6 +27,7 @@ class NegGradPlus(Descent):
     title = "NegGrad+ (descend on retained, ascend on forgotten records)"
     source = "Kurmanji et al. 2023, arXiv 2302.09880, NegGrad+ baseline"
     guarantee = Level.AUDITED
+    of_units = True
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.FORGET})
 
     @dataclass(frozen=True, kw_only=True)

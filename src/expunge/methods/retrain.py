@@ -26,6 +26,7 @@ class Retrain(Method):
     source = "definition of exact unlearning, Cao and Yang 2015, IEEE S&P"
     guarantee = Level.EXACT
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN, Need.TRAINER})
+    spreads = True
 
     def cost(self, problem: Problem) -> Cost:
         """Return one retraining; a trainer that does not say its passes is taken for one pass until measured."""

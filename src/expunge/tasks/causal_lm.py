@@ -51,7 +51,9 @@ class CausalLM(Task):
                 logits, Made(logits.shape[1]), target.to(logits.device), record.to(logits.device), len(labels)
             )
         body, head = parts
-        groups = _groups(inputs["attention_mask"].sum(dim=1), _weight(body))
+        lengths = inputs["attention_mask"].sum(dim=1)
+        # Processes that share a body call it equally often, however long their records are.
+        groups = [torch.arange(len(labels))] if _shared(body) else _groups(lengths, _weight(body))
         found = [_predicting(body, _rows(inputs, group), asked[group]) for group in groups]
         hidden = torch.cat(found)
         if len(groups) > 1:  # back into the order of the records
@@ -76,7 +78,8 @@ class CausalLM(Task):
             return None
         inputs, labels = batch
         stack = blocks(parts[0])
-        if 0 < layer < len(stack):
+        # A run that ends early would leave the other processes of a shared body in the middle of theirs.
+        if 0 < layer < len(stack) and not _shared(parts[0]):
             said = _until(stack[layer - 1], lambda: _run(parts[0], inputs))
         else:
             said = _run(parts[0], inputs, output_hidden_states=True).hidden_states[layer]
@@ -212,23 +215,85 @@ def body_and_head(model: Any) -> tuple[Any, Head] | None:
     config = inner.config.get_text_config()
     divided, times = getattr(config, "logits_scaling", None), getattr(config, "logit_scale", None)
     scale = (times if isinstance(times, float) else 1.0) / (divided if divided else 1.0)
-    return body, Head(last.weight, last.bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
+    bias = None if last.bias is None else _whole(last.bias)
+    return body, Head(_whole(last.weight), bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
+
+
+def _shared(body: Any) -> bool:
+    """Return whether several processes hold parts of this body (``engine/spread``)."""
+    return hasattr(next(body.parameters()), "full_tensor")
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """Return a weight as one of which several processes hold parts; its gradient is the sum of what theirs add."""
+    if not hasattr(weight, "full_tensor"):
+        return weight
+    from torch.distributed.tensor import Partial
+
+    found: Tensor = weight.full_tensor(grad_placements=[Partial()] * weight.device_mesh.ndim)  # type: ignore[attr-defined]
+    return found
 
 
 def following(model: Any, ids: Tensor) -> Tensor:
     """Return the most likely next token [R] of texts of one length [R, T]; the lowest number wins a tie."""
+    return predicting(model, ids).argmax(dim=-1)
+
+
+def predicting(model: Any, ids: Tensor) -> Tensor:
+    """Return the logits [R, V] of what comes after texts of one length [R, T]."""
     device = next(model.parameters()).device
     inputs = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
     parts = body_and_head(model)
     if parts is None:
-        return _logits(model, inputs)[:, -1].argmax(dim=-1)
-    return parts[1](_run(parts[0], inputs).last_hidden_state[:, -1]).argmax(dim=-1)
+        return _logits(model, inputs)[:, -1]
+    return parts[1](_run(parts[0], inputs).last_hidden_state[:, -1])
 
 
 def blocks(body: nn.Module) -> list[nn.Module]:
     """Return the blocks that a body is a stack of, first to last: its longest list of modules of one class."""
     lists = [m for m in body.modules() if isinstance(m, nn.ModuleList) and len({type(each) for each in m}) == 1]
     return list(max(lists, key=len, default=nn.ModuleList()))
+
+
+def inner(model: Any, batch: Any) -> list[Tensor] | None:
+    """Return what each inner block says where scored tokens are predicted, [N, H] each, as the head is used to get it.
+
+    That is after the norm behind the last block, the last of them what this block itself says. One forward pass. None
+    for a model of one block, of which several processes hold parts, or of which it is not known what stands between the
+    last block and the head.
+    """
+    parts = body_and_head(model)
+    stack = [] if parts is None else blocks(parts[0])
+    if parts is None or len(stack) < 2 or _shared(parts[0]):
+        return None
+    inputs, labels = batch
+    asked = labels[:, 1:] != NOT_SCORED
+    said: dict[int, Tensor] = {}
+    behind: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(block: int) -> Callable[..., None]:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            said[block] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    def follows(module: nn.Module, given: Any, output: Any) -> None:
+        if given and given[0] is said.get(len(stack) - 1) and isinstance(output, Tensor):
+            behind.append((module, output))
+
+    within = {id(module) for block in stack for module in block.modules()}
+    hooks = [block.register_forward_hook(keep(place)) for place, block in enumerate(stack)]
+    hooks += [m.register_forward_hook(follows) for m in parts[0].modules() if id(m) not in within]
+    try:
+        last = _run(parts[0], inputs).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    norm = next((module for module, output in behind if output is last or torch.equal(output, last)), None)
+    if norm is None and not torch.equal(said[len(stack) - 1], last):
+        return None
+    found = [said[place][:, :-1][asked] for place in range(len(stack) - 1)]
+    return [*(found if norm is None else map(norm, found)), last[:, :-1][asked]]
 
 
 class _Reached(Exception):

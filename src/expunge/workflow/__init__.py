@@ -30,6 +30,7 @@ from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
 from expunge.workflow.heirs import erases
+from expunge.workflow.launch import kept_back, pool_of
 from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
@@ -209,6 +210,7 @@ def _outside_the_ledger(problem: Problem, out: Path) -> None:
             fix="choose an --out beside the ledger",
         )
 
+        pool = pool_of(problem, settings, pool)
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
     source = problem.source
@@ -292,6 +294,9 @@ def _again(stages: Stages, settings: Settings) -> Result:
 
 
 def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
+        if because := kept_back(method):
+            notes.append(because)
+            continue
     attempt = shipped.report.shipped
     return ForeignRun(
         "this run is finished, and what it was made with is destroyed",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from expunge.audit import annex
@@ -19,7 +20,9 @@ from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, Audit
+from expunge.core.serial import plain
 from expunge.core.verdict import alpha_of_attempt, claim, judge, needs_second_look, verdict
+from expunge.engine import ranks
 from expunge.engine import references as retraining
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.context import Context
@@ -30,6 +33,7 @@ from expunge.engine.references import Retrained, TrainerFacts
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import Part, split
+from expunge.engine.spread import gathered
 from expunge.workflow.heirs import attempt_folder
 from expunge.workflow.planning import declared_passes
 
@@ -64,7 +68,8 @@ class Stages:
     progress: Progress
 
     @cached_property
-    def _have(self) -> frozenset[EvidenceKind]:
+    def have(self) -> frozenset[EvidenceKind]:
+        """Which evidence there is on the problem, apart from references."""
         return available(self.problem)
 
     def read(self, stage: str, kind: type[T]) -> T:
@@ -219,55 +224,58 @@ class Stages:
         seed = self._attempt_seed(method.name)
         checkpoints = Checkpoints(self.run.folder / "checkpoints" / f"attempt-{number}")
         visible, choosing = self.visible()
-        context = Context(
-            problem=visible,
-            seed=seed,
-            label=f"attempt {number}: {method.name}",
-            choosing=choosing,
-            choosing_models=lambda: [] if alone else [self._open(r.artefact) for r in self.retrained("choosing")],
-            retrain=self._retrain_one,
-            checkpoints=checkpoints,
-            folder=self.run.folder / attempt_folder(number),
-            progress=self.progress,
-        )
-        seed_everything(seed)
+        asked = (method.name, plain(method.config), seed, self.seed, str(self.run.folder), number, alone)
         try:
-            outcome = method.unlearn(visible, context)
+            with self.workers.beside(f"{__name__}:follow", *asked) as here:
+                problem = here(visible)
+                opened = self._opener(problem)
+                context = Context(
+                    problem=problem,
+                    seed=seed,
+                    label=f"attempt {number}: {method.name}",
+                    choosing=choosing,
+                    choosing_models=lambda: [] if alone else opened(lambda: self.retrained("choosing")),
+                    retrain=lambda seed: self._retrain_one(seed, opened),
+                    checkpoints=checkpoints,
+                    folder=self.run.folder / attempt_folder(number),
+                    progress=self.progress,
+                )
+                seed_everything(seed)
+                outcome = method.unlearn(problem, context)
+                model = gathered(problem, outcome.model)
         except Diverged as error:
             checkpoints.clear()
             return Forgotten(Outcome(stopped=f"failed: {error.obstacles[0].what}"), None)
-        artefact = self._save(number, outcome.model)
+        artefact = self._save(number, model)
         checkpoints.clear()
         return Forgotten(replace(outcome, model=None), artefact)
 
     def visible(self) -> tuple[Problem, Part]:
-        """Return the problem as a method may see it, without what judges it, and the part that it may choose by.
-
-        Canaries that were trained on stay among what it must forget; those that were kept out it never sees.
-        """
-        problem, choosing = self.problem, split(self.problem, self.seed)[0]
-        seen = replace(
-            problem,
-            model=problem.source,
-            train=problem.records,
-            forget=problem.forget_ids,
-            holdout=choosing.holdout,
-            canaries=None,
-            origin=None,
-        )
-        return seen, choosing
+        """Return the problem as a method may see it, and the part that it may choose by (:func:`visible`)."""
+        return visible(self.problem, self.seed)
 
     def _retrain(self, seeds: Sequence[int], label: str) -> list[Retrained]:
         return retraining.build(
             self.problem, self.run, seeds, workers=self.workers, progress=self.progress, label=label
         )
 
-    def _retrain_one(self, seed: int) -> tuple[Any, Retrained]:
-        retrained = self._retrain([seed], "retrain")[0]
-        return self._open(retrained.artefact), retrained
+    def _retrain_one(self, seed: int, opened: Callable[..., list[Any]]) -> tuple[Any, Retrained]:
+        done: list[Retrained] = []
 
-    def _open(self, artefact: Artefact) -> Any:
-        return self.problem.source.reopen(self.run.open_artefact(artefact))
+        def make() -> list[Retrained]:
+            done.extend(self._retrain([seed], "retrain"))
+            return done
+
+        return opened(make)[0], done[0]
+
+    def _opener(self, problem: Problem) -> Callable[[Callable[[], list[Retrained]]], list[Any]]:
+        """Return what opens models that it has had made; whoever works beside this process opens them as well."""
+
+        def opened(make: Callable[[], list[Retrained]]) -> list[Any]:
+            places = [self.run.open_artefact(each.artefact) for each in self.workers.tell(make)]
+            return [problem.source.reopen(place) for place in places]
+
+        return opened
 
     def _save(self, number: int, model: Any) -> Artefact:
         source = self.problem.source
@@ -290,7 +298,7 @@ class Stages:
             original=self.original(),
             references=tuple(reference.artefact for reference in references),
             policy=self.policy,
-            have=self._have,
+            have=self.have,
             alpha=alpha,
             seed=self.seed,
             subject=subject if purpose == "judging" else f"{subject}, second look",
@@ -310,6 +318,60 @@ class Stages:
             verdict=verdict(decisions, control_leaks=leak_decisions(control.findings)) if control else alone,
             cost=cost,
         )
+
+
+def visible(problem: Problem, seed: int) -> tuple[Problem, Part]:
+    """Return the problem as a method may see it, without what judges it, and the part that it may choose by.
+
+    Canaries that were trained on stay among what it must forget; those that were kept out it never sees.
+    """
+    choosing = split(problem, seed)[0]
+    seen = replace(
+        problem,
+        model=problem.source,
+        train=problem.records,
+        forget=problem.forget_ids,
+        holdout=choosing.holdout,
+        canaries=None,
+        origin=None,
+    )
+    return seen, choosing
+
+
+def follow(
+    problem: Problem,
+    name: str,
+    config: Mapping[str, object],
+    seed: int,
+    run_seed: int,
+    folder: str,
+    number: int,
+    alone: bool,
+) -> None:
+    """Run a method in step with the leader's :meth:`Stages.forget` (``engine/ranks``); nothing is written here."""
+    seen, choosing = visible(problem, run_seed)
+
+    def opened() -> tuple[list[Any], list[Retrained]]:
+        retrained: list[Retrained] = ranks.heard()
+        return [seen.source.reopen(Path(folder) / each.artefact.path) for each in retrained], retrained
+
+    def retrain(seed: int) -> tuple[Any, Retrained]:
+        models, retrained = opened()
+        return models[0], retrained[0]
+
+    context = Context(
+        problem=seen,
+        seed=seed,
+        label="",
+        choosing=choosing,
+        choosing_models=lambda: [] if alone else opened()[0],
+        retrain=retrain,
+        checkpoints=Checkpoints(Path(folder) / "checkpoints" / f"attempt-{number}"),
+        folder=Path(folder) / attempt_folder(number),
+    )
+    seed_everything(seed)
+    method: Method = registry.load("methods", name)(config)
+    gathered(seen, method.unlearn(seen, context).model)
 
 
 def _unreachable() -> Any:

@@ -1,0 +1,58 @@
+"""A run of several processes that hold one model together (``engine/ranks``): what of it they can do, and what not."""
+
+from __future__ import annotations
+
+from expunge.core import registry
+from expunge.core.errors import InvalidProblem, Obstacle, UsageError
+from expunge.core.method import Method
+from expunge.core.problem import Problem
+from expunge.engine import ranks, spread
+from expunge.engine.runtime import Workers
+from expunge.plan.auto import AUTO
+from expunge.workflow.settings import Settings
+
+_ONE = "start it as one process: expunge erase job.toml"
+
+
+def pool_of(problem: Problem, settings: Settings, pool: type[Workers]) -> type[Workers]:
+    """Return who does the work: the processes of this launch where there are several, else ``pool``.
+
+    Raises:
+        UsageError: a launcher started several processes, each of which would do all of it and write over the others.
+        InvalidProblem: lists what several processes cannot do of this job.
+    """
+    if not ranks.joined():
+        if ranks.launched():
+            raise UsageError(
+                "several processes were started, and each would do the whole work",
+                where="several processes",
+                found="a script of your own",
+                expected="the command line, of which one process leads",
+                fix="accelerate launch -m expunge erase job.toml",
+            )
+        return pool
+    if problem.forget_ids:
+        wrong = [*spread.obstacles(problem), *_methods(settings)]
+        if wrong:
+            raise InvalidProblem(wrong)
+    return ranks.Ranks
+
+
+def kept_back(method: Method) -> str:
+    """Return why a planned method is not run by these processes; empty where it is."""
+    if not ranks.joined() or method.spreads:
+        return ""
+    return f"{method.name} was not tried: with these settings it needs all of the model in one process"
+
+
+def _methods(settings: Settings) -> list[Obstacle]:
+    found = []
+    for name in settings.methods:
+        if name == AUTO:
+            what, fix = "tuning runs in one process", "tune in one process, and name the settings that it finds"
+        elif not registry.load("methods", name)(settings.configs.get(name)).spreads:
+            what, fix = f"{name} needs all of the model in one process", f"name another method, or {_ONE}"
+        else:
+            continue
+        found.append(Obstacle(what=what, where="several processes", found=name, fix=fix))
+    return found
