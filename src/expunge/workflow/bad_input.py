@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from expunge.core.digest import keyed
-from expunge.core.errors import Obstacle, UsageError
+from expunge.core.errors import InvalidProblem, Obstacle, UsageError
 from expunge.core.problem import Problem
-from expunge.engine import copies, shift
+from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
+from expunge.engine.legible import illegible
 
 SAMPLE = 256
 """Retained records that a model is asked, to see that it answers, and not everything alike."""
@@ -30,8 +31,11 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
             fix="expunge.Problem(model=..., train=..., forget=...); a job file is for the command line",
         )
     notes = problem.check()
+    unread = illegible(problem)
+    if any(each.fatal for each in unread):
+        raise InvalidProblem(unread)
     pairs = copies.find(problem)
-    more = (copies.note(problem, pairs), shift.shifted(problem))
+    more = (*unread, copies.note(problem, pairs), shift.shifted(problem), base.known(problem))
     return [*notes, *(note for note in more if note is not None)], pairs
 
 

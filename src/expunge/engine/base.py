@@ -1,0 +1,64 @@
+"""Does what the training starts from know the forgotten answers already? Then retrained models know them as well.
+
+References share the base: what it holds of the records is in all of them, so that no verdict can show it. It is looked
+at by itself here, before any work: how much of the forgotten answers it gives by heart, beside held-out ones of the
+same kind. A base that saw the records and kept little of them is not told from one that never did.
+
+The test of the difference: Mann and Whitney 1947, one-sided.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
+
+from expunge.core.digest import keyed
+from expunge.core.errors import Obstacle
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.answers import Spoken
+from expunge.engine.batches import in_order
+from expunge.engine.loop import ready
+from expunge.engine.training import Trainer
+from expunge.tasks.causal_lm import CausalLM
+
+MOST = 256
+"""Records of either side that are asked for."""
+LEVEL, APART = 0.005, 0.05
+"""Said is what chance explains so rarely, and what comes to so much of an answer."""
+
+
+def known(problem: Problem) -> Obstacle | None:
+    """Return a note where the base gives more of the forgotten answers by heart than of held-out ones, else None.
+
+    Nothing is looked at where the training starts from new weights, or there are no held-out records.
+    """
+    trainer, holdout = problem.trainer, problem.held_out
+    started = isinstance(trainer, Trainer) and getattr(trainer.build, "base", None) is not None
+    if not started or holdout is None or not len(holdout) or not isinstance(problem.meaning, CausalLM):
+        return None
+    base = ready(trainer.begin(0))  # type: ignore[union-attr]
+    mine, theirs = (_by_heart(problem, base, some) for some in (problem.forget_view, holdout))
+    p = float(mannwhitneyu(mine, theirs, alternative="greater").pvalue) if np.ptp([*mine, *theirs]) else 1.0
+    if p > LEVEL or mine.mean() - theirs.mean() < APART:
+        return None
+    return Obstacle(
+        what="what the model was trained from knows the forgotten answers already",
+        where="base",
+        found=f"{mine.mean():.0%} of the forgotten answers by heart (extraction strength, {len(mine)} records), "
+        f"and {theirs.mean():.0%} of held-out ones ({len(theirs)})",
+        expected="a base that never saw the records",
+        fatal=False,
+        fix="forget them in the base first, or start from another: models that are retrained from it know them too, so "
+        "no verdict here can say that they are gone",
+    )
+
+
+def _by_heart(problem: Problem, model: torch.nn.Module, records: Records) -> NDArray[np.float64]:
+    """Return the extraction strength of some of the records, [n] in [0, 1]."""
+    some = records.select(sorted(records.ids, key=lambda name: keyed(b"expunge base", name))[:MOST])
+    with torch.no_grad():
+        said = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(some, 32)]
+    return Spoken(np.concatenate(said), np.asarray(some.read(range(len(some)))[1])).extraction
