@@ -190,7 +190,9 @@ class Problem:
     def made_by(self, origin: Origin) -> Problem:
         """Return the problem with its origin; the origin's request, where it has one, replaces none or its own."""
         request = origin.request
-        if request is not None and (self.forget or self.request.ids or self.request.subjects):
+        if request is not None and (
+            self.forget or self.request.ids or self.request.subjects or self.request.associations
+        ):
             raise UsageError(
                 "the request is given twice",
                 where="job file and problem function",
@@ -276,9 +278,22 @@ class Problem:
         """Ids to forget, in the order of the training records; unknown ids are :meth:`validate`'s business."""
         wanted = {*self.forget, *self.request.ids, *self.planted_ids}
         wanted |= {canary for source, canary in self._made_from.items() if source in wanted}
+        wanted |= {name for pair in self.request.associations for name in self._telling(pair, all)}
         subjects = set(self.request.subjects)
         pairs = zip(self.records.ids, self.records.subjects, strict=True)
         return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
+
+    @cached_property
+    def associated(self) -> tuple[str, ...]:
+        """Ids of retained records that tell of one subject of an association, which is to stay known."""
+        gone = set(self.forget_ids)
+        told = {name for pair in self.request.associations for name in self._telling(pair, any)}
+        return tuple(name for name in self.records.ids if name in told - gone)
+
+    def _telling(self, pair: Sequence[str], which: Callable[..., bool]) -> list[str]:
+        """Return ids of records that tell of ``which`` (all, any) of these subjects."""
+        records = self.records
+        return [name for i, name in enumerate(records.ids) if which(records.tells_of(i, each) for each in pair)]
 
     @cached_property
     def forget_view(self) -> View:
@@ -396,6 +411,7 @@ class Problem:
                     fix="correct the subjects, or give the records their subjects",
                 )
             )
+        found += self._association_obstacles()
         if self.calibration is not None:
             found += self._calibration_obstacles(records)
         elif len(records) and len(self.forget_ids) == len(records):
@@ -430,6 +446,27 @@ class Problem:
                     fix="give them for forgotten records only",
                 )
             )
+        return found
+
+    def _association_obstacles(self) -> list[Obstacle]:
+        """Return associations that are none, that no record tells of, or of which one side would not stay known."""
+        found, known = [], set(self.associated)
+        for place, pair in enumerate(self.request.associations):
+            where = f"position {place} of the associations"
+            if len(pair) != 2 or len(set(pair)) < 2:
+                what, counted, expected = "an association is not of two subjects", f"{len(set(pair))}", "two"
+            elif not self._telling(pair, all):
+                what = "the request names an association that no record tells of"
+                counted = f"none in the {len(self.records)} records that were searched"
+                expected = "records of one subject whose text names the other, or texts that name both"
+            elif lost := sum(not known.intersection(self._telling([each], all)) for each in pair):
+                what, counted = "nothing else is known of a subject that is to stay known", f"{lost} of the two"
+                expected = "records that tell of it alone"
+            else:
+                continue
+            fix = "write the subjects as the records do; to forget all of one, name it among the subjects"
+            fatal = "nothing else" not in what
+            found.append(Obstacle(what=what, where=where, found=counted, expected=expected, fix=fix, fatal=fatal))
         return found
 
     def _counter_obstacles(self, holdout: Records | None) -> list[Obstacle]:

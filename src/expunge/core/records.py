@@ -5,6 +5,7 @@ A record is one training example with a stable ``id`` and, where known, a ``subj
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,16 @@ class Records(ABC):
     def text(self, index: int) -> str | None:
         """Return what is to be predicted of the example at ``index`` as text; None where it is no text."""
         return None
+
+    def words(self, index: int) -> str | None:
+        """Return all that the example at ``index`` says as text; None where it is no text."""
+        return None
+
+    def tells_of(self, index: int, subject: str) -> bool:
+        """Return whether the example at ``index`` is the subject's, or names it: as whole words, in any case."""
+        if self.subjects[index] == subject:
+            return True
+        return re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", self.words(index) or "", re.IGNORECASE) is not None
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -134,6 +145,10 @@ class View(Records):
     def text(self, index: int) -> str | None:
         """Return what is to be predicted of the example at ``index`` of the view as text."""
         return self._base.text(self._indices[index])
+
+    def words(self, index: int) -> str | None:
+        """Return all that the example at ``index`` of the view says as text."""
+        return self._base.words(self._indices[index])
 
 
 class WatchedView(View):

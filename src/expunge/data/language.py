@@ -243,6 +243,10 @@ def _chat_pair(tokenizer: Any, prompt: str, answer: str) -> Written:
 
 
 def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) -> Written:
+    def words(self, index: int) -> str:
+        """Return a whole record as text: what is asked and what is answered."""
+        return self._written[index].text
+
     where = "chat template" if place is None else f"conversation at position {place}"
     if not tokenizer.chat_template:
         raise UsageError(

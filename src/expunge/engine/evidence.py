@@ -157,7 +157,10 @@ def variants(problem: Problem, forget: Records, names: Sequence[str]) -> dict[st
 
 
 def neighbours(problem: Problem, forget: Records) -> View:
-    """Return the retained records nearest to the forgotten ones, by Euclidean distance of the inputs."""
+    """Return the retained records nearest to the forgotten ones, by Euclidean distance of the inputs.
+
+    Where an association is forgotten, also those that tell of one of its subjects.
+    """
     retain, task = problem.retain_view, problem.meaning
     if not len(forget):
         return retain.select([])
@@ -172,7 +175,8 @@ def neighbours(problem: Problem, forget: Records) -> View:
         keep = best.topk(min(NEIGHBOURS, best.shape[1]), largest=False).indices
         best, index = best.gather(1, keep), index.gather(1, keep)
         start += distance.shape[1]
-    return retain.select([retain.ids[i] for i in sorted(set(index.flatten().tolist()))])
+    near = {retain.ids[i] for i in index.flatten().tolist()} | set(problem.associated)
+    return retain.select([name for name in retain.ids if name in near])
 
 
 def collect(
