@@ -63,6 +63,21 @@ def test_what_can_be_tried_is_named_as_a_command_that_works(erase, call, project
     assert call(*words, "--json").json["claim"] == "exact"
 
 
+def test_a_finished_run_is_not_asked_for_other_settings(erase, project):
+    def rewritten(lines):
+        (project / "job.toml").write_text(before + lines)
+        return erase("--method", "retrain", "--json")
+
+    before = (project / "job.toml").read_text()
+    assert erase("--method", "retrain").code == 0
+    changed = rewritten('budget = "40%"\n')
+    assert changed.code == 5
+    problem = changed.json["error"]["problems"][0]
+    assert (problem["found"], problem["expected"]) == ("budget = 1.0", "budget = 0.4")
+    assert "another --out" in problem["fix"]
+    assert rewritten("").code == 0
+
+
 def test_quiet_says_the_outcome_alone(erase, project):
     result = erase("--method", "noop", "--quiet", "--also", "junit")
     assert (result.code, result.out) == (1, "")

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from expunge.core import wording
 from expunge.render.card import card
+from expunge.render.text import summary
 from tests.support import reports
 
 
@@ -13,6 +15,14 @@ def test_a_card_says_what_was_done_and_names_nobody():
     assert report.shipped.title in text
     assert report.model_after in text
     assert report.title not in text  # what the request calls itself may name somebody
+
+
+def test_copies_that_stay_are_told_on_the_card_and_at_the_top_of_the_report():
+    report = reports.report()
+    copied = replace(report, not_covered=(*report.not_covered, wording.COPIES))
+    assert "retained records repeat forgotten ones" not in card(report) + summary(report)
+    assert "etained records repeat forgotten ones" in card(copied)
+    assert "retained records repeat forgotten ones" in " ".join(summary(copied).split())
 
 
 def test_texts_of_the_report_stay_text():

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from expunge import workflow
 from expunge.certify import keys
 from expunge.cli.main import main
+from expunge.core import wording
 from expunge.core.errors import InvalidProblem, UsageError
 from expunge.workflow.bad_input import look
 from tests.support import running
@@ -533,6 +534,8 @@ def test_copies_that_stay_are_listed_for_the_holder_alone(project, call):
     listed = (project / "run" / "private" / "copies.csv").read_text()
     assert listed == "forgotten,retained,distance,exact\nzebra-000,zebra-095,0,1\n"
     assert "private/copies.csv" in report_of(project)["kept"]
+    assert wording.COPIES in report_of(project)["not_covered"]
+    assert f"Not covered: {wording.COPIES}" in (project / "run" / "report.html").read_text(), "at the top of the page"
     for file in ("report.json", "report.html"):
         assert "zebra" not in (project / "run" / file).read_text()
 

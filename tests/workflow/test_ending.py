@@ -3,15 +3,19 @@
 import base64
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from expunge.audit import annex
+from expunge.audit.policy import load
 from expunge.certify import keys
 from expunge.certify.verify import verify
 from expunge.core import wording
+from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName
 from expunge.render.formats import FORMATS
+from expunge.workflow import ending
 from tests.support.tiny import tiny_problem as tiny
 
 WEAK = {"finetune": {"epochs": 1}, "neg_grad_plus": {"epochs": 1}}
@@ -78,6 +82,15 @@ def test_a_claim_that_falls_takes_its_certificate_with_it(erase, tmp_path):
     assert not (result.out / "certificate.json").exists()
 
 
+def test_of_a_regressor_it_is_said_which_checks_do_not_apply():
+    def unread(task, have=()):
+        return ending._unread(SimpleNamespace(policy=load("standard"), problem=SimpleNamespace(task=task), have=have))
+
+    assert "Accuracy on the worst class" in unread("regression")
+    assert "Accuracy on the worst class" not in unread("regression", frozenset({EvidenceKind.CLASSES}))
+    assert unread("classification") == []
+
+
 def test_the_whole_cost_is_counted(erase):
     report = erase("retrain").report
     lines = {line.what: line for line in report.costs}
@@ -85,6 +98,7 @@ def test_the_whole_cost_is_counted(erase):
     assert lines["references for judging (6)"].share == pytest.approx(6)
     assert report.total == pytest.approx(sum(line.share for line in report.costs))
     assert report.total > 7
+    assert report.total <= report.plan.whole, "what was planned at the most is the most, the trainer's check and all"
 
 
 def test_the_annex_outlives_the_run_and_is_listed_with_its_reason(erase, pair):

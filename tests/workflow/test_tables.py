@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from expunge.certify.verify import verify
-from expunge.core.errors import Refused, UsageError
+from expunge.core.errors import ForeignRun, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
@@ -166,6 +166,14 @@ def test_a_finished_run_is_read_again(files, erase):
     problem = files(LogisticRegression())
     first = erase(problem=problem, policy="standard")
     assert erase(problem=pickle.loads(pickle.dumps(problem)), policy="standard").certificate == first.certificate
+
+
+def test_a_finished_run_does_not_pass_over_other_settings(files, erase):
+    problem = files(Means())
+    assert erase("native", problem=problem, policy="standard").certificate
+    other = {"native": {"verify_by_refit": True}}
+    with pytest.raises(ForeignRun, match=r"found: methods\.native\.verify_by_refit = False"):
+        erase("native", problem=problem, policy="standard", configs=other)
 
 
 def test_classes_are_those_of_the_model(files, tmp_path):

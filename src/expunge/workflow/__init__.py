@@ -305,3 +305,25 @@ def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
         expected="a run that is not finished",
         fix="choose another --out",
     )
+    other = _other_settings(shipped, settings)
+    if other:
+        raise ForeignRun(
+            "this run is finished, with other settings",
+            where=stages.run.folder.name,
+            found=", ".join(f"{name} = {was}" for name, (was, _) in other.items()),
+            expected=", ".join(f"{name} = {asked}" for name, (_, asked) in other.items()),
+            fix="choose another --out to start anew, or ask with the settings that it was made with",
+        )
+def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[object, object]]:
+    """Return what a finished run was made with and what is asked for now, where these differ, by setting."""
+    attempt = shipped.report.shipped
+    assert attempt is not None
+    given = dict(settings.configs.get(attempt.method, {}))
+    asked = dict(plain(registry.load("methods", attempt.method)(given).config) or {})
+    # Of a method that was tuned only what was given was not searched.
+    pairs = {name: (attempt.config.get(name), asked[name]) for name in (given if attempt.tuned else asked)}
+    pairs = {f"methods.{attempt.method}.{name}": pair for name, pair in pairs.items()}
+    pairs["budget"] = (shipped.report.plan.budget, settings.budget)
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+

@@ -15,7 +15,7 @@ from expunge.audit import needed as wanting
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.certify.build import build_certificate
-from expunge.core import wording
+from expunge.core import registry, wording
 from expunge.core.digest import keyed, salted_levels
 from expunge.core.errors import ForeignRun
 from expunge.core.level import Level
@@ -136,6 +136,8 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
             *wording.NOT_COVERED,
             *((wording.BASE,) if getattr(getattr(problem.trainer, "build", None), "base", None) else ()),
             *((wording.CARRIED,) if problem.source.carries else ()),
+            *((wording.COPIES,) if (run.folder / copies.PATH).exists() else ()),
+            *((wording.unasked(unread),) if (unread := _unread(stages)) else ()),
             *((wording.ANNEX,) if rows else ()),
         ),
         destroyed=tuple(destroyed),
@@ -152,6 +154,19 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         tuned=found(stages),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
+
+
+_OF_CLASSES = ("classes", "features", "groups", "peers")
+"""What checks are made for that read classes, or the layer that tells them apart."""
+
+
+def _unread(stages: Stages) -> list[str]:
+    """Return the titles of the policy's checks that a regressor is not judged by, since they read classes."""
+    if stages.problem.task != "regression":
+        return []
+    policy, asked = stages.policy, stages.policy.suite(stages.have)
+    left_out = [name for name in policy.checks if name not in asked and policy.checks[name].when in _OF_CLASSES]
+    return [registry.load("checks", name).title for name in left_out]
 
 
 def _seen(stages: Stages, judged: Attempt | None) -> list[str]:
