@@ -9,7 +9,7 @@ import pytest
 
 from expunge.core import storage
 from expunge.core.errors import StorageFailed
-from expunge.core.storage import ASIDE, storing, sweep, sync_folder, write_file, write_folder
+from expunge.core.storage import ASIDE, lock, storing, sweep, sync_folder, write_file, write_folder
 
 
 def listing(folder):
@@ -197,6 +197,15 @@ for write in (
     closed.chmod(0o555)
     assert in_a_process(code, str(closed)) == ["Permission-denied"] * 3
     assert listing(closed) == []
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    held = lock(tmp_path / "new")
+    assert lock(tmp_path / "new") is None
+    held.close()
+    with lock(tmp_path / "new"):
+        assert lock(tmp_path / "new") is None
+    assert (tmp_path / "new" / ".lock").stat().st_mode & 0o077 == 0
 
 
 def test_a_discarded_folder_is_gone_whole_or_swept(tmp_path, monkeypatch):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-import uuid
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from expunge.core.errors import StorageFailed
 
 ASIDE = ".aside-"
-
-
 _writes = True
 
 
@@ -27,6 +27,8 @@ def only_read() -> None:
 def writes() -> bool:
     """Return whether this process writes."""
     return _writes
+
+
 @contextmanager
 def storing(where: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write into one clear error.
@@ -48,10 +50,10 @@ def storing(where: Path) -> Iterator[None]:
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the whole new one."""
-    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
-    with storing(path):
     if not _writes:
         return
+    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
+    with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -67,12 +69,12 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into an empty folder, then move it to ``path``; an existing ``path`` is kept."""
-    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
-    with storing(path):
     if not _writes:  # what is written may be made by all processes together
         with tempfile.TemporaryDirectory(prefix="expunge-") as unseen:
             fill(Path(unseen))
         return
+    aside = path.with_name(f"{ASIDE}{uuid.uuid4().hex}")
+    with storing(path):
         aside.mkdir(parents=True)
         try:
             fill(aside)
@@ -88,6 +90,24 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_folder(path.parent)
+
+
+def lock(folder: Path) -> IO[bytes] | None:
+    """Make ``folder``, hold it for this process, and return the open lock; None where another process holds it.
+
+    Closing the lock lets go of the folder, and so does the end of the process, however it ends.
+    """
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600), "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            file.close()
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+    return file
 
 
 def discard(folder: Path) -> None:

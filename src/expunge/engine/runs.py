@@ -12,7 +12,6 @@ finished stage.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from typing import Any, TypeVar
 from expunge.core.digest import sha256, tree_digests
 from expunge.core.errors import ForeignRun, StorageFailed, Tampered, UsageError
 from expunge.core.serial import build, canonical, plain
-from expunge.core.storage import storing, sweep, write_file, write_folder
+from expunge.core.storage import lock, storing, sweep, write_file, write_folder
 from expunge.engine.energy import Meter
 
 T = TypeVar("T")
@@ -61,9 +60,15 @@ class RunDirectory:
         self.events: list[dict[str, Any]] = []
         self.identity = sha256(canonical(identity))
         self._refuse_foreign(identity)
-        with storing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
+        self._lock = lock(folder)
+        if self._lock is None:
+            raise ForeignRun(
+                "the output directory is in use",
+                where=folder.name,
+                found="another process holds it",
+                expected="one process at a time",
+                fix="wait for it, or choose another --out",
+            )
         try:
             self._begin(identity)
         except BaseException:
@@ -71,16 +76,6 @@ class RunDirectory:
             raise
 
     def _begin(self, identity: Mapping[str, Any]) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ForeignRun(
-                "the output directory is in use",
-                where=self.folder.name,
-                found="another process holds it",
-                expected="one process at a time",
-                fix="wait for it, or choose another --out",
-            ) from None
         sweep(self.folder)
         # First of all: without it, a directory with anything in it is another's.
         if not (self.folder / "run.json").exists():
@@ -96,10 +91,13 @@ class RunDirectory:
 
     def close(self) -> None:
         """Say in the log that this command ended, if only by an error, and let go of the directory."""
-        if self.events and not self._lock.closed:
+        if self._lock is None:
+            return
+        if self.events:
             with suppress(StorageFailed):  # the disk may be full; what went wrong before is the error to show
                 self.event("closed", **self._used())
         self._lock.close()
+        self._lock = None
 
     def stage(self, name: str, make: Callable[[], T], kind: type[T]) -> T:
         """Return the result of a stage: made now, or read if an earlier command finished it.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from expunge.core.errors import Refused
-from expunge.core.storage import storing, sweep
+from expunge.core.storage import lock, sweep
 from expunge.estimators._base import Forgetting
 
 FILE = "estimator.skops"
@@ -33,26 +31,20 @@ class StateFolder:
 
     def __init__(self, path: str | Path, kind: type[Forgetting] = Forgetting) -> None:
         self.path, self._kind = Path(path), kind
-        self._handle: int | None = None
+        self._handle: IO[bytes] | None = None
         self._made: Any = None
 
     def __enter__(self) -> Self:
         """Lock the folder and open what is in it."""
-        with storing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
+        self._handle = lock(self.path)
+        if self._handle is None:
             raise Refused(
                 "another process has this estimator open",
                 where=self.path.name,
                 found="a locked folder",
                 expected="one process at a time",
                 fix="wait until the other one ends",
-            ) from error
-        self._handle = handle
+            )
         try:
             sweep(self.path)
             self._made = self._kind.load(self.path / FILE) if (self.path / FILE).exists() else None
@@ -97,5 +89,5 @@ class StateFolder:
 
     def _unlock(self) -> None:
         if self._handle is not None:
-            os.close(self._handle)
+            self._handle.close()
             self._handle = None
