@@ -1,13 +1,16 @@
-"""A page's folder gets a tiny language model that learnt facts about invented people, and the files of these."""
+"""A page gets a tiny language model that was fine-tuned on facts about invented people, its base, and their files."""
 
+import copy as _copy
 import json as _json
 
 from tests.support import languages as _made
 
 prompts, answers, ids, people = _made.facts()
-_made.TRAINER(_made.records(), seed=5).save_pretrained("assistant")
+_before = _made.TRAINER(_made.records(_made.NAMES[20:24], seed=9), seed=3)  # it knows the language, and others
+_before.save_pretrained("assistant-before")
+_tuned = _made.Trainer(build=lambda: _copy.deepcopy(_before), task="causal_lm", config=_made.TRAINER.config)
+_tuned(_made.records(), seed=5).save_pretrained("assistant")
 _made.tokenizer().save_pretrained("assistant")
-_made.untrained(3).save_pretrained("assistant-before")
 for _name, _rows in (("train", _made.facts()), ("others", _made.facts(_made.NAMES[12:20], seed=7))):
     with open(f"{_name}.jsonl", "w") as _file:
         for _q, _a, _i, _s in zip(*_rows, strict=True):

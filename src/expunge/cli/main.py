@@ -32,7 +32,7 @@ EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(
         "- 1 done, but the claim is not reached, or a certificate does not fit.",
         "- 2 the call, the job file or the configuration is wrong.",
         "- 3 something failed while running; the same command resumes.",
-        "- 4 waiting for approval.",
+        "- 4 waiting for approval: reserved, no command ends with it yet.",
         "- 5 refused.",
     )
 )  # blank lines: older versions of typer join lines that stand together

@@ -14,6 +14,8 @@ ExpungeError                 3  (base; never raised itself)
     ├── StorageFailed        3  disk full, read-only, permission
     ├── Diverged             3  a loss or a weight became NaN or infinite
     └── Interrupted          3  stopped by the user; the same command resumes
+
+4 is reserved for a request that waits for approval: that is no error, and no class has it.
 """
 
 from __future__ import annotations
