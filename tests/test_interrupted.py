@@ -42,20 +42,27 @@ def events(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def commands():
+    """One process for all of them, that has imported torch."""
+    with running.forking() as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, commands):
     """An uninterrupted run; the file `count` says how often it synced a file."""
     folder = project(tmp_path_factory.mktemp("whole") / "project")
-    codes, err = running.commands(folder, {"words": WORDS, "count_in": "count"})
+    codes, err = commands(folder, {"words": WORDS, "count_in": "count"})
     assert codes == [0], err
     return folder
 
 
-def test_killed_at_three_moments_it_gives_the_same(whole, tmp_path):
+def test_killed_at_three_moments_it_gives_the_same(whole, commands, tmp_path):
     folder, draw = project(tmp_path / "project"), random.Random(4)
     share = int((whole / "count").read_text()) // 4  # each command goes on where the one before was killed
     moments = [draw.randrange(2, share) for _ in range(3)]
     runs = [{"words": WORDS, "signal": signal.SIGKILL, "at": at} for at in moments]
-    codes, err = running.commands(folder, *runs, {"words": WORDS}, {"words": WORDS})
+    codes, err = commands(folder, *runs, {"words": WORDS}, {"words": WORDS})
     assert codes == [-9, -9, -9, 0, 0], err
     assert lasting(folder) == lasting(whole)
     assert lasting(folder)["claim"] == "audited"
@@ -69,11 +76,11 @@ def test_killed_at_three_moments_it_gives_the_same(whole, tmp_path):
         assert (folder / "run/model" / name).read_bytes() == (whole / "run/model" / name).read_bytes()
 
 
-def test_killed_while_it_ends_it_ends_all_the_same(whole, tmp_path):
+def test_killed_while_it_ends_it_ends_all_the_same(whole, commands, tmp_path):
     folder = project(tmp_path / "project")
     late = int((whole / "count").read_text()) - 12
     runs = [{"words": WORDS, "signal": signal.SIGKILL, "at": at} for at in (late, 3, 5, 7, 9)]
-    codes, err = running.commands(folder, *runs, {"words": WORDS})
+    codes, err = commands(folder, *runs, {"words": WORDS})
     assert (codes[:2], codes[-1]) == ([-9, -9], 0), err
     assert lasting(folder) == lasting(whole)
     assert lasting(folder)["destroyed"]
@@ -81,12 +88,12 @@ def test_killed_while_it_ends_it_ends_all_the_same(whole, tmp_path):
         assert not (folder / "run" / name).exists()
 
 
-def test_stopped_it_says_so_and_resumes(whole, tmp_path):
+def test_stopped_it_says_so_and_resumes(whole, commands, tmp_path):
     runs, folders = [], [project(tmp_path / name) for name in ("terminated", "ctrl-c")]
     for folder, number in zip(folders, (signal.SIGTERM, signal.SIGINT), strict=True):
         words = ["erase", str(folder / "job.toml"), *WORDS[2:]]
         runs += [{"words": words, "signal": number, "at": 20}, {"words": words}]
-    codes, err = running.commands(tmp_path, *runs)
+    codes, err = commands(tmp_path, *runs)
     assert codes == [3, 0, 3, 0], err
     assert err.count("error: interrupted; the same command resumes") == 2
     assert "Traceback" not in err

@@ -156,7 +156,8 @@ def test_a_plug_in_appears_by_its_entry_point_alone(project, package):
         file.write("\n[methods.shrink]\nfactor = 0.5\n")
     (project / "wrong.toml").write_text('problem = "tiny_problem:problem"\n[methods.shrink]\nfactr = 0.5\n')
     lines = (["plan", "job.toml"], ["erase", "job.toml", "--method", "shrink"], ["plan", "wrong.toml"])
-    codes, err = running.commands(project, *({"words": words} for words in lines), env=package)
+    with running.forking(package) as commands:
+        codes, err = commands(project, *({"words": words} for words in lines))
     assert codes == [0, 1, 2], err
     assert any(line.split()[:2] == ["shrink", "audited"] for line in err.split("Next: expunge erase")[0].splitlines())
     assert "did you mean 'factor'" in err

@@ -12,6 +12,7 @@ from expunge.conformance.run import Result, conform
 from expunge.core.chart import Chart
 from expunge.core.check import Check, Direction, EvidenceKind, NotMeasured, Question
 from expunge.core.method import Cost
+from tests.conformance.cases import outcome
 
 
 class Right(Check):
@@ -156,7 +157,8 @@ def test_the_check_without_a_mistake_passes():
 
 @pytest.mark.parametrize(("planted", "case"), PLANTED.items(), ids=lambda part: getattr(part, "__name__", part))
 def test_a_planted_mistake_is_caught(planted, case):
-    assert results(planted)[case].result is Result.FAILED, results(planted)[case].because
+    result, because, _ = outcome("checks", planted, case)
+    assert result is Result.FAILED, because
 
 
 def test_every_case_catches_something_planted():

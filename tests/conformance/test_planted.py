@@ -4,17 +4,13 @@ import pytest
 
 from expunge.conformance.run import Result, conform
 from tests.conformance import planted
+from tests.conformance.cases import outcome
 
 ROOMS = {True: "methods", False: "checks"}
 
 
-def tried(cls):
-    room = ROOMS[issubclass(cls, planted.Method)]
-    return {one.case: one for one in conform(room, cls).tried}
-
-
 def test_the_method_without_a_mistake_passes():
-    results = tried(planted.Right)
+    results = {one.case: one for one in conform("methods", planted.Right).tried}
     assert {one.case: one.because for one in results.values() if one.result is Result.FAILED} == {}
     passed = [one for one in results.values() if one.result is Result.PASSED]
     assert len(passed) >= 20
@@ -22,11 +18,11 @@ def test_the_method_without_a_mistake_passes():
 
 @pytest.mark.parametrize("mistake", planted.MISTAKES, ids=lambda m: f"{m.number}-{m.planted.__name__}")
 def test_a_planted_mistake_is_caught(mistake):
-    results = tried(mistake.planted)
-    caught = results[mistake.case]
-    assert caught.result is Result.FAILED, f"{mistake.what}: {caught.because}"
-    assert mistake.number in caught.catches
-    assert not caught.because.startswith("raised") or mistake.number == "G-14"
+    room = ROOMS[issubclass(mistake.planted, planted.Method)]
+    result, because, catches = outcome(room, mistake.planted, mistake.case)
+    assert result is Result.FAILED, f"{mistake.what}: {because}"
+    assert mistake.number in catches
+    assert not because.startswith("raised") or mistake.number == "G-14"
 
 
 def test_every_number_is_planted():

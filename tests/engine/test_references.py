@@ -264,10 +264,15 @@ def run(tmp_path):
     directory.close()
 
 
+def here(problem):
+    """Return workers that work in this process: a fresh one takes seconds to import torch, and is tested elsewhere."""
+    workers = Workers(problem, 1)
+    workers._payload = None
+    return workers
+
+
 def built(problem, run, seeds, progress=None):
-    # The local trainer does not pickle, so this works in this process.
-    workers = Workers(problem)
-    return build(problem, run, seeds, workers=workers, progress=progress or Progress(), label="train")
+    return build(problem, run, seeds, workers=here(problem), progress=progress or Progress(), label="train")
 
 
 def local(trainer=fit):
@@ -370,7 +375,7 @@ def test_a_kill_between_the_model_and_its_stage_costs_nothing_but_time(run):
 def test_references_of_our_trainer_are_trained_together_and_are_what_each_alone_would_be(run):
     problem = toys.problem(trainer=toys.TRAINER)
     found = built(problem, run, [5, 6, 7, 8])
-    assert [len(job) for job in _jobs(problem, [5, 6, 7, 8], Workers(problem, 1))] == [2, 2]
+    assert [len(job) for job in _jobs(problem, [5, 6, 7, 8], here(problem))] == [2, 2]
     for reference in found:
         saved = problem.source.reopen(run.folder / reference.artefact.path)
         alone = toys.TRAINER(problem.retain_view, seed=reference.seed)

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,26 @@ def expunge(folder, *words, **options):
     )
 
 
-def commands(folder, *runs, env=None):
-    """Run command lines in ``folder`` (see forked.py); return (exit statuses, stderr)."""
+@contextmanager
+def forking(env=None):
+    """Hold a function that runs command lines in a folder (see forked.py), and returns (exit statuses, stderr)."""
     environment = {**os.environ, **ONE_PROCESS, **(env or {})}
-    line = [sys.executable, FORKED, json.dumps(runs)]
-    result = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240)
-    return [int(code) for code in result.stdout.split()], result.stderr
+    pipes, numbers = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}, count()
+
+    def commands(folder, *runs):
+        err, number = folder / "stderr", next(numbers)
+        err.write_text("")
+        process.stdin.write(json.dumps({"number": number, "folder": str(folder), "err": str(err), "runs": runs}) + "\n")
+        process.stdin.flush()
+        while (answer := json.loads(process.stdout.readline()))[0] != number:
+            pass  # to a test that did not wait for it
+        return answer[1], err.read_text()
+
+    with subprocess.Popen([sys.executable, FORKED], env=environment, text=True, **pipes) as process:
+        try:
+            yield commands
+        finally:
+            process.kill()
 
 
 def leftovers(folder):

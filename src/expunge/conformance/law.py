@@ -7,6 +7,7 @@ with ``memory`` favours the labels it was to forget; one with ``damage`` has los
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ class Law:
     ) -> None:
         draw = _draws(seed, 0)
         self.sizes = dict(sizes)
+        self._key = (seed, tuple(sizes.items()), wrong, alike)
         self.truth = {part: draw[part].integers(0, CLASSES, n) for part, n in self.sizes.items()}
         # The label of a canary is wrong by design.
         shift = {"forget": wrong and not alike, **dict.fromkeys(_CANARIES, 1)}
@@ -126,16 +128,21 @@ class Law:
 
         ``parts`` are those the problem has; ``shuffle`` puts the records of each into another order.
         """
-        models = {f"r{k}": self.model(k + 100) for k in range(references)}
-        models = {"candidate": dict(candidate), "original": dict(original or self.model(1, memory=6.0)), **models}
+        models = {f"r{k}": _drawn(*self._key, k + 100) for k in range(references)}
+        before = original or _drawn(*self._key, 1, memory=6.0)
+        models = {"candidate": dict(candidate), "original": dict(before), **models}
         draw = np.random.default_rng(shuffle)
         order = {n: np.arange(n) if shuffle is None else draw.permutation(n) for n in set(self.sizes.values())}
         place = {part: order[n] for part, n in self.sizes.items()}
+
+        def placed(name: str, array: Array) -> Array:
+            if shuffle is None:
+                return array
+            return array[:, place["forget"]] if name in _BY_FORGOTTEN else array[place[name.split()[-1]]]
+
         arrays = {
             name: {
-                name: a[:, place["forget"]] if name in _BY_FORGOTTEN else a[place[name.split()[-1]]]
-                for name, a in said.items()
-                if name in _BY_FORGOTTEN or name.split()[-1] in parts
+                name: placed(name, a) for name, a in said.items() if name in _BY_FORGOTTEN or name.split()[-1] in parts
             }
             for name, said in models.items()
         }
@@ -151,6 +158,17 @@ class Law:
             groups=self.groups[place["holdout"]] if "holdout" in parts else None,
             target=TARGET,
         )
+
+
+@lru_cache(maxsize=64)
+def _drawn(
+    seed: int, sizes: tuple[tuple[str, int], ...], wrong: bool, alike: bool, model: int, memory: float = 0.0
+) -> dict[str, Array]:
+    """Return a model of a law, made once for all cases: nobody may write to it."""
+    arrays = Law(seed, dict(sizes), wrong=wrong, alike=alike).model(model, memory=memory)
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
 
 
 def _draws(seed: int, of: int) -> dict[str, np.random.Generator]:
