@@ -18,6 +18,7 @@ def test_digits_are_split_and_hold_no_record_twice():
     assert not set(bed.train.ids) & set(bed.holdout.ids)
     assert torch.equal(data.bed("digits").train.x, bed.train.x)
     assert len(set(bed.train.subjects)) == data.WRITERS
+    assert not any(bed.holdout.subjects), "held-out digits count one by one"
     assert (float(bed.train.x.min()), float(bed.train.x.max())) == (0.0, 1.0)
 
 

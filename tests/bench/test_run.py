@@ -7,13 +7,17 @@ import pytest
 
 from expunge.bench import run as running
 from expunge.bench.cell import State
+from expunge.bench.entries import Entry
 from expunge.bench.run import cells, run
 from expunge.bench.run import grid as keys
 from expunge.bench.site import Site
 from expunge.core.errors import Diverged, Obstacle, StorageFailed
 from expunge.core.method import Cost
+from expunge.core.serial import plain
 from expunge.engine.runtime import Here
 from expunge.methods.finetune import Finetune
+from expunge.methods.retrain import Retrain
+from expunge.plan import auto as choosing
 from tests.bench.conftest import small
 
 
@@ -90,7 +94,7 @@ def test_requests_in_a_row_leave_out_all_that_went_before(grid, monkeypatch):
 
     monkeypatch.setattr(running, "_unlearn", unlearn)
     problem = grid.problem("drift", 0)
-    _, share, _ = running._in_a_row(grid, problem, "drift", "retrain", 0)
+    _, share, _ = running._in_a_row(grid, problem, "drift", Retrain(), 0)
     requests = grid.draw("drift").requests
     assert [forget for _, forget in seen] == [set(request) for request in requests]
     gone = set()
@@ -169,3 +173,25 @@ def test_forgetting_quality_stands_beside_its_null(tmp_path, alone, monkeypatch)
     assert 0 <= found.quality <= 1
     assert 0.05 < found.null < 0.35, "a perfect unlearner scores about 0.19"
     assert 0 < found.p_value <= 1
+
+
+def test_auto_is_tuned_in_its_cell_and_the_search_is_part_of_its_cost(tmp_path, alone, monkeypatch):
+    monkeypatch.setattr(choosing, "MOST", 1)
+    few = {"finetune": {"epochs": 1, "batch_size": 64}}
+    site = one_cell(tmp_path, methods=("auto",), scenarios=("class",), configs=few, epochs=4, budget=1.2)
+    (cell,) = run(site)
+    report = json.loads((site.folder / cell.run / "report.json").read_text())
+    (attempt,) = report["attempts"]
+    assert (cell.chosen, cell.config) == (attempt["method"], attempt["config"])
+    assert "found without a retrained model" in attempt["tuned"]
+    assert 0 < cell.tuning == report["tuned"][0]["share"]
+    assert cell.share == pytest.approx(attempt["share"] + cell.tuning)
+    assert cell.alone == pytest.approx(attempt["share"])
+    again = running._rated(site, site.problem("class", 0), ("class", "auto", 0))
+    assert (again.name, plain(again.config)) == (cell.chosen, cell.config), "its quality is that of what it found"
+
+
+def test_settings_are_not_searched_for_requests_in_a_row(grid):
+    (said,) = running._obstacles(grid.problem("drift", 0), Entry.of("auto"), {}, single=False)
+    assert "requests in a row" in said.what
+    assert running._obstacles(grid.problem("class", 0), Entry.of("auto"), {}, single=True) == []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from expunge.audit import policy as policies
 from expunge.bench import site as home
 from expunge.bench.site import Bench, Site
 from expunge.core.errors import ForeignRun, UsageError
@@ -38,6 +39,21 @@ def test_the_same_benchmark_goes_on_and_another_is_refused(tmp_path):
 def test_policy_says_how_many_references_judge():
     assert Bench().judges == 20
     assert Bench(references=5).judges == 5
+
+
+def test_scenarios_are_judged_by_their_own_policy_unless_one_is_named():
+    bench = Bench(scenarios=("random_10", "class"))
+    assert bench.judged_by("random_10") == "standard"
+    own, standard = policies.load(bench.judged_by("class")), policies.load("standard")
+    assert own.name == "unlike"
+    wider = {name for name, each in own.checks.items() if each.margin > standard.checks[name].margin}
+    assert wider == {
+        "output_divergence", "label_confidence", "record_distance", "perturbed_confidence", "restored_labels",
+        "representation", "relearning",
+    }, "what the rest of the data is worth is judged as always"  # fmt: skip
+    wanted = {name for name, each in standard.checks.items() if each.required and each.when != "groups"}
+    assert wanted == set(own.checks)
+    assert Bench(scenarios=("class",), policy="standard").judged_by("class") == "standard"
 
 
 def test_memorised_is_what_seeing_a_record_adds(tmp_path, monkeypatch):

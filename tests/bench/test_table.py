@@ -121,6 +121,16 @@ def test_rows_say_how_audits_ended_and_why_there_is_none():
     assert table.verdict(Row(scenario="x", method="original")) == "before"
 
 
+def test_what_auto_chose_is_told_with_the_cost_of_one_run():
+    tuned = [cell("auto", s, 1.0, chosen=name, share=0.9, tuning=0.8) for s, name in enumerate(("ct", "scrub", "ct"))]
+    row = table.row_of("random_10", "auto", tuned)
+    assert row.share.mean == pytest.approx(0.9)
+    assert row.alone.mean == pytest.approx(0.1)
+    (said,) = table.reasons(Table(rows=(row,), differences=(), sentences=()))
+    assert "chose ct (2 of the seeds), scrub (1 of the seeds)" in said
+    assert "a run of it costs 10.0%" in said
+
+
 def test_figures_are_percent_and_points():
     shown = dict(zip(table.HEADS, table.shown(example().rows[0]), strict=True))
     assert shown["UA"] == "10.0 ±0.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from expunge.core.check import Measurement
 from expunge.core.report import Audit
@@ -53,8 +54,11 @@ class Cell:
         checks: the required checks of that audit.
         scores: ``forget``, ``retain``, ``test``, ``mia`` (shares), ``avg_gap`` (points), ``tow``, ``tow_mia``, and
             ``attack_success`` where a trigger was planted.
-        share: work of the method, with the models it had retrained for its choices, as a share of one retraining; of
-            requests in a row the mean over them.
+        chosen: the method that ``auto`` chose; empty of others.
+        config: the settings it worked with.
+        share: work of the method, with the models it had retrained for its choices and with its tuning, as a share of
+            one retraining; of requests in a row the mean over them.
+        tuning: the part of ``share`` that was spent on tuning.
         seconds: wall time of the method alone, whatever else the machine did.
         run: its run directory, relative to the results directory.
     """
@@ -67,9 +71,17 @@ class Cell:
     verdict: str = ""
     checks: Mapping[str, Judged] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
+    chosen: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
     share: float | None = None
+    tuning: float = 0.0
     seconds: float | None = None
     run: str = ""
+
+    @property
+    def alone(self) -> float | None:
+        """Work of one run of the method with the settings it has, as a share of one retraining."""
+        return None if self.share is None else self.share - self.tuning
 
     @property
     def name(self) -> str:

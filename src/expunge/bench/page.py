@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from expunge.audit import policy as policies
 from expunge.bench.cell import Cell, State, Yardstick
 from expunge.bench.run import cells
 from expunge.bench.scenarios import SCENARIOS
@@ -40,6 +41,7 @@ def page(site: Site, found: Table) -> str:
     done = cells(site)
     parts = [_scenario(site, found, name, [c for c in done if c.scenario == name]) for name in bench.scenarios]
     network = bench.network or "its usual network"
+    rules = dict.fromkeys(policies.load(bench.judged_by(scenario)).name for scenario in bench.scenarios)
     main = tag(
         "main",
         tag("p", "Benchmark", class_="eyebrow"),
@@ -49,7 +51,7 @@ def page(site: Site, found: Table) -> str:
             f"{many(len(done), 'cell')} of {len(bench.scenarios) * len(bench.methods) * bench.seeds} done: "
             f"{many(len(bench.scenarios), 'scenario')}, {many(len(bench.methods), 'method')}, "
             f"{many(bench.seeds, 'seed')}. Judged against {bench.judges} models retrained without the records, "
-            f"policy {bench.policy}.",
+            f"policy {', '.join(rules)}.",
         ),
         _guide(),
         *parts,

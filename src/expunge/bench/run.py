@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,10 @@ import numpy as np
 from expunge import workflow
 from expunge.bench import measures
 from expunge.bench.cell import Cell, Judged, Quality, State, place
+from expunge.bench.entries import Entry
 from expunge.bench.site import Site
 from expunge.core import registry
-from expunge.core.errors import BrokenTrainer, Diverged, ExpungeError, InvalidProblem
+from expunge.core.errors import BrokenTrainer, Diverged, ExpungeError, InvalidProblem, Obstacle
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
@@ -32,6 +33,7 @@ from expunge.engine.runs import Artefact
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import split
 from expunge.numerics.forgetting import Rule, forgetting
+from expunge.plan import auto
 
 Key = tuple[str, str, int]
 
@@ -149,9 +151,10 @@ def rate(site: Site, scenario: str, method: str) -> str:
     """Measure the forgetting quality of a method and write it down."""
     models, phi = site.bench.models, []
     for index in range(models):
-        problem = site.problem(scenario, index % site.bench.seeds)
+        number = index % site.bench.seeds
+        problem = site.problem(scenario, number)
         seed = references.seed_of(index, f"bench quality {method}", 0)
-        model = _in_a_row(site, problem, scenario, method, seed)[0].model
+        model = _in_a_row(site, problem, scenario, _rated(site, problem, (scenario, method, number)), seed)[0].model
         phi.append(measures.said(problem, model, problem.forget_view).confidence)
     problem = site.problem(scenario, 0)
     others = [problem.source.reopen(folder) for folder in site.references(scenario)[:models]]
@@ -168,6 +171,25 @@ def rate(site: Site, scenario: str, method: str) -> str:
     )
     write_file(_quality(site, scenario, method), canonical(quality))
     return ""
+
+
+def _rated(site: Site, problem: Problem, key: Key) -> Method:
+    """Return a method with the settings of a cell; what ``auto`` found in that cell is not searched again.
+
+    Raises:
+        InvalidProblem: ``auto`` found nothing there.
+    """
+    entry = Entry.of(key[1])
+    if not entry.tuned:
+        found: Method = registry.load("methods", entry.method)(
+            entry.configs(problem, site.bench.configs).get(entry.method)
+        )
+        return found
+    cell = build(Cell, json.loads(_file(site, key).read_text()), where="cell.json")
+    if not cell.chosen:
+        raise InvalidProblem([Obstacle(what="auto found nothing to run with this seed", where=cell.name)])
+    again: Method = registry.load("methods", cell.chosen)(cell.config)
+    return again
 
 
 def _all(
@@ -192,30 +214,46 @@ def _all(
 
 
 def _forget(site: Site, key: Key) -> None:
-    scenario, name, seed = key
+    scenario, label, seed = key
     problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
-    method: Method = registry.load("methods", name)(site.bench.configs.get(name))
-    wrong = method.obstacles(problem)
+    entry = Entry.of(label)
+    configs = entry.configs(problem, site.bench.configs)
+    single = len(site.draw(scenario).requests) == 1
+    wrong = _obstacles(problem, entry, configs, single=single)
     if wrong:
         raise InvalidProblem(wrong)
     site.fork(site.base(scenario, seed), run)
-    if len(site.draw(scenario).requests) == 1:
-        workflow.attempt(problem, out=run, methods=(name,), **site.settings(scenario, seed))
+    if single:
+        settings = {**site.settings(scenario, seed), "configs": configs}
+        workflow.attempt(problem, out=run, methods=(entry.method,), **settings)
     elif not (run.parent / "steps.json").exists():
-        outcome, share, seconds = _in_a_row(site, problem, scenario, name, seed)
+        method: Method = registry.load("methods", entry.method)(configs.get(entry.method))
+        outcome, share, seconds = _in_a_row(site, problem, scenario, method, seed)
         write_folder(run.parent / "model", lambda aside: problem.source.save(outcome.model, aside))
         write_file(run.parent / "steps.json", canonical({"share": share, "seconds": seconds}))
 
 
+def _obstacles(
+    problem: Problem, entry: Entry, configs: Mapping[str, Mapping[str, Any]], *, single: bool
+) -> list[Obstacle]:
+    if not entry.tuned:
+        method: Method = registry.load("methods", entry.method)(configs.get(entry.method))
+        return method.obstacles(problem)
+    if single:
+        return auto.obstacles(problem)
+    return [Obstacle(what="settings are not searched for requests in a row", fix="name a method, or one with @recipe")]
+
+
 def _judged(site: Site, key: Key) -> Cell:
-    scenario, name, seed = key
+    scenario, label, seed = key
     problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
-    settings = site.settings(scenario, seed)
+    entry = Entry.of(label)
+    settings = {**site.settings(scenario, seed), "configs": entry.configs(problem, site.bench.configs)}
     steps = run.parent / "steps.json"
     if steps.exists():
         result = workflow.audit(problem, model=run.parent / "model", out=run, **settings)
     else:
-        result = workflow.erase(problem, out=run, methods=(name,), escalate=False, keep=True, **settings)
+        result = workflow.judge(problem, out=run, methods=(entry.method,), keep=True, **settings)
     assert result.report is not None
     attempt = result.report.attempts[-1]
     if not attempt.audits:
@@ -227,18 +265,22 @@ def _judged(site: Site, key: Key) -> Cell:
     cost = json.loads(steps.read_text()) if steps.exists() else _cost(result.report, attempt, run)
     return Cell(
         scenario=scenario,
-        method=name,
+        method=label,
         seed=seed,
         state=State.DONE,
         verdict=audit.verdict.value,
         checks=Judged.of(audit),
         scores={**scores, **measures.gaps(scores, retrained)} if retrained else scores,
+        chosen=attempt.method if entry.tuned else "",
+        config={} if steps.exists() else dict(attempt.config),
         run=f"{place(*key)}/run",
         **cost,
     )
 
 
-def _in_a_row(site: Site, problem: Problem, scenario: str, name: str, seed: int) -> tuple[Outcome, float, float]:
+def _in_a_row(
+    site: Site, problem: Problem, scenario: str, method: Method, seed: int
+) -> tuple[Outcome, float | None, float]:
     """Carry out the requests of a scenario one after the other, each on the model that the one before left.
 
     Returns:
@@ -254,8 +296,7 @@ def _in_a_row(site: Site, problem: Problem, scenario: str, name: str, seed: int)
                 record: label for record, label in problem.request.corrections.items() if record in set(request)
             }),
         )  # fmt: skip
-        method: Method = registry.load("methods", name)(site.bench.configs.get(name))
-        outcome = _unlearn(site, step, method, references.seed_of(seed, f"bench request {name}", index))
+        outcome = _unlearn(site, step, method, references.seed_of(seed, f"bench request {method.name}", index))
         model, gone, spent = outcome.model, [*gone, *request], spent + outcome.cost
     passes = float(getattr(problem.trainer, "passes", 0.0))
     whole = Cost(trained=passes * len(problem.retain_view))
@@ -282,14 +323,14 @@ def _unlearn(site: Site, problem: Problem, method: Method, seed: int) -> Outcome
 
 
 def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, float | None]:
-    """Return the work of an attempt, with the models that were retrained for its choices, and its seconds."""
-    whole, share = report.plan.retraining, attempt.share
+    """Return the work of an attempt, with tuning and the models that were retrained for its choices; its seconds."""
+    whole, share, tuning = report.plan.retraining, attempt.share, sum(one.share for one in report.tuned)
     if whole is not None and share is not None:
         chosen = [line.cost for line in report.costs if line.what.startswith("references for choosing")]
-        share += sum(cost.share_of(whole) for cost in chosen)
+        share += tuning + sum(cost.share_of(whole) for cost in chosen)
     events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
     seconds = [e["seconds"] for e in events if e["event"] == "finished" and e["stage"] == f"attempt-{attempt.number}"]
-    return {"share": share, "seconds": float(seconds[0]) if seconds else None}
+    return {"share": share, "tuning": tuning, "seconds": float(seconds[0]) if seconds else None}
 
 
 def _said(error: ExpungeError) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,8 @@ POISONED = 0.1
 """Share of the training records that a scenario labels wrongly or marks with the patch."""
 FEWEST = 10
 """Records below which a subject or a subclass is too small to be judged."""
+UNLIKE = str(Path(__file__).with_name("unlike.toml"))
+"""The policy for records such as retrained models never saw the like of."""
 REQUESTS = 10
 """Requests in a row, of one record in a hundred each."""
 
@@ -66,10 +69,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What it is called for people, and how it is drawn."""
+    """What it is called for people, how it is drawn, and the policy that judges it where none is asked for."""
 
     title: str
     draw: Callable[[Bed, Scores, np.random.Generator], Draw]
+    policy: str = "standard"
 
 
 def draw(name: str, bed: Bed, scores: Scores, seed: int) -> Draw:
@@ -199,7 +203,7 @@ SCENARIOS: dict[str, Scenario] = {
     "random_1": Scenario("1% of the records, drawn at random", partial(_random, share=0.01)),
     "random_10": Scenario("10% of the records, drawn at random", partial(_random, share=0.10)),
     "random_50": Scenario("Half of the records, drawn at random", partial(_random, share=0.50)),
-    "class": Scenario("All records of one class", _class),
+    "class": Scenario("All records of one class", _class, UNLIKE),
     "subclass": Scenario("One of three clusters of a class", _subclass),
     "subject": Scenario("All records of one person", _subject),
     "memorised": Scenario("The third that is memorised most", partial(_ranked, by="memorised", top=True, share=1 / 3)),
@@ -210,7 +214,7 @@ SCENARIOS: dict[str, Scenario] = {
     "lowest_loss": Scenario("The tenth with the lowest loss", partial(_ranked, by="loss", top=False, share=0.1)),
     "wrong_labels": Scenario("A tenth with wrong labels, all of them known", partial(_wrong_labels, known=1.0)),
     "wrong_labels_half": Scenario("A tenth with wrong labels, half of them known", partial(_wrong_labels, known=0.5)),
-    "backdoor": Scenario("A tenth with a 3x3 patch, all of them known", partial(_backdoor, known=1.0)),
+    "backdoor": Scenario("A tenth with a 3x3 patch, all of them known", partial(_backdoor, known=1.0), UNLIKE),
     "backdoor_half": Scenario("A tenth with a 3x3 patch, half of them known", partial(_backdoor, known=0.5)),
     "drift": Scenario("Ten requests in a row, of 1% each", _drift),
     "given": Scenario("What the Problem of the user's names", _given),

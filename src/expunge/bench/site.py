@@ -29,6 +29,7 @@ from expunge import workflow
 from expunge.audit import policy as policies
 from expunge.bench import data, measures, scenarios
 from expunge.bench.cell import Yardstick
+from expunge.bench.entries import Entry
 from expunge.bench.scenarios import Draw
 from expunge.core.digest import combine, sha256
 from expunge.core.errors import ForeignRun, UsageError
@@ -54,10 +55,12 @@ class Bench:
     Attributes:
         data, network, path, records, epochs: see :func:`expunge.bench.data.bed`.
         scenarios: names of :data:`~expunge.bench.scenarios.SCENARIOS`.
-        methods: names of methods.
-        configs: settings by method, in the place of their defaults.
+        methods: names of methods; ``NAME@recipe`` is one with the settings of the recipe that is shipped for the case,
+            ``auto`` one that is chosen and tuned in its cell.
+        configs: settings by method, in the place of their defaults, and of a recipe's.
+        budget: what ``auto`` may spend, as a share of one retraining; ``tuning`` is the share of it for tuning.
         seeds: how many: each is an original of its own and a run of the method of its own.
-        policy: rules of judgement.
+        policy: rules of judgement; by default those of each scenario, ``standard`` for most.
         references: retrained models that judge; the policy's number by default.
         models: unlearned models for the forgetting quality of the competition, 16 or more and at most as many as there
             are references; 0: it is not measured.
@@ -72,9 +75,11 @@ class Bench:
     methods: tuple[str, ...] = ("noop", "finetune", "neg_grad_plus", "retrain")
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeds: int = 3
-    policy: str = "standard"
+    policy: str = ""
     references: int | None = None
     models: int = 0
+    budget: float = 1.0
+    tuning: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse what no cell could be made of."""
@@ -95,8 +100,9 @@ class Bench:
                 expected="one of each or more",
                 fix="name methods, and a number of seeds",
             )
-        for name in (*self.methods, *self.configs):
-            workflow.Settings(methods=(name,), configs={name: self.configs.get(name, {})})
+        for name in (*(Entry.of(label).method for label in self.methods), *self.configs):
+            given = {name: self.configs[name]} if name in self.configs else {}
+            workflow.Settings(methods=(name,), configs=given, budget=self.budget, tuning=self.tuning)
         if self.models and not 16 <= self.models <= self.judges:
             raise UsageError(
                 "the forgetting quality cannot be measured with so many models",
@@ -109,7 +115,13 @@ class Bench:
     @property
     def judges(self) -> int:
         """How many references there are."""
-        return policies.load(self.policy).references if self.references is None else self.references
+        if self.references is not None:
+            return self.references
+        return max(policies.load(self.judged_by(scenario)).references for scenario in self.scenarios)
+
+    def judged_by(self, scenario: str) -> str:
+        """Return the policy of a scenario."""
+        return self.policy or scenarios.SCENARIOS[scenario].policy
 
 
 @dataclass(frozen=True)
@@ -276,10 +288,12 @@ class Site:
         place = self.folder / "references" / scenario / "given"
         return {
             "seed": seed,
-            "policy": self.bench.policy,
+            "policy": self.bench.judged_by(scenario),
             "references": self.bench.judges,
             "given_references": tuple(place / str(index) for index in range(self.bench.judges)),
             "configs": self.bench.configs,
+            "budget": self.bench.budget,
+            "tuning": self.bench.tuning,
             "pool": Here,
         }
 

@@ -52,7 +52,9 @@ class Row:
         scenario, method: which; ``retrained`` and ``original`` are the two anchors.
         verdicts: how often each was given.
         scores: as :attr:`~expunge.bench.cell.Cell.scores`, over seeds; of the anchor ``retrained`` over its models.
-        share, seconds: of the method alone.
+        share: its work with everything that was done to choose, tuning included; ``alone`` is one run of it.
+        seconds: of the method alone.
+        chosen: how often ``auto`` chose which method.
         quality: F of the competition, where it was measured.
         without: why there is no model, and for how many seeds.
     """
@@ -62,7 +64,9 @@ class Row:
     verdicts: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, Spread] = field(default_factory=dict)
     share: Spread | None = None
+    alone: Spread | None = None
     seconds: Spread | None = None
+    chosen: Mapping[str, int] = field(default_factory=dict)
     quality: Quality | None = None
     without: Mapping[str, int] = field(default_factory=dict)
 
@@ -131,7 +135,9 @@ def row_of(scenario: str, method: str, own: Sequence[Cell], quality: Quality | N
         verdicts=dict(Counter(cell.verdict for cell in done)),
         scores=_spreads([cell.scores for cell in done]),
         share=Spread.of([cell.share for cell in done if cell.share is not None]),
+        alone=Spread.of([cell.alone for cell in done if cell.alone is not None]),
         seconds=Spread.of([cell.seconds for cell in done if cell.seconds is not None]),
+        chosen=dict(Counter(cell.chosen for cell in done if cell.chosen)),
         quality=quality,
         without=dict(Counter(f"{cell.state.value}: {cell.because}" for cell in own if cell.state is not State.DONE)),
     )
@@ -257,12 +263,17 @@ def verdict(row: Row) -> str:
 
 
 def reasons(found: Table) -> list[str]:
-    """Return why cells have no model, one sentence each."""
-    return [
-        f"{row.scenario}, {row.method}: {reason} ({count} of the seeds)"
-        for row in found.rows
-        for reason, count in row.without.items()
-    ]
+    """Return what ``auto`` chose and what a run of that costs, and why cells have no model, one sentence each."""
+    told = []
+    for row in found.rows:
+        if row.chosen:
+            names = ", ".join(f"{name} ({count} of the seeds)" for name, count in row.chosen.items())
+            cost = f"; a run of it costs {100 * row.alone.mean:.1f}%, the rest is tuning" if row.alone else ""
+            told.append(f"{row.scenario}, {row.method}: chose {names}{cost}")
+        told += [
+            f"{row.scenario}, {row.method}: {reason} ({count} of the seeds)" for reason, count in row.without.items()
+        ]
+    return told
 
 
 def as_text(found: Table) -> str:

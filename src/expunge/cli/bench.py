@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from expunge.cli import _console, _next, _options
+from expunge.cli import _console, _job, _next, _options
 from expunge.core import registry
 from expunge.core.errors import UsageError
 
@@ -78,7 +78,8 @@ def command(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="Repeatable. [default: all that need no ledger of the training, and the control `noop`]",
+            help="Repeatable; NAME@recipe is one with the settings shipped for the case, `auto` one that is chosen "
+            "and tuned in its cell. [default: all that need no ledger of the training, and the control `noop`]",
             show_default=False,
         ),
     ] = None,
@@ -93,13 +94,21 @@ def command(
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Originals, and runs of each method.")] = 3,
     references: _options.References = None,
-    policy: Annotated[str, typer.Option("--policy", metavar="NAME|FILE", help="Rules of judgement.")] = "standard",
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="NAME|FILE", help="Rules of judgement. [default: the scenario's]")
+    ] = "",
     models: Annotated[
         int,
         typer.Option(
             "--models", min=0, help="Unlearned models for the competition's forgetting quality: 0, or 16 and more."
         ),
     ] = 0,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="SHARE", help="What `auto` may spend in a cell, tuning included.")
+    ] = "100%",
+    tuning: Annotated[
+        str, typer.Option("--tuning", metavar="SHARE", help="Share of that budget that tuning may take.")
+    ] = "50%",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Cells at a time. [default: cores]", show_default=False)
     ] = None,
@@ -130,9 +139,11 @@ def command(
             methods=names,
             configs=_settings(settings) if settings else {},
             seeds=seeds,
-            policy=policy if policy in policies.names() else str(Path(policy).resolve()),
+            policy=policy if policy in ("", *policies.names()) else str(Path(policy).resolve()),
             references=references,
             models=models,
+            budget=_job.share(budget),
+            tuning=_job.share(tuning, where="--tuning"),
         )
         site = Site.begin(bench, out)
     else:

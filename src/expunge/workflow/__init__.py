@@ -11,7 +11,7 @@ from typing import Any
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.core import registry
-from expunge.core.errors import ForeignRun, InvalidProblem, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, Obstacle, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
 from expunge.core.plan import Plan
@@ -36,7 +36,7 @@ from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
 from expunge.workflow.tuning import course
 
-__all__ = ["Result", "Settings", "attempt", "audit", "erase", "plan", "prepare"]
+__all__ = ["Result", "Settings", "attempt", "audit", "erase", "judge", "plan", "prepare"]
 
 
 def plan(problem: Problem, **settings: Any) -> Plan:
@@ -130,17 +130,72 @@ def attempt(
 ) -> Path:
     """Run the first of the named methods, save its model unjudged, and return the run directory.
 
-    :func:`erase` with the same settings, in another process if need be, goes on with the audit. Keyword arguments are
-    the fields of :class:`Settings`.
+    Of ``auto`` that is the method that tuning finds best, with its settings. :func:`judge` with the same settings, in
+    another process if need be, goes on with the audit. Keyword arguments are the fields of :class:`Settings`.
+
+    Raises:
+        InvalidProblem: lists all obstacles, before anything is written; or ``auto`` finds nothing to try.
     """
     chosen = Settings.of(settings)
 
     def work(stages: Stages, notes: list[str]) -> Result:
-        name = chosen.methods[0]
-        _try(stages, name, registry.load("methods", name)(chosen.configs.get(name)))
+        name, config, tuned = _first(stages, chosen)
+        _try(stages, name, registry.load("methods", name)(config), tuned)
         return Result(stages.run.folder, None, None, problem=stages.problem)
 
     return _with_run(problem, chosen, progress, work, pool=pool).out
+
+
+def judge(
+    problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
+) -> Result:
+    """Audit what :func:`attempt` saved in the run directory, and write the report.
+
+    Keyword arguments are the fields of :class:`Settings`, as :func:`attempt` was given them.
+
+    Raises:
+        UsageError: nothing was attempted there.
+    """
+    chosen = Settings.of(settings)
+
+    def work(stages: Stages, notes: list[str]) -> Result:
+        plan = plan_of(stages.problem, chosen, stages.policy, passes=stages.passes())
+        tried = stages.attempts()
+        if not tried:
+            raise UsageError(
+                "nothing to judge",
+                where=stages.run.folder.name,
+                found="no attempt",
+                expected="a run directory in which a method was run",
+                fix="run `attempt` with the same settings first",
+            )
+        for one in tried:
+            stages.judge(one.number, one.guarantee)
+        return finish(stages, chosen, plan, notes, tried=[one.number for one in tried])
+
+    return _with_run(problem, chosen, progress, work, pool=pool)
+
+
+def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object] | None, str]:
+    """Return the first method to run: its name, its settings, and how these were found where they were tuned."""
+    name = settings.methods[0]
+    if name != AUTO:
+        return name, settings.configs.get(name), ""
+    plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
+    found = next(course(stages, settings, plan, blind=False), None)
+    if found is None:
+        raise InvalidProblem(
+            [
+                Obstacle(
+                    what="tuning found nothing to try",
+                    where=f"method {AUTO}",
+                    found=f"a budget of {settings.budget:.0%} of one retraining",
+                    expected="settings that fit into it and keep the accuracy on held-out records",
+                    fix="raise the budget, or name a method",
+                )
+            ]
+        )
+    return found
 
 
 def _with_run(
@@ -155,6 +210,7 @@ def _with_run(
         single_thread()
         if settings.key is not None:
             keys.load_private(Path(settings.key))  # told now, not after hours of training
+        pool = pool_of(problem, settings, pool)
         notes, pairs = look(problem)
         _tunable(problem, settings)
         candidate = problem.source.digest(_opened(problem, judged)) if judged is not None else None
@@ -210,7 +266,6 @@ def _outside_the_ledger(problem: Problem, out: Path) -> None:
             fix="choose an --out beside the ledger",
         )
 
-        pool = pool_of(problem, settings, pool)
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
     source = problem.source
@@ -238,6 +293,9 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
                 f"{name} was not tried: the audit cannot tell the original from retrained models, "
                 "so no verdict on another model would mean anything"
             )
+            continue
+        if because := kept_back(method):
+            notes.append(because)
             continue
         number = _try(stages, name, method, tuned)
         stages.judge(number, guarantee)
@@ -290,21 +348,6 @@ def _again(stages: Stages, settings: Settings) -> Result:
     assert attempt is not None
     if settings.methods and attempt.method not in settings.methods and not (attempt.tuned and AUTO in settings.methods):
         raise _finished(stages.run, shipped)
-    return ship(stages, settings, shipped)
-
-
-def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
-        if because := kept_back(method):
-            notes.append(because)
-            continue
-    attempt = shipped.report.shipped
-    return ForeignRun(
-        "this run is finished, and what it was made with is destroyed",
-        where=run.folder.name,
-        found=f"done by {attempt.method}" if attempt else "done",
-        expected="a run that is not finished",
-        fix="choose another --out",
-    )
     other = _other_settings(shipped, settings)
     if other:
         raise ForeignRun(
@@ -314,6 +357,9 @@ def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
             expected=", ".join(f"{name} = {asked}" for name, (_, asked) in other.items()),
             fix="choose another --out to start anew, or ask with the settings that it was made with",
         )
+    return ship(stages, settings, shipped)
+
+
 def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[object, object]]:
     """Return what a finished run was made with and what is asked for now, where these differ, by setting."""
     attempt = shipped.report.shipped
@@ -327,3 +373,12 @@ def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[obj
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:
+    attempt = shipped.report.shipped
+    return ForeignRun(
+        "this run is finished, and what it was made with is destroyed",
+        where=run.folder.name,
+        found=f"done by {attempt.method}" if attempt else "done",
+        expected="a run that is not finished",
+        fix="choose another --out",
+    )
