@@ -236,3 +236,14 @@ def test_a_real_method_is_tuned_on_a_real_objective():
     assert best.look.value == min(trial.look.value for trial in done if trial.look)
     again = registry.load("methods", "finetune")(best.config).unlearn(of, run(0, ""))
     assert seen.look(again.model).harm >= 0
+
+
+def test_no_run_of_what_is_tried_costs_more_than_it_may():
+    """An epoch costs 0.01 of a retraining: of the four that it starts with three are allowed."""
+    done = study(most=0.03).run(2.0, trials=8)
+    assert len(done) == 8
+    assert max(trial.config["epochs"] for trial in done) == done[0].config["epochs"] == 3
+    assert study(most=0.005).run(2.0, trials=8) == [], "one epoch is too dear"
+    dear = study().run(2.0, trials=8)
+    within = [trial for trial in dear if trial.look is not None and trial.config["epochs"] <= 2]
+    assert study(most=0.02).best(dear) in within, "what an earlier command kept is not chosen"

@@ -98,6 +98,7 @@ class Study:
         base: the settings to start from; what is not searched stays as it is there.
         fixed: settings that are not searched.
         seed: of the study.
+        most: what one run of the method may cost, as a share of one retraining; dearer settings are not tried.
         keep: ``(number, make) -> trial``: makes it, or returns what an earlier command kept under this number.
         prune: whether trials are cut short.
     """
@@ -110,6 +111,7 @@ class Study:
     seed: int
     base: Mapping[str, object] = dataclasses.field(default_factory=dict)
     fixed: tuple[str, ...] = ()
+    most: float = math.inf
     keep: Callable[[int, Callable[[], Trial]], Trial] = lambda number, make: make()
     prune: bool = True
 
@@ -138,7 +140,11 @@ class Study:
 
     def best(self, done: Sequence[Trial]) -> Trial | None:
         """Return the trial with the smallest objective among those that may be used; None where none may."""
-        usable = [(t.look.value, t.number, t) for t in done if t.look is not None and self.objective.allows(t.look)]
+        usable = [
+            (t.look.value, t.number, t)
+            for t in done
+            if t.look is not None and self.objective.allows(t.look) and self._affordable(t.config)
+        ]
         return min(usable, default=(0.0, 0, None), key=lambda each: each[:2])[2]
 
     # --- one trial ---------------------------------------------------------------------------------------------
@@ -192,12 +198,15 @@ class Study:
     def _fitted(self, config: dict[str, object], left: float, number: int) -> dict[str, object] | None:
         """Return the settings, with as many fewer epochs as the budget asks for; None where nothing fits."""
         epochs = self.ranges.get("epochs")
-        while self._expected(config, number).share_of(self.whole) > left:
+        while self._expected(config, number).share_of(self.whole) > left or not self._affordable(config):
             now = int(plain(self._method(config).config).get("epochs", 0))
             if epochs is None or now <= epochs.low:
                 return None
             config = {**config, "epochs": now - 1}
         return config
+
+    def _affordable(self, config: Mapping[str, object]) -> bool:
+        return self._method(config).cost(self.problem).share_of(self.whole) <= self.most * (1 + 1e-9)
 
     def _expected(self, config: Mapping[str, object], number: int) -> Cost:
         """Return the most that a trial costs."""

@@ -38,23 +38,27 @@ def course(
             yield name, settings.configs.get(name), ""
         elif not tuned:
             tuned = True
-            for one in order(tune_all(stages, settings, plan.tuning)):
+            most = settings.budget - plan.tuning
+            for one in order(tune_all(stages, settings, plan.tuning, most=most)):
                 if one.best is not None or _affordable(stages, one, settings.budget):
                     yield one.method, one.config, one.sentence
 
 
-def tune_all(stages: Stages, settings: Settings, budget: float) -> list[Tuned]:
-    """Tune the methods that ``auto`` chose; each gets an equal share of what the ones before it have left."""
+def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) -> list[Tuned]:
+    """Tune the methods that ``auto`` chose; each gets an equal share of what the ones before it have left.
+
+    ``most`` is what one run of a method may cost: what tuning leaves of the whole budget.
+    """
     chosen = candidates(stages.problem, settings.configs)
     done: list[Tuned] = []
     for place, candidate in enumerate(chosen):
         left = budget - sum(each.share for each in done)
-        done.append(tune(stages, candidate, left / (len(chosen) - place)))
+        done.append(tune(stages, candidate, left / (len(chosen) - place), most=most))
     return done
 
 
-def tune(stages: Stages, candidate: Candidate, budget: float) -> Tuned:
-    """Search settings of a method for at most ``budget`` of one retraining.
+def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float) -> Tuned:
+    """Search settings of a method for at most ``budget`` of one retraining; one run of it may cost ``most``.
 
     Raises:
         InvalidProblem: there is nothing to tune by.
@@ -72,6 +76,7 @@ def tune(stages: Stages, candidate: Candidate, budget: float) -> Tuned:
         seed=stages.seed,
         base=candidate.base,
         fixed=candidate.fixed,
+        most=most,
         keep=lambda number, make: stages.run.stage(f"{key}-{number}", make, Trial),
     )
     return stages.run.stage(f"{key}-of-{budget:.6g}", lambda: _summary(study, candidate, study.run(budget)), Tuned)
