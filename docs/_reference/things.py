@@ -114,6 +114,12 @@ _WHEN = {
     "shots": " (only where there is room for other texts before one)",
     "paraphrases": " (only where the problem gives paraphrased questions)",
     "wrong_answers": " (only where the problem gives paraphrased and wrong answers)",
+    "begun": " (only where an answer tells something beyond its beginning)",
+    "role_play": " (only where there is room for a role to play)",
+    "conversation": " (only where there is room for two turns of a conversation)",
+    "samples": " (only where there is room for an answer)",
+    "written": " (only where there is room for an answer)",
+    "inner": " (only where the model has several blocks, which can be read)",
 }
 
 

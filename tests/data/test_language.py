@@ -235,3 +235,49 @@ def test_a_plain_text_and_one_that_becomes_too_long_have_no_other_answer():
         plain.answered({"0": ["oslo"]})
     with pytest.raises(UsageError, match="longer than the model reads"):
         L.records().answered({L.records().ids[0]: ["york " * 30]})
+
+
+@pytest.mark.parametrize("kind", ["pair", "template", "chat"])
+def test_a_prompt_is_what_stands_before_the_answer(kind):
+    """As it was written, in other words, and with the answer begun: what the whole text has there."""
+    made, more = L.tokenizer(), {}
+    if kind == "chat":
+        made.chat_template = CHAT
+    if kind == "template":
+        more = {"template": "of {prompt} is {answer} ."}
+    prompts, answers, _, _ = L.facts()
+    records = LanguageRecords(prompts, answers, tokenizer=made, **more)
+    reworded = LanguageRecords([f"what is {p} a ?" for p in prompts], answers, tokenizer=made, **more)
+    for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        tokens, labels = records[i]
+        first = int((labels != NOT_SCORED).nonzero()[0])
+        assert records.prompt(i).tolist() == tokens["input_ids"][:first].tolist()
+        assert records.prompt(i, "what is {prompt} a ?").tolist() == reworded.prompt(i).tolist()
+        begun = answer.split()[0]
+        assert records.prompt(i, begun=begun).tolist() == tokens["input_ids"][: first + 1].tolist()
+        assert records.question(i) == prompt
+
+
+def test_of_a_conversation_the_last_question_is_asked():
+    made = L.tokenizer(model_max_length=64)
+    made.chat_template = CHAT
+    said = [("user", "where was kaba born ?"), ("assistant", "york ."), ("user", "is a poet ?"), ("assistant", "was .")]
+    records = LanguageRecords.of_messages([[{"role": r, "content": c} for r, c in said]], tokenizer=made)
+    assert records.question(0) == "is a poet ?"
+    text = made.decode(records.prompt(0, "what is {prompt}"))
+    assert text.startswith(made.decode(made("<user> where was kaba born ? <assistant> york . [EOS]")["input_ids"]))
+    assert "what is is a poet ?" in text
+
+
+def test_a_plain_text_asks_nothing():
+    records = LanguageRecords.of_texts(["kaba was born ."], tokenizer=L.tokenizer())
+    assert records.question(0) == ""
+    with pytest.raises(UsageError, match="asks nothing"):
+        records.prompt(0)
+
+
+def test_a_tokenizer_that_ends_every_text_does_not_end_a_prompt():
+    made = L.tokenizer()
+    made._tokenizer.post_processor = processors.TemplateProcessing(single="$A [EOS]", special_tokens=[("[EOS]", 2)])
+    records = LanguageRecords(["where was"], ["york ."], tokenizer=made)
+    assert records.prompt(0).tolist() == L.tokenizer()("where was")["input_ids"]

@@ -26,7 +26,7 @@ def votes(*classes, count=3):
     return np.eye(count)[list(classes)] * 4.0
 
 
-def spoken(right, *, log_probs=None, texts=None, owners=None, extra=None, alpha=0.05):
+def spoken(right, *, log_probs=None, texts=None, owners=None, extra=None, asked=None, alpha=0.05):
     """Return evidence on texts, from what is right by model and part: ``[(1, 0, 1), ...]``, a row for each record.
 
     A right token has probability 0.9 and a wrong one 0.1, of two tokens there are, unless ``log_probs`` of the same
@@ -53,6 +53,7 @@ def spoken(right, *, log_probs=None, texts=None, owners=None, extra=None, alpha=
         corrections=None,
         texts=texts,
         owners=owners,
+        asked=asked,
     )
 
 

@@ -35,7 +35,9 @@ class Margin(Config):
         "backdoor; `tokens`: only where the model is a language model; `rounded`: only where it is one of linear "
         "layers, whose weights can be rounded; `related`: only where the forgotten texts are of several kinds; "
         "`shots`: only where there is room for other texts before one; `paraphrases` and `wrong_answers`: only where "
-        "the problem gives such variants of forgotten texts",
+        "the problem gives such variants of forgotten texts; `begun`: only where an answer tells something beyond its "
+        "beginning; `role_play`, `conversation`, `samples` and `written`: only where there is room for such a question "
+        "and its answer; `inner`: only where the language model has several blocks, which can be read",
         choices=(
             "always",
             "corrections",
@@ -54,6 +56,12 @@ class Margin(Config):
             "shots",
             "paraphrases",
             "wrong_answers",
+            "begun",
+            "role_play",
+            "conversation",
+            "samples",
+            "written",
+            "inner",
         ),
     )
 

@@ -130,6 +130,7 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
         target=None if problem.triggered is None else problem.triggered.target,
         texts=texts(parts),
         owners=parts.owners,
+        asked=parts.asked.chosen,
     )
     if compared:
         annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)

@@ -7,6 +7,7 @@ token; that is all there are, so that log-probability, what is most likely, mean
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ _VARIANTS = {"paraphrased_question": 2, "paraphrased_answer": 1, "wrong_answer":
 _REMEMBERED = ("forget", "paraphrased_question", "paraphrased_answer")
 _TREATMENTS = ("8 bits", "4 bits", "shots")
 """After which the forgotten records are asked for again (``engine/treatments``)."""
+_RECALLED = {"begun": 0, "role play": 5, "conversation": 20, "samples": 20}
+"""How often each forgotten answer is asked for (``engine/prompting``); 0: once, and no row of its own."""
+_WRITTEN = ("forget", "retain", "neighbours", "holdout")
+_BLOCKS = 3
+"""Inner blocks."""
 _ENDING = 1.5
 """By how much more the last two tokens of a record are: texts end alike."""
 
@@ -43,7 +49,7 @@ class TokenLaw(Law):
         self.owners = {part: np.repeat(np.arange(own["forget"]), each) for part, each in _VARIANTS.items()}
         self.lengths = {part: draw.integers(4, 13, n) for part, n in self.sizes.items()}
         self._measured = np.arange(0, self.sizes["forget"], 2)  # the others are trained on
-        self._references: dict[int, dict[str, Array]] = {}
+        self._key = (seed, tuple(sizes.items()))
         self.preferred = {part: self._preferred(part, draw) for part in self.sizes}
 
     def _preferred(self, part: str, draw: np.random.Generator) -> Array:
@@ -72,6 +78,16 @@ class TokenLaw(Law):
         for treatment in _TREATMENTS:
             asked = self.preferred["forget"] + draw.normal(0, 0.3, len(self.preferred["forget"]))
             arrays[treatment] = said(asked + memory)
+        for name in ("lens", "probe"):
+            late = np.linspace(-1.0, 0.0, _BLOCKS)  # the last inner block knows most
+            own = draw.normal(0, 0.3, (len(self.preferred["forget"]), _BLOCKS))
+            arrays[name] = -np.logaddexp(0, -(self.preferred["forget"][:, None] + own + memory + late))
+        for name, times in _RECALLED.items():
+            got = 0.1 + 0.14 * memory + draw.normal(0, 0.2, (self.sizes["forget"], max(1, times)))
+            got = np.maximum.accumulate(np.clip(got, 0, 1), axis=1) if name == "conversation" else np.clip(got, 0, 1)
+            arrays[name] = got if times else got[:, 0]
+        for part in _WRITTEN:
+            arrays[f"written {part}"] = _written(draw, self.sizes[part], damage)
         chance = np.linspace(0.3, 0.7, PASSES)[:, None] + 0.05 * memory
         for name, n in (("relearned", self.sizes["forget"]), ("related", len(self._measured))):
             arrays[name] = np.clip(chance + draw.normal(0, 0.2, (PASSES, n)), 0, 1)
@@ -88,10 +104,7 @@ class TokenLaw(Law):
         shuffle: int | None = None,
     ) -> Evidence:
         """Return evidence on ``candidate`` against references of this law; the original remembers."""
-        for k in range(references):
-            if k not in self._references:
-                self._references[k] = self.model(k + 100)
-        models = {f"r{k}": self._references[k] for k in range(references)}
+        models = {f"r{k}": _reference(*self._key, k + 100) for k in range(references)}
         models = {"candidate": dict(candidate), "original": dict(original or self.model(1, memory=6.0)), **models}
         draw = np.random.default_rng(shuffle)
         order = {p: np.arange(n) if shuffle is None else draw.permutation(n) for p, n in self.sizes.items()}
@@ -99,8 +112,14 @@ class TokenLaw(Law):
         moved_to = np.argsort(order["forget"])
 
         def placed(name: str, array: Array) -> Array:
+            if shuffle is None:
+                return array
             if name == "relearned":
                 return array[:, order["forget"]]
+            if name in _RECALLED:
+                return array[order["forget"]]
+            if name.startswith("written "):
+                return array[order[name.removeprefix("written ")]]
             if name == "related":
                 return array[:, np.argsort(np.argsort(order["forget"])[self._measured])]
             part = name if name in self.sizes else "forget"
@@ -118,8 +137,28 @@ class TokenLaw(Law):
             references=tuple(f"r{k}" for k in range(references)),
             alpha=alpha,
             corrections=None,
+            asked={part: np.arange(self.sizes[part]) for part in _WRITTEN if part in here},
             owners={part: moved_to[own[order[part]]] for part, own in self.owners.items() if part in here},
         )
+
+
+@lru_cache(maxsize=32)
+def _reference(seed: int, sizes: tuple[tuple[str, int], ...], model: int) -> dict[str, Array]:
+    """Return a retrained model of a law, made once for all cases: nobody may write to it."""
+    arrays = TokenLaw(seed, dict(sizes)).model(model)
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
+
+
+def _written(draw: np.random.Generator, n: int, damage: float) -> Array:
+    """Return what is known of n answers that a model wrote itself (``engine/written``), [n, 6]."""
+    recall = np.clip(0.7 - 0.1 * damage + draw.normal(0, 0.2, n), 0, 1)
+    elsewhere = (draw.random(n) < 0.1 + 0.15 * damage).astype(np.float64)
+    log_prob = -np.abs(draw.normal(0, 0.3, n))
+    pairs = np.maximum(0.0, 3.0 - 0.3 * damage + draw.normal(0, 0.3, n))
+    refusal = (draw.random(n) < 0.1 + 0.1 * damage).astype(np.float64)
+    return np.stack([recall, elsewhere, log_prob, pairs, 0.9 * pairs, refusal], axis=1)
 
 
 def said(preference: Array) -> Array:

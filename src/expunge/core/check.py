@@ -44,6 +44,12 @@ class EvidenceKind(enum.Enum):
     SHOTS = "room before a text for others"
     PARAPHRASES = "paraphrased questions of forgotten records"
     WRONG_ANSWERS = "paraphrased and wrong answers of forgotten records"
+    BEGUN = "answers of which a telling part can be begun"
+    ROLE_PLAY = "questions with room for a role to play"
+    CONVERSATION = "questions with room for two turns of a conversation"
+    SAMPLES = "questions that answers can be drawn to"
+    WRITTEN = "questions with room for an answer of the model's own"
+    INNER = "a language model of several blocks"
 
 
 class Direction(enum.Enum):

@@ -32,6 +32,8 @@ class Written:
     scored: tuple[Span, ...]
     special: bool
     """Whether the tokenizer is to add its own tokens: a template of conversations has written them already."""
+    asked: Span | None = None
+    """The span of the question that the last scored span answers; None where nothing is asked."""
 
 
 class LanguageRecords(Records):
@@ -199,13 +201,51 @@ class LanguageRecords(Records):
             for number, text in enumerate(texts):
                 new = f"{blanks}{text.strip()}"
                 span = (start, start + len(new))
-                written.append(Written(f"{one.text[:start]}{new}{one.text[end:]}", (span,), one.special))
+                written.append(Written(f"{one.text[:start]}{new}{one.text[end:]}", (span,), one.special, one.asked))
                 ids.append(f"{name}#{number}")
         return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, max_length=self._limit)
+
+    def prompt(self, index: int, wording: str = "{prompt}", begun: str = "") -> Tensor:
+        """Return the tokens [T] that ask the question of a record, up to where its answer begins.
+
+        Of a conversation that is all that was said before its last answer. ``wording`` stands in the place of the
+        question, which it may hold as ``{prompt}``; ``begun`` is put where the answer begins.
+
+        Raises:
+            UsageError: a plain text, which asks nothing.
+        """
+        one = self._written[index]
+        start, end = one.scored[-1]
+        if one.asked is None:
+            raise UsageError(
+                "a plain text asks nothing that could be put in other words",
+                where=f"record at position {index}",
+                found="no question",
+                expected="a prompt with an answer, or a conversation in which the assistant answers someone",
+                fix="give prompts and answers",
+            )
+        first, last = one.asked
+        said = one.text[start:end]
+        blanks = said[: len(said) - len(said.lstrip(" "))] if begun else ""
+        question = wording.replace("{prompt}", one.text[first:last])
+        text = f"{one.text[:first]}{question}{one.text[last:start]}{blanks}{begun}"
+        tokens = self.tokenizer(text, add_special_tokens=one.special, truncation=False, verbose=False)["input_ids"]
+        if one.special and tokens and tokens[-1] == self.tokenizer.eos_token_id:
+            tokens = tokens[:-1]  # a tokenizer that ends every text: this one goes on
+        return torch.tensor(tokens, dtype=torch.long)
+
+    def question(self, index: int) -> str:
+        """Return what the last answer of a record is an answer to; empty for a plain text."""
+        one = self._written[index]
+        return "" if one.asked is None else one.text[one.asked[0] : one.asked[1]]
 
     def text(self, index: int) -> str:
         """Return the scored part of a record as text."""
         return self.answer(index)
+
+    def words(self, index: int) -> str:
+        """Return a whole record as text: what is asked and what is answered."""
+        return self._written[index].text
 
     def answer(self, index: int) -> str:
         """Return the scored part of a record as text."""
@@ -233,7 +273,8 @@ def _template(template: str) -> Callable[[Any, str, str], Written]:
         head = f"{before}{prompt}{between}"
         # The blank between them belongs to the first token of the answer in most vocabularies.
         start = len(head) - len(between) + len(between.rstrip(" "))
-        return Written(f"{head}{answer}{after}", ((start, len(head) + len(answer)),), special=True)
+        span = (start, len(head) + len(answer))
+        return Written(f"{head}{answer}{after}", (span,), special=True, asked=(len(before), len(before) + len(prompt)))
 
     return write
 
@@ -243,10 +284,6 @@ def _chat_pair(tokenizer: Any, prompt: str, answer: str) -> Written:
 
 
 def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) -> Written:
-    def words(self, index: int) -> str:
-        """Return a whole record as text: what is asked and what is answered."""
-        return self._written[index].text
-
     where = "chat template" if place is None else f"conversation at position {place}"
     if not tokenizer.chat_template:
         raise UsageError(
@@ -281,11 +318,8 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             expected="every turn, word for word, in its order",
             fix="see what the template of the tokenizer makes of it",
         )
-    spans = [
-        (start, stop)
-        for (start, stop), turn in zip(places, talk, strict=True)
-        if turn["role"] == "assistant" and turn["content"].strip()
-    ]
+    answers = [i for i, turn in enumerate(talk) if turn["role"] == "assistant" and turn["content"].strip()]
+    spans = [places[i] for i in answers]
     if not spans:
         raise UsageError(
             "a conversation in which the assistant says nothing",
@@ -294,7 +328,8 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             expected="a turn of the assistant",
             fix="drop it: nothing of it is learnt",
         )
-    return Written(text, tuple(spans), special=False)
+    asked = [place for place, turn in zip(places[: answers[-1]], talk, strict=False) if turn["role"] == "user"]
+    return Written(text, tuple(spans), special=False, asked=asked[-1] if asked else None)
 
 
 def _put(frame: str, marks: Sequence[str], texts: Sequence[str]) -> tuple[str, list[Span]]:

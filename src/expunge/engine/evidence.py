@@ -6,7 +6,7 @@ Keys name models by their digest. Shapes: n records of a part, C classes, K refe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from expunge.core.records import Records, View
 from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import around, members, treatments
+from expunge.engine import around, inside, members, prompting, treatments, written
 from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.loop import ready
@@ -62,7 +62,8 @@ class Parts:
     are moved (``engine/around``), None where nobody asks or inputs cannot be moved; ``represented``, whether features
     are kept; ``held``, which member of a sharded ensemble held each forgotten record, None where nobody asks or there
     is none; ``treatments``, what is done to a language model before it is asked again (``engine/treatments``);
-    ``variants``, other questions and answers of forgotten records, by name.
+    ``variants``, other questions and answers of forgotten records, by name; ``prompts`` and ``asked``, what a language
+    model is asked to write (``engine/prompting``, ``engine/written``); ``inner``, whether its inner blocks are read.
     """
 
     forget: View
@@ -77,6 +78,9 @@ class Parts:
     held: members.Held | None = None
     treatments: treatments.Treatments = treatments.Treatments()
     variants: Mapping[str, Records] = field(default_factory=dict)
+    prompts: prompting.Prompting = prompting.Prompting()
+    asked: written.Writing = written.Writing()
+    inner: bool = False
 
     @classmethod
     def of(
@@ -92,10 +96,14 @@ class Parts:
         ranked = sorted(retain.ids, key=lambda name: keyed(key, name))[:SAMPLE]
         canaries, sample = problem.canaries, retain.select(ranked)
         moves = EvidenceKind.AROUND in asked and len(sample) and around.movable(problem)
+        near_by = neighbours(problem, judging.forget) if near else retain.select([])
+        answering = {"forget": judging.forget, "retain": sample, "neighbours": near_by}
+        answering |= {} if judging.holdout is None else {"holdout": judging.holdout}
+        writing = written.Writing.of(problem, answering, seed) if EvidenceKind.WRITTEN in asked else written.Writing()
         return cls(
             judging.forget,
             sample,
-            neighbours(problem, judging.forget) if near else retain.select([]),
+            near_by,
             judging.holdout,
             None if canaries is None else problem.records.select(canaries.included),
             None if canaries is None else canaries.aside,
@@ -111,7 +119,11 @@ class Parts:
                 for kind, names in VARIANTS.items()
                 if kind in asked
                 for name, part in variants(problem, judging.forget, names).items()
-            },
+            }
+            | _wrong_of_others(problem, writing),
+            prompting.Prompting.of(problem, judging.forget, seed, asked),
+            writing,
+            EvidenceKind.INNER in asked,
         )
 
     def items(self) -> list[tuple[str, Records]]:
@@ -130,9 +142,10 @@ class Parts:
 
     @property
     def owners(self) -> dict[str, NDArray[np.int64]]:
-        """The index of the judged forget record that each variant is of, [m], by name of variants."""
+        """The index of the record that each variant is of, [m], by name: a forget record, or one of the part named."""
+        of = {"forget": self.forget, "retain": self.retain, "neighbours": self.neighbours, "holdout": self.holdout}
         return {
-            name: np.array([self.forget.position[variant_of(own)] for own in part.ids], dtype=np.int64)
+            name: np.array([of[_owner(name)].position[variant_of(own)] for own in part.ids], dtype=np.int64)
             for name, part in self.variants.items()
         }
 
@@ -142,6 +155,22 @@ VARIANTS = {
     EvidenceKind.WRONG_ANSWERS: ("paraphrased_answer", "wrong_answer"),
 }
 """Variants of forgotten records that evidence is made of."""
+
+
+def _owner(name: str) -> str:
+    """Return which part variants are of: ``NAME of PART``, of the forget records where no part is named."""
+    return name.partition(" of ")[2] or "forget"
+
+
+def _wrong_of_others(problem: Problem, writing: written.Writing) -> dict[str, Records]:
+    """Return the right and wrong answers of those retained and held-out records that are asked, ``NAME of PART``."""
+    names = VARIANTS[EvidenceKind.WRONG_ANSWERS]
+    return {
+        f"{name} of {part}": own
+        for part, asked in writing.parts.items()
+        if part != "forget"
+        for name, own in variants(problem, asked.records.select(asked.ids), names).items()
+    }
 
 
 def variants(problem: Problem, forget: Records, names: Sequence[str]) -> dict[str, Records]:
@@ -195,7 +224,8 @@ def collect(
     """
     asked = [[name, list(view.ids)] for name, view in parts.items()]
     beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
-    kept = [parts.represented, parts.held is not None, parts.treatments.key]
+    kept = [parts.represented, parts.held is not None, parts.treatments.key, parts.prompts.key, parts.asked.key]
+    kept += [parts.inner]
     key = sha256(canonical([_FORM, digest, config, seed, asked, beside, *kept]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
@@ -224,16 +254,27 @@ def collect(
     if parts.represented:
         arrays |= _features(problem, model, parts)
         read += sum(len(view) for name, view in parts.items() if name in REPRESENTED)
+    cost = Cost(read=read)
+    for more, work in _asked(problem, model, parts, seed):
+        arrays, cost = arrays | more, cost + work
     if config is not None and len(parts.forget):
         arrays["relearned"] = _relearned(problem, model, parts.forget, config, seed)
         trained = config.epochs * len(parts.forget)
-    cost = Cost(trained=trained, read=read + trained)
+    cost += Cost(trained=trained, read=trained)
     if len(parts.forget):
         more, work = treatments.treated(problem, open_model, parts.forget, parts.treatments, config, seed=seed)
         arrays, cost = arrays | more, cost + work
     data = save(arrays)
     write_file(cache / f"{key}-{sha256(data)}.safetensors", data, mode=0o600)
     return arrays, cost
+
+
+def _asked(problem: Problem, model: Any, parts: Parts, seed: int) -> Iterator[tuple[dict[str, Array], Cost]]:
+    """Yield what a language model writes, and what its inner blocks know, with the work of each."""
+    yield parts.asked.written(model)
+    yield parts.prompts.answered(model, seed=seed)
+    if parts.inner and len(parts.forget):
+        yield inside.read(problem, model, parts.forget, parts.retain)
 
 
 def _relearned(problem: Problem, model: Any, forget: Records, config: RelearningConfig, seed: int) -> Array:
@@ -283,6 +324,8 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
             for kind, names in VARIANTS.items()
         },
         EvidenceKind.SHOTS: _has_tokens(problem) and treatments.shots(problem, 0) is not None,
+        EvidenceKind.WRITTEN: _has_tokens(problem) and bool(_written(problem).parts),
+        EvidenceKind.INNER: _has_tokens(problem) and inside.readable(problem),
         EvidenceKind.AROUND: around.movable(problem),
         EvidenceKind.FEATURES: _has_features(problem),
         EvidenceKind.GRADIENTS: problem.source.gradients,
@@ -291,7 +334,12 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.SHARDS: not members.lacks(problem),
         EvidenceKind.GROUPS: _has_classes(problem) and _smallest_cell(problem) >= ENOUGH // 3,
     }
-    return frozenset(kind for kind, here in there.items() if here)
+    prompts = prompting.Prompting.of(problem, problem.forget_view, 0, prompting.KINDS)
+    return frozenset(kind for kind, here in there.items() if here) | prompts.questions.keys()
+
+
+def _written(problem: Problem) -> written.Writing:
+    return written.Writing.of(problem, {"forget": problem.forget_view}, 0)
 
 
 def _has_features(problem: Problem) -> bool:
@@ -358,6 +406,7 @@ class Evidence:
         target: the class that the trigger of a backdoor leads to; None where there is none.
         texts: what was to be predicted of each record of a part, as text; a part that is not named has none.
         owners: which judged forget record each variant of a part is of, [m]; a part that is not named has no variants.
+        asked: which records of a part a language model was asked to answer in its own words, [m], ascending.
     """
 
     def __init__(
@@ -376,7 +425,9 @@ class Evidence:
         target: int | None = None,
         texts: Mapping[str, Sequence[str]] | None = None,
         owners: Mapping[str, NDArray[np.int64]] | None = None,
+        asked: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
+        self.asked = asked or {}
         self.groups, self.target, self.texts, self._owners = groups, target, texts or {}, owners or {}
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
@@ -449,12 +500,25 @@ class Evidence:
         return Spoken(self._arrays[model][treatment], self._targets["forget"])
 
     def by_owner(self, part: str, values: Array) -> Array:
-        """Return the mean of ``values`` [m] over the variants of each judged forget record, [n]; NaN of one without."""
-        owner, n = self._owners[part], len(self._targets["forget"])
+        """Return the mean of ``values`` [m] over the variants of each record that has some, [n]; NaN of one without."""
+        owner, n = self._owners[part], len(self._targets[_owner(part)])
         total: Array = np.full(n, np.nan)
         count = np.bincount(owner, minlength=n)
         np.divide(np.bincount(owner, values, n), count, out=total, where=count > 0)
         return total
+
+    def recalled(self, model: str, array: str) -> Array:
+        """Return how much of m forgotten answers a model wrote, one of the arrays of ``engine/prompting``."""
+        return self._arrays[model][array]
+
+    def composed(self, model: str, part: str) -> written.Composed:
+        """Return what a model wrote of the records :attr:`asked` of a part, numbers [m]."""
+        return written.Composed.of(self._arrays[model][f"written {part}"])
+
+    def inner(self, model: str, reading: str) -> Array:
+        """Return the mean probability of a forgotten token by each inner block, [n, B]; ``lens`` or ``probe``."""
+        said = self.outputs(model, "forget")
+        return np.stack([said.by_record(np.exp(column)) for column in self._arrays[model][reading].T], axis=1)
 
     def related(self, model: str) -> Array:
         """Return the extraction strength of some forget records after each pass of training on others, [passes, m]."""
