@@ -28,7 +28,7 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import adapters, localised, ranks, spread
+from expunge.engine import adapters, localised, ranks
 from expunge.engine.adapters import Adapters
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
@@ -333,9 +333,11 @@ class Passes(Method):
 
     def _merged(self, model: nn.Module, beside: Adapters, problem: Problem, run: Context) -> nn.Module:
         """Return the model with its adapters added to its weights; one that is spread is put together for it."""
-        if not spread.is_spread(model):
+        if not ranks.joined():
             beside.merge()
             return model
+        from expunge.engine import spread  # a second of torch that one process alone does not wait for
+
         put = spread.rebuilt(problem, model, lambda whole: self._adapters(whole, run))
         put[1].merge()
         return spread.shard(put[0])

@@ -309,6 +309,15 @@ class Ranks(Workers):
         return found
 
 
+def gathered(problem: Any, model: Any) -> Any:
+    """Return a model of the problem as one; None in followers, where it is spread."""
+    if _here is None:
+        return model
+    from expunge.engine import spread as room  # which needs this module
+
+    return room.gathered(problem, model)
+
+
 def spread(problem: Any) -> Any:
     """Return the problem with its models spread over the processes (``engine/spread``)."""
     from expunge.engine import spread as room  # which needs this module

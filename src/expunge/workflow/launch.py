@@ -6,7 +6,7 @@ from expunge.core import registry
 from expunge.core.errors import InvalidProblem, Obstacle, UsageError
 from expunge.core.method import Method
 from expunge.core.problem import Problem
-from expunge.engine import ranks, spread
+from expunge.engine import ranks
 from expunge.engine.runtime import Workers
 from expunge.plan.auto import AUTO
 from expunge.workflow.settings import Settings
@@ -31,6 +31,8 @@ def pool_of(problem: Problem, settings: Settings, pool: type[Workers]) -> type[W
                 fix="accelerate launch -m expunge erase job.toml",
             )
         return pool
+    from expunge.engine import spread  # a second of torch that one process alone does not wait for
+
     if problem.forget_ids:
         wrong = [*spread.obstacles(problem), *_methods(settings)]
         if wrong:

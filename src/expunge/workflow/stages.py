@@ -33,7 +33,6 @@ from expunge.engine.references import Retrained, TrainerFacts
 from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import Part, split
-from expunge.engine.spread import gathered
 from expunge.workflow.heirs import attempt_folder
 from expunge.workflow.planning import declared_passes
 
@@ -242,7 +241,7 @@ class Stages:
                 )
                 seed_everything(seed)
                 outcome = method.unlearn(problem, context)
-                model = gathered(problem, outcome.model)
+                model = ranks.gathered(problem, outcome.model)
         except Diverged as error:
             checkpoints.clear()
             return Forgotten(Outcome(stopped=f"failed: {error.obstacles[0].what}"), None)
@@ -371,7 +370,7 @@ def follow(
     )
     seed_everything(seed)
     method: Method = registry.load("methods", name)(config)
-    gathered(seen, method.unlearn(seen, context).model)
+    ranks.gathered(seen, method.unlearn(seen, context).model)
 
 
 def _unreachable() -> Any:
