@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from expunge.data.arrays import ArrayRecords
-from expunge.engine import stacked
+from expunge.engine import _layers, stacked
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import LoopConfig
 from expunge.engine.stacked import Mapped, Stack, balanced, form_of, groups, train
@@ -165,6 +165,38 @@ def test_the_stack_does_not_touch_what_it_is_made_of():
             parameter.add_(1.0)
     for model, kept in zip(models, before, strict=True):
         assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+
+
+def row():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0)),
+        nn.ReLU(),
+        nn.Conv2d(3, 17, 2, padding=(0, 2)),
+        nn.Conv2d(17, 2, 1, bias=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(28, 5),
+        nn.ReLU(),
+        nn.Linear(5, 20),
+    )
+
+
+def test_convolutions_in_a_row_are_one_and_give_each_models_own_outputs_and_gradients():
+    torch.manual_seed(0)
+    models = [row().double() for _ in range(3)]
+    stack = Stack(models)
+    assert [layer.within for layer in stack.body if isinstance(layer, _layers.Convolution)] == [False, True, True]
+    x = torch.randn(12, 2, 5, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(12, 20, dtype=torch.float64)
+    (stack(x) * weights).sum().backward()
+    mine, x.grad = x.grad, None
+    alone = torch.cat([model(part) for model, part in zip(models, x.split(4), strict=True)])
+    (alone * weights).sum().backward()
+    assert torch.allclose(stack(x), alone)
+    assert torch.allclose(mine, x.grad)
+    for name, parameter in stack.body.named_parameters():
+        theirs = torch.stack([model.get_parameter(name).grad for model in models])
+        assert torch.allclose(parameter.grad, theirs), name
 
 
 @pytest.mark.parametrize("form", [Stack, Mapped])

@@ -56,15 +56,18 @@ class Stack(nn.Module):
         super().__init__()
         self.count = len(models)
         self.body = copy.deepcopy(models[0])
+        absorbed = _layers.absorb(self.body)
         for name, _ in list(_layers.weighted(models[0])):
             layers = [model.get_submodule(name) for model in models]
             kind = _layers.rule(layers[0])
             assert kind is not None, name
+            whole = kind(layers, relu=name in absorbed)
             parent, _, leaf = name.rpartition(".")
             if name:
-                setattr(self.body.get_submodule(parent), leaf, kind(layers))
+                setattr(self.body.get_submodule(parent), leaf, whole)
             else:
-                self.body = kind(layers)
+                self.body = whole
+        _layers.join(self.body)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs ``[K * B, ...]`` of inputs ``[K * B, ...]``."""
