@@ -136,6 +136,7 @@ class Judge:
             subjects={name: view.subjects for name, view in self.parts.items()},
             texts=texts(self.parts),
             owners=self.parts.owners,
+            asked=self.parts.asked.chosen,
         )
         evidence._outputs = self.outputs  # what follows from a model's answers, once per model and not once per draw
         return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)
