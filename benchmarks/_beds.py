@@ -134,9 +134,7 @@ def language_bed(draw: int, data: Path) -> Bed:
         train=records,
         forget=tuple(i for i, subject in enumerate(records.subjects) if subject in gone),
         holdout=places(holdout),
-        trainer=Trainer(
-            build=NextWord, config=LoopConfig(epochs=30, batch_size=64, lr=0.01, schedule="one_cycle")
-        ),
+        trainer=Trainer(build=NextWord, config=LoopConfig(epochs=30, batch_size=64, lr=0.01, schedule="one_cycle")),
         last="head.3",
         near=lambda x, g: torch.where(
             torch.rand(x.shape, generator=g) < 0.1, torch.randint(2, WORDS, x.shape, generator=g), x

@@ -55,9 +55,7 @@ def test_the_whole_error_is_that_of_differences_over_draws_of_records():
         values.append(found.value - np.mean(found.references))
         errors.append(math.hypot(seed_error(found.references), found.record_error))
     ratio = np.mean(np.square(errors)) / np.var(values, ddof=1)
-    assert 0.9 < ratio < 1.6, (
-        "three references say little of seeds; with records counted twice it is 2"
-    )
+    assert 0.9 < ratio < 1.6, "three references say little of seeds; with records counted twice it is 2"
 
 
 def test_strangers_of_one_subject_go_together():

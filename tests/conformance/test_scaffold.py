@@ -42,9 +42,10 @@ def test_a_package_of_its_own_passes_as_it_stands(tmp_path):
         }
         installed(packages[-1], ROOMS[kind], f"half_way_{kind}")
         tests.append(next(path for path in files if path.name.startswith("test_")))
-    tested = run("-m", "pytest", "-v", "-p", "no:cacheprovider", *map(str, tests), folder=tmp_path, path=packages)
+    tested = run("-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, tests), folder=tmp_path, path=packages)
     assert tested.returncode == 0, tested.stdout
-    assert all(f"{path.name}::" in tested.stdout for path in tests)
+    written = sum(path.read_text().count("def test_") for path in tests)
+    assert f"{written} passed" in tested.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)

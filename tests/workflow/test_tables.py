@@ -168,7 +168,8 @@ def test_a_finished_run_is_read_again(files, erase):
     assert erase(problem=pickle.loads(pickle.dumps(problem)), policy="standard").certificate == first.certificate
 
 
-def test_a_finished_run_does_not_pass_over_other_settings(files, erase):
+def test_a_finished_run_does_not_pass_over_other_settings(files, erase, monkeypatch):
+    monkeypatch.setattr("expunge.models._skops._OURS", "tests.support.estimators.")  # stands for expunge.estimators
     problem = files(Means())
     assert erase("native", problem=problem, policy="standard").certificate
     other = {"native": {"verify_by_refit": True}}

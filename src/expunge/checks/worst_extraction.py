@@ -61,8 +61,8 @@ class WorstExtraction(Check):
 def tail(values: Array, share: float) -> Array:
     """Return terms [n] whose mean is that of the largest ``share`` of ``values`` [n], a part of a value included.
 
-    ``q + max(value - q, 0) / share`` with q the quantile of the order 1 - share, in (0, 1]; each is what its record adds to the
-    mean of the tail, so that errors over records are reckoned from them.
+    ``q + max(value - q, 0) / share`` with q the quantile of the order 1 - share, in (0, 1]; each is what its record
+    adds to the mean of the tail, so that errors over records are reckoned from them.
     """
     at = float(np.quantile(values, 1.0 - share, method="inverted_cdf"))
     return at + np.maximum(values - at, 0.0) / share
