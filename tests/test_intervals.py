@@ -83,7 +83,7 @@ def test_errors_over_subjects_are_those_of_the_rows(intervals):
 def test_the_noise_that_is_not_drawn_is_that_of_the_whole_table(intervals, size):
     runs, count, n = 20_000, 4, 6
     draw = np.random.default_rng(0)
-    means, own, rows = intervals.noise(draw, runs, references=count, n=n, size=size)
+    means, own, rows, squares = intervals.noise(draw, runs, references=count, n=n, size=size)
     table = intervals.NOISE * intervals.clustered(draw, runs * (count + 1), n, size).reshape(runs, count + 1, n)
     whole = table[:, :count].mean(axis=2), table[:, count].mean(axis=1), table[:, count] - table[:, :count].mean(axis=1)
 
@@ -92,6 +92,10 @@ def test_the_noise_that_is_not_drawn_is_that_of_the_whole_table(intervals, size)
         return np.cov(joint, rowvar=False)
 
     np.testing.assert_allclose(law(means, own, rows), law(*whole), atol=0.012)
+    others = (table[:, :count].sum(axis=1, keepdims=True) - table[:, :count]) / (count - 1)
+    each = (table[:, :count] - others).var(axis=2, ddof=1).mean(axis=1) / n
+    for moment in (np.mean, np.std):
+        assert moment(squares) == pytest.approx(moment(each), rel=0.03)
 
 
 # --- laws of seeds ----------------------------------------------------------------------------------------------

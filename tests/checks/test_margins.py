@@ -73,7 +73,7 @@ def test_references_pass_against_each_other(of, name):
 
 @pytest.mark.parametrize(("of", "name"), LEAKS)
 def test_a_planted_leak_fails(of, name):
-    found = finding(of, name, memory=6.0)
+    found = finding(of, name, memory=8.0 if of == "language" else 6.0)  # of half of the texts less comes back
     assert found.decision is Decision.FAIL
     worse = found.result.value > np.mean(found.result.references)
     assert worse == (found.result.better is Direction.LOWER)

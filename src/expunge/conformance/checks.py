@@ -92,7 +92,7 @@ def measurement_is_whole(cls: type[Check]) -> None:
     count = 20 if found.yardstick is None else 0
     require(len(found.references) == len(found.null_errors) == count, "not one value and one error per reference")
     require(found.n > 0, "no records were counted")
-    require(max(found.record_error, *found.null_errors) > 0, "no error over records on any model")
+    require(max((found.record_error, *found.null_errors)) > 0, "no error over records on any model")
     require(found.interval.low < _difference(found) < found.interval.high, "the interval lies beside its difference")
 
 
