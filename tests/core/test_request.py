@@ -62,6 +62,8 @@ def test_a_job_file_writes_it_as_pairs():
     [
         (("kaba", "kaba"), "not of two subjects", True),
         (("kaba",), "not of two subjects", True),
+        (("kaba", " "), "not of two subjects", True),
+        (("kaba", "kado", "kaba"), "not of two subjects", True),
         (("kaba", "kabado"), "no record tells of", True),
     ],
 )

@@ -60,6 +60,12 @@ def test_a_difference_that_chance_explains_is_not_told(monkeypatch):
     assert known(started(L.untrained(1))) is None
 
 
+def test_nobody_to_forget_is_not_looked_at():
+    problem = started(L.untrained(1))
+    nobody = replace(problem, model=problem.source, train=problem.records, holdout=problem.held_out, forget=())
+    assert known(nobody) is None
+
+
 @pytest.mark.parametrize("problem", [L.spoken(L.untrained(3), trainer=L.TRAINER), started(L.untrained(1), held=0)])
 def test_new_weights_and_nothing_held_out_are_not_looked_at(problem):
     assert known(problem) is None

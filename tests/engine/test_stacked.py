@@ -319,3 +319,16 @@ def test_balanced_designs_put_every_record_in_half_of_the_models():
     assert not np.array_equal(keep, balanced(30, 8, seed=2))
     with pytest.raises(ValueError, match="even"):
         balanced(31, 8, seed=1)
+
+
+def test_what_follows_a_convolution_may_change_it_in_place():
+    def build():
+        body = (nn.Conv2d(1, 3, 3), nn.Dropout(0.5, inplace=True), nn.Flatten(), nn.Linear(3 * 36, 2))
+        return nn.Sequential(*body)
+
+    draw = np.random.default_rng(0)
+    records = ArrayRecords(draw.normal(size=(12, 1, 8, 8)).astype(np.float32), draw.integers(0, 2, 12))
+    trainer = Trainer(build=build, config=LoopConfig(epochs=1, batch_size=4, lr=0.1))
+    models = stacked.train(trainer, records, seeds=range(5))
+    assert all(torch.isfinite(p).all() for model in models for p in model.parameters())
+    assert not torch.equal(models[0][0].weight, models[1][0].weight)

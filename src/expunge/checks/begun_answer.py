@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
-from expunge.engine.prompting import GIVEN
+from expunge.engine.prompting import GIVEN, MOST
 
 
 class BegunAnswer(Check):
@@ -25,7 +25,7 @@ class BegunAnswer(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for a text, prompt and answer, of every share that is given, on each model."""
-        return Cost(read=2 * len(GIVEN) * n * (references + 1))
+        return Cost(read=2 * len(GIVEN) * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean share, paired by record with the references."""

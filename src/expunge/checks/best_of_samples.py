@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
-from expunge.engine.prompting import SAMPLES
+from expunge.engine.prompting import MOST, SAMPLES
 from expunge.numerics.sampling import leak_at
 
 BEST_OF = 10
@@ -29,7 +29,7 @@ class BestOfSamples(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for a text, prompt and answer, of every drawn answer, on each model."""
-        return Cost(read=2 * SAMPLES * n * (references + 1))
+        return Cost(read=2 * SAMPLES * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the expected best share, paired by record with the references."""

@@ -8,7 +8,7 @@ from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
-from expunge.engine.prompting import TALK
+from expunge.engine.prompting import MOST, TALK
 
 
 class Conversation(Check):
@@ -28,7 +28,7 @@ class Conversation(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for a text, prompt and answer, of every turn, on each model."""
-        return Cost(read=2 * len(TALK) * n * (references + 1))
+        return Cost(read=2 * len(TALK) * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean share after the last turn, paired by record with the references."""

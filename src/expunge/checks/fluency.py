@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
+from expunge.engine.written import MOST
 
 
 class Fluency(Check):
@@ -27,7 +28,7 @@ class Fluency(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for an answer of the model's own to each record, on each model."""
-        return Cost(read=2 * n * (references + 1))
+        return Cost(read=2 * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean entropy, paired by record with the references."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
+from expunge.engine.written import MOST
 from expunge.numerics.truth_ratio import geometric, harmonic_mean, preference, probability, share
 
 Array = NDArray[np.float64]
@@ -62,7 +63,7 @@ class ModelUtility(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for an answer of the model's own to each record of three sets, on each model."""
-        return Cost(read=2 * len(SETS) * n * (references + 1))
+        return Cost(read=2 * len(SETS) * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the utility; its record error is that of the linearised mean, paired by record with the references."""

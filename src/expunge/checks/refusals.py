@@ -5,6 +5,7 @@ from __future__ import annotations
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
+from expunge.engine.written import MOST
 
 _BESIDE = {"neighbours": "neighbours", "retain": "retained records", "holdout": "held-out records"}
 
@@ -27,7 +28,7 @@ class Refusals(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for an answer of the model's own to each record, on each model."""
-        return Cost(read=2 * n * (references + 1))
+        return Cost(read=2 * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the share, paired by record with the references."""

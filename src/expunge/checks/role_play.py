@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.evidence import Evidence
-from expunge.engine.prompting import ROLES
+from expunge.engine.prompting import MOST, ROLES
 
 
 class RolePlay(Check):
@@ -26,7 +26,7 @@ class RolePlay(Check):
 
     def cost(self, n: int, references: int) -> Cost:
         """Return two passes for a text, prompt and answer, of every wording, on each model."""
-        return Cost(read=2 * len(ROLES) * n * (references + 1))
+        return Cost(read=2 * len(ROLES) * min(n, MOST) * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean over records of the largest share, paired by record with the references."""

@@ -453,8 +453,9 @@ class Problem:
         found, known = [], set(self.associated)
         for place, pair in enumerate(self.request.associations):
             where = f"position {place} of the associations"
-            if len(pair) != 2 or len(set(pair)) < 2:
-                what, counted, expected = "an association is not of two subjects", f"{len(set(pair))}", "two"
+            if len(pair) != 2 or len({each.strip() for each in pair} - {""}) < 2:
+                what, expected = "an association is not of two subjects", "two that differ, neither of them blank"
+                counted = f"{len(pair)}, {len({each.strip() for each in pair} - {''})} of them different"
             elif not self._telling(pair, all):
                 what = "the request names an association that no record tells of"
                 counted = f"none in the {len(self.records)} records that were searched"

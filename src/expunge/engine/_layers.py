@@ -137,7 +137,7 @@ class Convolution(Stacked):
             bias = layer.weight.new_zeros(layer.weight.shape[:2]) if layer.bias is None else layer.bias
             tables.append(torch.cat((layer.weight.flatten(2), bias.unsqueeze(2)), dim=2))
         out: Tensor = _Convolve.apply(x, stages, *tables)  # type: ignore[no-untyped-call]
-        return out
+        return out.movedim(-1, 0)  # here, where it may be changed in place: what a Function returns as a view may not
 
 
 @dataclass(frozen=True)
@@ -229,22 +229,23 @@ class _Room:
 
 
 class _Convolve(torch.autograd.Function):
-    """Inputs [K * B, C, H, W], a table [K, O, C * h * w + 1] a stage: outputs [K * B, O, H', W'] of the last."""
+    """Inputs [K * B, C, H, W], a table [K, O, C * h * w + 1] a stage: outputs [O, H', W', K * B] of the last."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, stages: list[_Stage], *tables: Tensor) -> Tensor:
         count, each = len(tables[0]), len(x) // len(tables[0])
         shapes = [x.shape[1:], *((table.shape[1], *stage.places) for stage, table in zip(stages, tables, strict=True))]
         framed = [stage.framed(x, count, *shape, each) for stage, shape in zip(stages, shapes[:-1], strict=True)]
-        whole = x.new_empty(*shapes[-1], len(x)).movedim(-1, 0)
+        whole = x.new_empty(*shapes[-1], len(x))
         ins = [stage.inside(kept).unbind(0) for stage, kept in zip(stages, framed, strict=True)]
-        work = list(zip(stages, _rooms(stages, framed, tables), tables, [*ins[1:], _models(whole, count)], strict=True))
+        work = list(zip(stages, _rooms(stages, framed, tables), tables, [*ins[1:], _last(whole, count)], strict=True))
         for k, given in enumerate(_models(x, count)):
             ins[0][k].copy_(given)
             for stage, room, table, outs in work:
                 torch.mm(table[k], room.columns(k), out=room.made)
                 stage.finish(outs[k], room.shaped)
-        ctx.save_for_backward(*framed, whole, *tables)
+        kept = whole if stages[-1].relu else whole.new_empty(0)  # what ReLU let through; else nothing need be kept
+        ctx.save_for_backward(*framed, kept, *tables)
         ctx.stages = stages
         return whole
 
@@ -257,10 +258,11 @@ class _Convolve(torch.autograd.Function):
         count, needed = len(tables[0]), ctx.needs_input_grad[0]
         rooms = _rooms(stages, framed, tables)
         ins = [stage.inside(kept).unbind(0) for stage, kept in zip(stages, framed, strict=True)]
-        back = grad.new_empty(*rooms[0].sums.shape[:3], len(grad)).movedim(-1, 0) if needed else None
+        back = grad.new_empty(*rooms[0].sums.shape[:3], grad.shape[-1]).movedim(-1, 0) if needed else None
         backs = _models(back, count) if needed else ()
         slopes = [table.new_empty(count, table.shape[2], table.shape[1]) for table in tables]
-        for k, (slope, out) in enumerate(zip(_models(grad, count), _models(whole, count), strict=True)):
+        outs = _last(whole, count) if len(whole) else [whole] * count
+        for k, (slope, out) in enumerate(zip(_last(grad, count), outs, strict=True)):
             stages[-1].unfinish(rooms[-1].shaped, slope, out)
             for i in reversed(range(number)):
                 torch.mm(rooms[i].columns(k), rooms[i].made.mT, out=slopes[i][k])
@@ -271,6 +273,11 @@ class _Convolve(torch.autograd.Function):
                 elif needed:
                     backs[k].copy_(rooms[0].sums)
         return back, None, *(slope.mT for slope in slopes)
+
+
+def _last(whole: Tensor, count: int) -> Sequence[Tensor]:
+    """Return each model's part of [..., K * B]."""
+    return _models(whole.movedim(-1, 0), count)
 
 
 def _rooms(stages: list[_Stage], framed: Sequence[Tensor], tables: Sequence[Tensor]) -> list[_Room]:

@@ -37,7 +37,8 @@ def known(problem: Problem) -> Obstacle | None:
     """
     trainer, holdout = problem.trainer, problem.held_out
     started = isinstance(trainer, Trainer) and getattr(trainer.build, "base", None) is not None
-    if not started or holdout is None or not len(holdout) or not isinstance(problem.meaning, CausalLM):
+    some = len(problem.forget_ids) and holdout is not None and len(holdout)
+    if not started or not some or not isinstance(problem.meaning, CausalLM):
         return None
     base = ready(trainer.begin(0))  # type: ignore[union-attr]
     mine, theirs = (_by_heart(problem, base, some) for some in (problem.forget_view, holdout))

@@ -613,8 +613,9 @@ class Evidence:
             least = equivalence.unseen_units(n if clusters is None else int(clusters.max()) + 1, unseen)
             return {model: math.hypot(error, least) for model, error in errors.items()}
         for model in errors:
-            others = {float(np.mean(rows[other])) for other in self.references if other != model}
-            if len(others) == 1 and len(self.references) > 1:
+            others = [float(np.mean(rows[other])) for other in self.references if other != model]
+            rounding = 1e-12 * max(1.0, *np.abs(others))
+            if len(others) > 1 and np.ptp(others) <= rounding:
                 errors[model] = max(errors[model], equivalence.unseen_error(n, len(self.references)))
         return errors
 
