@@ -69,6 +69,13 @@ def test_version(call):
     assert (result.code, result.out) == (0, f"expunge {expunge.__version__}\n")
 
 
+@pytest.mark.parametrize("size", ["2", "", "many"])
+def test_what_needs_no_model_waits_for_no_other_process(call, monkeypatch, size):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert call("--version").code == 0
+
+
 def test_help_loads_nothing_heavy():
     code = (
         "import sys; from expunge.cli.main import main; main(['--help']);"

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error is shown here, once."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _terminable(), _together() as follower:
+        with _terminable(), _together(words) as follower:
             if follower:
                 return 0
             code = typer.main.get_command(build_app()).main(words, prog_name="expunge", standalone_mode=False)
@@ -98,12 +98,15 @@ def _root(
 
 
 @contextmanager
-def _together() -> Iterator[bool]:
+def _together(words: Sequence[str]) -> Iterator[bool]:
     """Join the other processes of a launch; yield whether this one only followed, and is done.
 
-    A follower reads no words: it does what the first process says, until that one is done.
+    Only for commands that work with models: a certificate is verified wherever RANK happens to be set. A follower does
+    what the first process says, until that one is done.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+    size = os.environ.get("WORLD_SIZE", "")
+    launched = size.isdecimal() and int(size) > 1 and "RANK" in os.environ
+    if not launched or not {"audit", "erase", "plan"}.intersection(words):
         yield False
         return
     from expunge.engine import ranks
