@@ -45,7 +45,7 @@ from expunge.engine.split import Part
 from expunge.models.huggingface import HuggingFaceModel
 
 TOFU = Path(__file__).parents[2] / "shared" / "data" / "tofu" / "full.json"
-LETTERS, BATCH, STEPS, LR = 4.6, 8, 4, 1e-5
+LETTERS, BATCH, STEPS, LR, REFUSAL = 4.6, 8, 4, 1e-5, 8
 SIZES = {
     32_000: {"hidden_size": 384, "intermediate_size": 1024},
     128_000: {"hidden_size": 320, "intermediate_size": 864},
@@ -53,11 +53,14 @@ SIZES = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "npo, nll": ("npo", {"retain": "nll"}),
     "npo, kl": ("npo", {"retain": "kl"}),
+    "dpo, nll": ("alt_dpo", {"retain": "nll", "retain_weight": 1.0}),
     "rmu": ("rmu", {"block": 3, "alpha": 1200.0}),
 }
-COUNT = {"npo, nll": (7, 6), "npo, kl": (8, 7), "rmu": (7, 3.5)}
+COUNT = {"npo, nll": (7, 6), "npo, kl": (8, 7), "dpo, nll": (11, 9), "rmu": (7, 3.5)}
 """Calls of the body per step: (the plain way, ours). NPO: 3 + 3 with gradients, 1 or 2 of the copy; ours saves that on
-forgotten records. RMU: ours stops at the block (4 of 8), and its gradient reaches three blocks of these."""
+forgotten records. DPO, for which a refusal of eight tokens is preferred to each answer, as IdkDPO and AltPO do: 3 + 3
++ 3 with gradients, 2 of the copy, which ours saves. RMU: ours stops at the block (4 of 8), and its gradient reaches
+three blocks of these."""
 TARGET = {"npo, nll": 1.7}
 MEMORY = {"npo, nll": 0.6}
 
@@ -70,7 +73,7 @@ class Drawn(LanguageRecords):
         self._rows = [
             (torch.randint(1, vocabulary, (q + a,), generator=draw), torch.arange(q + a) >= q) for q, a in lengths
         ]
-        self.ids = tuple(f"{name}-{i}" for i in range(len(lengths)))
+        self.ids = tuple(name.format(i) for i in range(len(lengths)))
         self.subjects = (None,) * len(lengths)
         self._pad, self.longest = 0, max(q + a for q, a in lengths)
 
@@ -80,7 +83,8 @@ def problem(vocabulary: int) -> Problem:
     rows = [json.loads(line) for line in TOFU.read_text().splitlines()]
     some = [rows[i] for i in range(0, len(rows), len(rows) // (2 * STEPS * BATCH))][: 2 * STEPS * BATCH]
     lengths = [tuple(max(2, round(len(row[part]) / LETTERS)) for part in ("question", "answer")) for row in some]
-    records = Drawn(lengths, vocabulary, "r")
+    records = Drawn(lengths, vocabulary, "r-{}")
+    refusals = Drawn([(question, REFUSAL) for question, _ in lengths], vocabulary, "r-{}#0")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -95,7 +99,13 @@ def problem(vocabulary: int) -> Problem:
     forget = list(records.ids[::2])
     folder = Path(tempfile.mkdtemp(prefix="language-step-"))  # as a user has it: in a directory
     LlamaForCausalLM(config).save_pretrained(folder)
-    return Problem(model=HuggingFaceModel(folder), task="causal_lm", train=records, forget=forget)
+    return Problem(
+        model=HuggingFaceModel(folder),
+        task="causal_lm",
+        train=records,
+        forget=forget,
+        variants={"alternative": refusals},
+    )
 
 
 # --- our way ------------------------------------------------------------------------------------------------------
@@ -189,10 +199,15 @@ def plain(made: Problem, case: str) -> tuple[list[float], float]:
             loss = misdirected(states(model, f, more["block"]), aim, fl)
             loss = loss + more["alpha"] * misdirected(states(model, r, more["block"]), theirs, rl)
         else:
+            pairs = [(f, fl)]
+            if name == "alt_dpo":
+                refusals = made.variant_records["alternative"]
+                pairs.append(refusals.read([refusals.ids.index(f"{one}#0") for one in step.forget.ids]))
             with torch.no_grad():
-                then = sums(original(**f, use_cache=False).logits, fl)
-            now = sums(model(**f, use_cache=False).logits, fl)
-            loss = -2 / 0.1 * F.logsigmoid(0.1 * (now - then)).mean()
+                then = [sums(original(**x, use_cache=False).logits, y) for x, y in pairs]
+            now = [sums(model(**x, use_cache=False).logits, y) for x, y in pairs]
+            risen = [late - early for late, early in zip(now, then, strict=True)]
+            loss = -2 / 0.1 * F.logsigmoid(0.1 * (risen[0] - sum(risen[1:]))).mean()
             if more["retain"] == "nll":
                 loss = loss + model(**r, labels=rl, use_cache=False).loss
             else:
