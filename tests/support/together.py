@@ -1,6 +1,6 @@
 """What several processes come to, beside one: run by ``torchrun``, it writes how far apart they are as JSON.
 
-torchrun --nproc-per-node 2 tests/support/together.py OUT
+torchrun --standalone --nproc-per-node 2 tests/support/together.py OUT
 """
 
 import dataclasses

@@ -83,7 +83,12 @@ def test_two_processes_go_the_whole_way_as_one(tmp_path):
         said[out] = json.loads(told)
     assert said["one"]["verdict"] == said["two"]["verdict"]
     one, two = (load_file(next((tmp_path / out / "artefacts").glob("attempt-1")) / "model.safetensors") for out in said)
-    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-4
+    for name in one:
+        gap = (one[name] - two[name]).abs()
+        if name.endswith("c_attn.bias"):  # a softmax does not feel the bias of its keys: Adam blows up bare rounding
+            queries, _, values = gap.chunk(3)
+            gap = torch.cat((queries, values))
+        assert float(gap.max()) < 1e-5, name
     report = json.loads((tmp_path / "two" / "report.json").read_text())
     assert {attempt["audits"][0]["process"] for attempt in report["attempts"]} == {
         "the 2 processes that made it, from the saved file: they hold one model together"

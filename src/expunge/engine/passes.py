@@ -333,14 +333,15 @@ class Passes(Method):
 
     def _merged(self, model: nn.Module, beside: Adapters, problem: Problem, run: Context) -> nn.Module:
         """Return the model with its adapters added to its weights; one that is spread is put together for it."""
-        if not ranks.joined():
-            beside.merge()
-            return model
-        from expunge.engine import spread  # a second of torch that one process alone does not wait for
+        if ranks.joined():
+            from expunge.engine import spread  # a second of torch that one process alone does not wait for
 
-        put = spread.rebuilt(problem, model, lambda whole: self._adapters(whole, run))
-        put[1].merge()
-        return spread.shard(put[0])
+            if spread.is_spread(model):
+                put = spread.rebuilt(problem, model, lambda whole: self._adapters(whole, run))
+                put[1].merge()
+                return spread.shard(put[0])
+        beside.merge()
+        return model
 
     def _adapter_obstacles(self, problem: Problem) -> list[Obstacle]:
         if self.adapts:
