@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ import torch
 import expunge
 from expunge.core.errors import ForeignRun, UsageError
 from expunge.core.verdict import Verdict
-from expunge.workflow import audit, plan
+from expunge.workflow import _other_settings, audit, plan
+from expunge.workflow.settings import Settings
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
 
@@ -198,3 +200,16 @@ def test_settings_are_checked_before_work(erase, tmp_path):
         with pytest.raises(UsageError):
             erase(**wrong)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_that_a_method_gained_since_is_not_another_one():
+    config = {"lr": 0.5}  # of finetune, before it had its other settings
+    attempt = SimpleNamespace(method="finetune", config=config, tuned=False)
+    shipped = SimpleNamespace(report=SimpleNamespace(shipped=attempt, plan=SimpleNamespace(budget=1.0)))
+
+    def asked(configs):
+        return Settings.of({"budget": 1.0, "methods": ("finetune",), "configs": configs})
+
+    assert not _other_settings(shipped, asked({"finetune": {"lr": 0.5}}))
+    assert _other_settings(shipped, asked({"finetune": {"lr": 0.1}})) == {"methods.finetune.lr": (0.5, 0.1)}
+    assert _other_settings(shipped, asked({"finetune": {"lr": 0.5, "epochs": 2}})).keys() == {"methods.finetune.epochs"}

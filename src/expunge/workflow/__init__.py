@@ -366,8 +366,9 @@ def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[obj
     assert attempt is not None
     given = dict(settings.configs.get(attempt.method, {}))
     asked = dict(plain(registry.load("methods", attempt.method)(given).config) or {})
-    # Of a method that was tuned only what was given was not searched.
-    pairs = {name: (attempt.config.get(name), asked[name]) for name in (given if attempt.tuned else asked)}
+    # Of a method that was tuned only what was given was not searched; what it gained since was not asked then.
+    names = [name for name in asked if name in given or (name in attempt.config and not attempt.tuned)]
+    pairs = {name: (attempt.config.get(name), asked[name]) for name in names}
     pairs = {f"methods.{attempt.method}.{name}": pair for name, pair in pairs.items()}
     pairs["budget"] = (shipped.report.plan.budget, settings.budget)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
