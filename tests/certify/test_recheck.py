@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from expunge.certify._intervals import recomputed
+from expunge.certify._intervals import recomputed, same
 from expunge.certify.recheck import contradictions
 from expunge.core.check import Direction, Interval, Question, Yardstick
 from expunge.core.level import Level
@@ -194,3 +194,12 @@ def test_only_what_is_intact_may_leave_a_side_open():
     assert any("forget_loss" in line for line in contradictions(with_audit(ERASED, findings=(lie,))))
     honest = replace(lie, question=Question.INTACT)
     assert not any("forget_loss" in line for line in contradictions(with_audit(ERASED, findings=(honest,))))
+
+
+def test_an_interval_narrower_than_the_rounding_of_its_values_is_no_contradiction():
+    """Values that agree to the last bits: another order of summing moves the centre by more than the width."""
+    told = Interval(-1e-14, 1e-14, 0.95)
+    other = Interval(-1e-14 + 4e-16, 1e-14 + 4e-16, 0.95)
+    assert not same(told, other)
+    assert same(told, other, scale=1000.0)
+    assert not same(told, Interval(-0.1, 0.1, 0.95), scale=1000.0)

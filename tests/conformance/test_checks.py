@@ -67,6 +67,14 @@ class TooSure(Right):
         return dataclasses.replace(found, interval=thin)
 
 
+class OwnInterval(Right):
+    def measure(self, evidence):
+        found = super().measure(evidence)
+        if isinstance(found, NotMeasured):
+            return found
+        return dataclasses.replace(found, interval=dataclasses.replace(found.interval, high=found.interval.high + 0.01))
+
+
 class Upside(Right):
     better = Direction.HIGHER
 
@@ -133,6 +141,7 @@ PLANTED = {
     Foreign: "measurement_is_whole",
     Free: "work_is_known_before",
     TooSure: "true_retrain_is_not_detected",
+    OwnInterval: "measurement_is_whole",
     Upside: "leak_is_found",
     Blind: "leak_is_found",
     BlindToDamage: "damage_is_found",

@@ -32,11 +32,12 @@ def recomputed(result: Measurement, alpha: float) -> Interval | None:
     return Interval(centre - half, centre + half, 1.0 - 2.0 * alpha)
 
 
-def same(one: Interval | None, other: Interval | None) -> bool:
-    """Return whether two intervals are one but for rounding."""
+def same(one: Interval | None, other: Interval | None, scale: float = 0.0) -> bool:
+    """Return whether two intervals are one but for rounding; ``scale`` is the size of the values that they are of."""
     if one is None or other is None:
         return one is other
-    room = _CLOSE * (abs(other.high - other.low) + 1e-6 * max(abs(other.low), abs(other.high)))
+    size = max(scale, abs(other.low), abs(other.high))
+    room = _CLOSE * (abs(other.high - other.low) + 1e-6 * size)
     pairs = ((one.low, other.low), (one.high, other.high))
     return all(abs(a - b) <= room for a, b in pairs) and math.isclose(one.level, other.level, rel_tol=1e-9)
 

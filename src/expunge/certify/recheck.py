@@ -54,7 +54,9 @@ def _stands(finding: Finding, alpha: float, required: int) -> bool:
     if not isinstance(result, Measurement):
         return finding.narrow is None and finding.wide is None
     narrow, wide = recomputed(result, alpha), recomputed(result, alpha / max(1, required))
-    return same(finding.narrow, narrow) and same(finding.wide, wide) and same(result.interval, narrow)
+    size = max(map(abs, (result.value, *result.references)))
+    pairs = ((finding.narrow, narrow), (finding.wide, wide), (result.interval, narrow))
+    return all(same(told, own, size) for told, own in pairs)
 
 
 def _decision(finding: Finding) -> Decision:

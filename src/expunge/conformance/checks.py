@@ -20,6 +20,7 @@ from expunge.core.chart import FEWEST
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
 from expunge.engine.answers import Outputs, Spoken
+from expunge.numerics import equivalence, known
 
 SUITE = Suite()
 RETRAINS = 40
@@ -59,6 +60,18 @@ def _difference(found: Measurement) -> float:
     return found.difference
 
 
+def _bounds(found: Measurement) -> tuple[float, float]:
+    """Return the ends of the interval that follows from the values, as whoever verifies a report recomputes it."""
+    alpha, error = (1.0 - found.interval.level) / 2.0, found.record_error
+    if found.yardstick is not None:
+        own = known.difference(found.value, found.yardstick.value, error=error, alpha=alpha)
+    else:
+        own = equivalence.difference(
+            found.value, found.references, record_error=error, alpha=alpha, scale=found.seed_scale
+        )
+    return own.low, own.high
+
+
 def _detected(found: Measurement) -> bool:
     return not found.interval.low <= 0 <= found.interval.high
 
@@ -93,7 +106,9 @@ def measurement_is_whole(cls: type[Check]) -> None:
     require(len(found.references) == len(found.null_errors) == count, "not one value and one error per reference")
     require(found.n > 0, "no records were counted")
     require(max((found.record_error, *found.null_errors)) > 0, "no error over records on any model")
-    require(found.interval.low < _difference(found) < found.interval.high, "the interval lies beside its difference")
+    low, high = _bounds(found)
+    same = math.isclose(found.interval.low, low, rel_tol=1e-6) and math.isclose(found.interval.high, high, rel_tol=1e-6)
+    require(same, "the interval is not the one of its values: use evidence.compare, compare_means or against")
 
 
 @SUITE.case()
