@@ -73,6 +73,15 @@ def differing():
             yield row(f"{k} | {n}", figures)
 
 
+def one_class():
+    for k in (5, 8, 20):
+        for n in (20, 40, 100, 400):
+            pairs = ((what, rule) for what in ("retrain", "worst", "any") for rule in ("one", "three"))
+            kinds = (f"{what} passes, {rule} unseen" for what, rule in pairs)
+            figures = [f"{rates(table='class', k=k, n=n, what=kind)[0]:.3f}" for kind in kinds]
+            yield row(f"{k} | {n}", figures)
+
+
 def chances():
     for width in (3, 4, 5, 7):
         cells = [rates(law="normal", n=200, size=1, k=k, what=f"retrain passes at {width}")[0] for k in REFERENCES]
@@ -88,6 +97,7 @@ TABLES = {
     "holdout": held_out,
     "few": few,
     "differing": differing,
+    "one class": one_class,
     "chances": chances,
 }
 
@@ -107,7 +117,7 @@ def test_figures_in_running_text():
     assert f"{MEASURED['runs']:,} audits" in PAGE
     errors = {False: 0.0, True: 0.0}
     for key, value in MEASURED["cells"].items():
-        drawn = key.startswith("differing")
+        drawn = key.startswith(("differing", "class"))
         errors[drawn] = max(errors[drawn], float(value.split(" ± ")[1]))
     assert f"at most {errors[False]:.4f}, of those {errors[True]:.3f}" in PAGE
     assert f"{MEASURED['runs'] // 4:,} for those" in PAGE

@@ -17,7 +17,9 @@ class WorstClassAccuracy(Check):
     needs = frozenset({EvidenceKind.HOLDOUT, EvidenceKind.CLASSES, EvidenceKind.REFERENCES})
     better = Direction.HIGHER
     unit = "share"
-    cannot_see = "damage to a class with few holdout records"
+    cannot_see = (
+        "damage to a class with few holdout records; damage to a class counts only by what it falls below the worst one"
+    )
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the minimum over classes; its record error is that of the class with the largest one."""
