@@ -146,3 +146,9 @@ def test_paths_below_here_are_short(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _next.near(tmp_path / "run" / "report.html") == "run/report.html"
     assert _next.near(tmp_path.parent / "other") == str(tmp_path.parent / "other")
+
+
+def test_called_as_a_module_it_is_called_so_again(monkeypatch):
+    monkeypatch.setattr(_next.shutil, "which", lambda name: None)
+    monkeypatch.setattr(_next.sys, "argv", ["/somewhere/expunge/__main__.py", "erase"])
+    assert _next.line("erase", "job.toml") == f"{_next.shlex.quote(_next.sys.executable)} -m expunge erase job.toml"

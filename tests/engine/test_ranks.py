@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from expunge.core import storage
 from expunge.core.errors import Diverged, RunFailed, UsageError
@@ -80,6 +81,30 @@ def test_what_the_leader_tells_reaches_the_follower(pair):
     assert ended == [("value", ["models"])]
 
 
+def test_a_follower_that_is_gone_ends_the_wait_for_it(monkeypatch):
+    store = dist.HashStore()
+    leader = ranks._Here(0, 2, None, store)
+    leader.pulse = ranks.Pulse(store, 0, [1], grace=60)  # not started: told here what it finds
+    monkeypatch.setattr(ranks, "_here", leader)
+    monkeypatch.setattr(ranks, "spread", lambda problem: problem)
+    workers = ranks.Ranks(toys.problem())
+    leader.pulse.gone = "process 1"
+    with pytest.raises(RunFailed, match="is gone") as caught:
+        workers.call_fresh(NAME, "one")
+    assert caught.value.obstacles[0].where == "process 1"
+    assert "the same command resumes" in caught.value.obstacles[0].fix
+
+
+def test_a_leader_that_is_gone_ends_its_followers_with_a_message():
+    class Broken:
+        def check(self, keys):
+            raise dist.DistNetworkError("connection reset")
+
+    with pytest.raises(RunFailed, match="is gone") as caught:
+        ranks._Here(1, 2, None, Broken()).listen()
+    assert caught.value.obstacles[0].where == ranks.HUB
+
+
 def test_a_problem_that_cannot_travel_is_refused(pair):
     problem = toys.problem()
     problem.trainer = lambda records, *, seed: None
@@ -102,7 +127,7 @@ def test_a_process_alone_leads_and_waits_for_nobody():
 def test_parts_make_the_whole_again():
     ranks.join_by(dist.HashStore(), 0, 1)
     try:
-        like = dist.tensor.distribute_tensor(torch.zeros(5, 2), ranks.mesh(), [dist.tensor.Shard(0)])
+        like = distribute_tensor(torch.zeros(5, 2), ranks.mesh(), [Shard(0)])
         value = torch.arange(10.0).view(5, 2)
         part = ranks.parted(value, like)
         assert type(part) is not Tensor

@@ -5,11 +5,16 @@ import subprocess
 import sys
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
 
 
 def launch(folder, *words):
     """Run ``python WORDS`` in ``folder``; return (exit code, stdout, stderr). Whatever it started ends with it."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HOME": str(folder / "huggingface"),
+    }  # no one's own settings
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, *map(str, words)]
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:

@@ -17,7 +17,7 @@ from expunge.workflow.launch import kept_back, pool_of
 from expunge.workflow.settings import Settings
 from tests.support import languages as L
 from tests.support import toys
-from tests.support.launching import TORCHRUN, launch
+from tests.support.launching import ACCELERATE, TORCHRUN, launch
 
 
 @pytest.fixture
@@ -60,8 +60,10 @@ def test_the_package_is_the_command_line(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("expunge ")
 
 
-@pytest.mark.slow
-def test_two_processes_go_the_whole_way_as_one(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A directory with a small model, its records and a job."""
+    tmp_path = tmp_path_factory.mktemp("launched")
     torch.manual_seed(0)
     L.TRAINER(L.records(L.NAMES[:12]), seed=5).save_pretrained(tmp_path / "model")
     L.tokenizer().save_pretrained(tmp_path / "model")
@@ -75,26 +77,41 @@ def test_two_processes_go_the_whole_way_as_one(tmp_path):
         '[holdout]\npath = "others.jsonl"\n[training]\nepochs = 2\nbatch_size = 8\nlr = 0.01\n'
         f'[request]\nsubjects = ["{L.NAMES[0]}"]\n'
     )
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_accelerate_starts_several_processes_too(folder):
+    code, told, err = launch(folder, *ACCELERATE, "-m", "expunge", "plan", "job.toml", "--method", "ssd", "--json")
+    assert code != 0, told
+    assert "ssd needs all of the model in one process" in told + err, "so more than one was there"
+    code, told, err = launch(folder, *ACCELERATE, "-m", "expunge", "plan", "job.toml", "--json")
+    assert code == 0, err[-3000:]
+    assert json.loads(told)["options"], "and one of them speaks"
+
+
+@pytest.mark.slow
+def test_two_processes_go_the_whole_way_as_one(folder):
     said = {}
     for out, launcher in (("one", ()), ("two", TORCHRUN)):
         words = ("-m", "expunge", "erase", "job.toml", "--json", "--no-escalate", "--out", out)
-        code, told, err = launch(tmp_path, *launcher, *words)
+        code, told, err = launch(folder, *launcher, *words)
         assert code == 1, err[-3000:]  # not shown to be erased, by so little work
         said[out] = json.loads(told)
     assert said["one"]["verdict"] == said["two"]["verdict"]
-    one, two = (load_file(next((tmp_path / out / "artefacts").glob("attempt-1")) / "model.safetensors") for out in said)
+    one, two = (load_file(next((folder / out / "artefacts").glob("attempt-1")) / "model.safetensors") for out in said)
     for name in one:
         gap = (one[name] - two[name]).abs()
         if name.endswith("c_attn.bias"):  # a softmax does not feel the bias of its keys: Adam blows up bare rounding
             queries, _, values = gap.chunk(3)
             gap = torch.cat((queries, values))
         assert float(gap.max()) < 1e-5, name
-    report = json.loads((tmp_path / "two" / "report.json").read_text())
+    report = json.loads((folder / "two" / "report.json").read_text())
     assert {attempt["audits"][0]["process"] for attempt in report["attempts"]} == {
         "the 2 processes that made it, from the saved file: they hold one model together"
     }
     values = [
-        {f["check"]: f["value"] for f in _measured(json.loads((tmp_path / out / "report.json").read_text()))}
+        {f["check"]: f["value"] for f in _measured(json.loads((folder / out / "report.json").read_text()))}
         for out in ("one", "two")
     ]
     assert values[0].keys() == values[1].keys()

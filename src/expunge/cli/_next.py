@@ -39,8 +39,11 @@ def near(path: Path) -> str:
 
 
 def program() -> str:
-    """Return the word by which expunge is called here."""
-    return "expunge" if shutil.which("expunge") else shlex.quote(sys.argv[0])
+    """Return the words by which expunge is called here."""
+    if shutil.which("expunge"):
+        return "expunge"
+    as_module = Path(sys.argv[0]).name == "__main__.py"  # python -m expunge
+    return f"{shlex.quote(sys.executable)} -m expunge" if as_module else shlex.quote(sys.argv[0])
 
 
 def line(*words: str) -> str:

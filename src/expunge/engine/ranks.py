@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from expunge.core import storage
 from expunge.core.errors import ExpungeError, RunFailed, UsageError
+from expunge.engine.pulse import HUB, Pulse
 from expunge.engine.runtime import Workers, resolve, single_thread
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ PATIENCE = timedelta(hours=2)
 """How long one process waits for the others in the middle of a step: the leader may be writing a large model."""
 _GRACE = timedelta(minutes=1)
 """How long processes wait for each other after an error, before the one that has it ends."""
+_PAUSE = 0.25
+"""The longest time in seconds between two looks at whether another has said something."""
+_FAREWELL = timedelta(seconds=5)
+"""How long the leader waits for each follower at the end."""
 
 
 def launched() -> bool:
@@ -71,7 +76,12 @@ def mesh() -> DeviceMesh:
 def join() -> None:
     """Meet the other processes of this launch; each takes the accelerator of its number, or the processor."""
     store, rank, size = next(iter(dist.rendezvous("env://")))
+    again, _, _ = next(iter(dist.rendezvous("env://")))  # a second connection to the same store
     join_by(store, rank, size)
+    assert _here is not None
+    others = range(1, size) if rank == 0 else [0]
+    _here.pulse = Pulse(dist.PrefixStore("pulse", again), rank, others, _GRACE.total_seconds())
+    _here.pulse.start()
 
 
 def join_by(store: dist.Store, rank: int, size: int) -> None:
@@ -92,13 +102,23 @@ def join_by(store: dist.Store, rank: int, size: int) -> None:
 
 
 def leave() -> None:
-    """Part from the others; a leader tells them that there is nothing more to do."""
+    """Part from the others; a leader tells them that there is nothing more to do.
+
+    It waits a little until they have heard it: what they hear it by may end with this process.
+    """
     global _here
     if _here is None:
         return
-    if _here.rank == 0:
-        _here.say("stop", None)
-    _here = None
+    here, _here = _here, None
+    with suppress(dist.DistError, RunFailed):  # what went wrong before is what there is to tell
+        if here.rank == 0:
+            here.say("stop", None)
+            for rank in range(1, here.count):
+                _wait(here, f"left {rank}", _FAREWELL)
+        else:
+            here.store.set(f"left {here.rank}", b"")
+    if here.pulse is not None:
+        here.pulse.stop()
     dist.destroy_process_group()
 
 
@@ -161,6 +181,7 @@ class _Here:
         self.rank, self.count, self.mesh, self.store = rank, size, devices, store
         self.place = 0
         self.problem: Any = None
+        self.pulse: Pulse | None = None
 
     def say(self, kind: str, what: Any) -> int:
         """Tell the followers something; return its place."""
@@ -169,9 +190,13 @@ class _Here:
         return self.place
 
     def hear(self) -> tuple[str, Any]:
-        """Return what the leader says next, however long that takes."""
+        """Return what the leader says next, however long that takes.
+
+        Raises:
+            RunFailed: the leader is gone.
+        """
         self.place += 1
-        _wait(self.store, f"{self.place}", None)
+        _wait(self, f"{self.place}", None)
         kind, what = pickle.loads(self.store.get(f"{self.place}"))  # what the leader of this very launch wrote
         return kind, what
 
@@ -197,7 +222,7 @@ class _Here:
             said = str(error) if isinstance(error, ExpungeError) else unexpected  # its text could quote records
         self.store.set(f"{place} by {self.rank}", said)
         # The leader of an error that all have ends the call as well; one that only this process has, it waits for.
-        if said and not _wait(self.store, f"{place} over", _GRACE):
+        if said and not _wait(self, f"{place} over", _GRACE):
             sys.stderr.write(f"process {self.rank}: {said}\n")
             sys.stderr.flush()
             os._exit(3)
@@ -207,17 +232,18 @@ _here: _Here | None = None
 
 
 def serve() -> int:
-    """Follow the leader until it stops; return the exit code."""
+    """Follow the leader until it stops; return the exit code.
+
+    Raises:
+        RunFailed: the leader is gone.
+    """
     assert _here is not None
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_DFL)  # waiting happens outside of Python, where no handler of it runs
     os.dup2(2, 1)  # what a user's code prints must not end up among the leader's results
     storage.only_read()
     single_thread()
-    try:
-        _here.listen()
-    except dist.DistError:
-        pass  # the leader is gone; what there is to say, it has said
+    _here.listen()
     return 0
 
 
@@ -225,7 +251,7 @@ def heard() -> Any:
     """Return, in a follower, what the leader tells; meanwhile do what it says.
 
     Raises:
-        RunFailed: the leader failed.
+        RunFailed: the leader failed, or is gone.
     """
     assert _here is not None
     kind, what = _here.listen()
@@ -282,7 +308,7 @@ class Ranks(Workers):
         """Let the followers call ``name`` while the leader does the same in its own way.
 
         Raises:
-            RunFailed: a follower failed, or did not keep up.
+            RunFailed: a follower failed, is gone, or did not keep up.
         """
         assert _here is not None
         here, place = _here, _here.say("call", (name, arguments))
@@ -329,7 +355,7 @@ def _reports(here: _Here, place: int, limit: timedelta | None) -> tuple[str, str
     """Wait until every follower has reported; return (which, what) of the first that failed."""
     failed = None
     for rank in range(1, here.count):
-        if not _wait(here.store, f"{place} by {rank}", limit):
+        if not _wait(here, f"{place} by {rank}", limit):
             raise RunFailed("another process does not keep up", where=f"process {rank}", fix="the same command resumes")
         said = here.store.get(f"{place} by {rank}").decode()
         if said and failed is None:
@@ -337,13 +363,25 @@ def _reports(here: _Here, place: int, limit: timedelta | None) -> tuple[str, str
     return failed
 
 
-def _wait(store: dist.Store, key: str, limit: timedelta | None) -> bool:
-    """Wait for a key, for ever without a limit; return whether it came."""
-    end = None if limit is None else time.monotonic() + limit.total_seconds()
-    while end is None or time.monotonic() < end:
+def _wait(here: _Here, key: str, limit: timedelta | None) -> bool:
+    """Wait for a key, for ever without a limit; return whether it came.
+
+    Raises:
+        RunFailed: a process that could write it is gone.
+    """
+    end = time.monotonic() + (float("inf") if limit is None else limit.total_seconds())
+    pause = 0.001
+    while time.monotonic() < end:
         try:
-            store.wait([key], PATIENCE if limit is None else limit)
-            return True
-        except dist.DistStoreError:
-            continue
+            if here.store.check([key]):
+                return True
+            gone = here.pulse.gone if here.pulse is not None else ""
+        except dist.DistNetworkError:
+            gone = HUB
+        if gone:
+            raise RunFailed(
+                "another process is gone", where=gone, fix="look at what ended it; the same command resumes"
+            )
+        time.sleep(pause)  # not the store's own wait: that would hear of nobody's end
+        pause = min(2 * pause, _PAUSE)
     return False

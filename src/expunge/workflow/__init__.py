@@ -51,6 +51,7 @@ def plan(problem: Problem, **settings: Any) -> Plan:
     notes, _ = look(problem)
     _tunable(problem, chosen)
     examine(problem, chosen.given_references)
+    pool_of(problem, chosen, Workers)  # what several processes cannot do is told before they are asked to
     plan = plan_of(problem, chosen, policy_of(problem, chosen), passes=declared_passes(problem))
     return replace(plan, advice=(*plan.advice, *map(sentence, notes)))
 
