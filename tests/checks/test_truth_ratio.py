@@ -16,7 +16,7 @@ OWNERS = {"paraphrased_answer": np.arange(N), "wrong_answer": np.repeat(np.arang
 LOGS = Path(__file__).parents[3] / "shared" / "data" / "tofu" / "authors_eval_llama2_7b.json"
 
 
-def evidence(known=2.0, seed=0):
+def evidence(known=2.0, seed=0, forgotten=N):
     """Return losses (right, wrong) by model, one token an answer, and the evidence; ``c`` and ``o`` know by so much."""
     draw = np.random.default_rng(seed)
     losses = {
@@ -25,7 +25,7 @@ def evidence(known=2.0, seed=0):
     }
     log_probs = {
         name: {
-            "forget": np.full((N, 1), -1.0),
+            "forget": np.full((forgotten, 1), -1.0),
             "paraphrased_answer": -right[:, None],
             "wrong_answer": -wrong.reshape(-1, 1),
         }
@@ -64,6 +64,14 @@ def test_the_error_is_the_spread_over_drawn_records():
         own = np.mean([d for pair, d in far.items() if "c" in pair])
         rows.append(own - np.mean([d for pair, d in far.items() if "c" not in pair]))
     assert found.record_error == pytest.approx(np.std(rows, ddof=1), rel=0.25)
+
+
+def test_some_of_the_forgotten_records_stand_for_all_of_them():
+    """Half of them without answers of both kinds: three in N of these could differ and go unseen."""
+    all_of_them, half = (TruthRatio().measure(evidence(forgotten=n)[1]) for n in (N, 2 * N))
+    assert half.value == all_of_them.value
+    assert half.n == all_of_them.n == N
+    assert half.record_error == pytest.approx(np.hypot(all_of_them.record_error, np.sqrt(3) / N))
 
 
 def test_ties_are_passed_together():

@@ -26,7 +26,10 @@ class Paraphrase(Check):
     cannot_see = "what other words than those given would bring out, or several steps of reasoning"
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
-        """Return the mean extraction strength over records that have paraphrases, paired with the references."""
+        """Return the mean extraction strength over records that have paraphrases, paired with the references.
+
+        Where only some have any, these stand for all: the error over records is that of a sample.
+        """
         because = evidence.lacks("forget", PART, tokens=True)
         if because:
             return NotMeasured(check=self.name, because=because)
@@ -35,4 +38,5 @@ class Paraphrase(Check):
             found = evidence.by_owner(PART, evidence.outputs(model, PART).extraction)
             return found[np.isfinite(found)]
 
-        return evidence.compare_means(self, ("forget", PART), strength)
+        some = len(strength(evidence.candidate)) < len(evidence.outputs(evidence.candidate, "forget").loss)
+        return evidence.compare_means(self, ("forget", PART), strength, sample=some)

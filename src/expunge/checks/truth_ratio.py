@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from itertools import combinations
 
@@ -12,7 +13,7 @@ from expunge.core.chart import FEWEST, Chart
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
 from expunge.numerics.curves import cumulative
-from expunge.numerics.equivalence import beyond_seeds, unseen_error
+from expunge.numerics.equivalence import beyond_seeds, unseen_error, unseen_units
 from expunge.numerics.truth_ratio import forget_quality, geometric
 
 Array = NDArray[np.float64]
@@ -40,7 +41,11 @@ class TruthRatio(Check):
     cannot_see = "preferences that moved from record to record while all together are spread as before"
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
-        """Return the mean distance from the references; its record error is that over draws of records."""
+        """Return the mean distance from the references; its record error is that over draws of records.
+
+        Where only some forgotten records have both kinds of answers, these stand for all: no less is said of them than
+        that 3 in n could differ unseen, which moves a distance by as much as a mean of shares.
+        """
         because = evidence.lacks("forget", RIGHT, WRONG, tokens=True)
         ratios = {} if because else {model: _ratios(evidence, model) for model in evidence.models}
         if not because and not ratios[evidence.candidate].size:
@@ -65,11 +70,15 @@ class TruthRatio(Check):
             return float(np.std((mean(model) - others)[1:], ddof=1))
 
         errors = beyond_seeds({model: error(model) for model in evidence.judged}, evidence.references)
+        some = n < len(evidence.outputs(evidence.candidate, "forget").loss)
         return evidence.compare(
             self,
             {model: float(mean(model)[0]) for model in evidence.models},
             n=n,
-            errors={model: max(left, unseen_error(n, count)) for model, left in errors.items()},
+            errors={
+                model: math.hypot(left, unseen_units(n)) if some else max(left, unseen_error(n, count))
+                for model, left in errors.items()
+            },
             seed_scale=(count - 1) / max(1, count - 2),
             details=_details(
                 evidence, ratios, {o: float(far[_pair(evidence.candidate, o)][0]) for o in _others(evidence)}

@@ -596,14 +596,16 @@ class Evidence:
         where: NDArray[np.bool_] | None = None,
         *,
         unseen: int = equivalence.UNSEEN,
+        sample: bool = False,
     ) -> dict[str, float]:
         """Return per judged model the error over records of its mean less that of the other references.
 
         As far as seeds do not explain it (:func:`~expunge.numerics.equivalence.beyond_seeds`), and no less than so few
         records could not have shown. ``rows`` are a per-record statistic by model, [n], of all records of the part or
-        of those in ``where``; for ``unseen`` see :func:`~expunge.numerics.equivalence.unseen_units`.
+        of those in ``where``; for ``unseen`` see :func:`~expunge.numerics.equivalence.unseen_units`. ``sample``
+        says that they stand for others, as those of a sampled part do: forgotten records of which some were looked at.
         """
-        sampled, n = part in _SAMPLED, len(rows[self.candidate])
+        sampled, n = sample or part in _SAMPLED, len(rows[self.candidate])
         clusters = self.clusters(part, where) if sampled else None
         if clusters is not None and len(clusters) != n:
             raise ValueError(f"{n} values for {len(clusters)} {part} records: `where` says which they are of")
@@ -626,11 +628,12 @@ class Evidence:
         statistic: Callable[[str], Array],
         *,
         where: NDArray[np.bool_] | None = None,
+        sample: bool = False,
         **more: Any,
     ) -> Measurement | NotMeasured:
         """Measure the mean over records of a per-record statistic ``model -> [n]``, paired on the same records.
 
-        ``where`` says which records of the part it is of, where not of all.
+        ``where`` says which records of the part it is of, where not of all; for ``sample`` see :meth:`record_errors`.
         """
         because = self.lacks(*parts)
         if because:
@@ -642,7 +645,7 @@ class Evidence:
         if not all(np.isfinite(value) for value in values.values()):
             return NotMeasured(check=check.name, because="a value is not a finite number")
         part = next((part for part in parts if part in _SAMPLED), parts[0])
-        errors = self.record_errors(part, rows, where)
+        errors = self.record_errors(part, rows, where, sample=sample)
         return self.compare(check, values, n=len(rows[self.candidate]), errors=errors, **more)
 
     @property
