@@ -88,6 +88,36 @@ def test_the_manifest_digest_sees_id_content_and_number():
     assert len(digests) == 6
 
 
+def test_records_of_a_manifest_are_read_once_whatever_parts_are_asked_for():
+    read = []
+
+    class Told(Words):
+        def content(self, index):
+            read.append(index)
+            return super().content(index)
+
+    whole = Told("abcd")
+    assert whole.select(["id-3", "id-1"]).manifest.entries == whole.select(["id-3", "id-1"]).manifest.entries
+    assert read == [3, 1, 3, 1]
+    assert whole.manifest.digest == View(whole, [2, 0, 1, 3]).manifest.digest
+    assert read[4:] == [0, 1, 2, 3]
+    assert whole.select(["id-3"]).manifest.entries == LETTERS.select(["id-3"]).manifest.entries
+
+
+def test_a_second_reading_finds_what_changes():
+    class Unsteady(Words):
+        reads = 0
+
+        def content(self, index):
+            self.reads += 1
+            return sha256(f"{self.words[index]} {self.reads if index % 3 == 0 else 0}".encode())
+
+    records = Unsteady("abcdef")
+    assert (records.reread, records.reread, records.reads) == ((2, 6), (2, 6), 12)
+    assert LETTERS.reread == (0, 6)
+    assert Words("a" * 700).reread == (0, 350)
+
+
 def test_an_id_cannot_pose_as_two_records():
     one = Manifest((("a\n" + "0" * 64 + "\nb", "1" * 64),))
     two = Manifest((("a", "0" * 64), ("b", "1" * 64)))

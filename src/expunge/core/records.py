@@ -16,6 +16,9 @@ from typing import Any
 from expunge.core.digest import combine, sha256
 from expunge.core.errors import Obstacle, UsageError
 
+TWICE = 256
+"""Records that are read a second time: augmentation changes all of them, so a sample shows it."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -26,9 +29,9 @@ class Manifest:
 
     entries: tuple[tuple[str, str], ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Return one digest over ids and contents, independent of their order."""
+        """One digest over ids and contents, independent of their order."""
         return combine([sha256(f"{name}\n{content}".encode()) for name, content in self.entries])
 
 
@@ -102,6 +105,13 @@ class Records(ABC):
         """Ids and content digests; reads every record once."""
         return Manifest(tuple((name, self.content(index)) for index, name in enumerate(self.ids)))
 
+    @cached_property
+    def reread(self) -> tuple[int, int]:
+        """(how many have another content when they are read once more, how many were read): a sample, read once."""
+        entries = self.manifest.entries
+        sample = range(0, len(self), max(1, len(self) // TWICE))
+        return sum(self.content(index) != entries[index][1] for index in sample), len(sample)
+
     def examine(self) -> list[Obstacle]:
         """Return what is wrong with ids and subjects."""
         double = [name for name, count in Counter(self.ids).items() if count > 1]
@@ -141,6 +151,14 @@ class View(Records):
     def content(self, index: int) -> str:
         """Return the content digest of the example at ``index`` of the view."""
         return self._base.content(self._indices[index])
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Ids and content digests; of records that were read for the manifest of the whole set none is read again."""
+        if "manifest" not in vars(self._base):
+            return Manifest(tuple((name, self.content(index)) for index, name in enumerate(self.ids)))
+        entries = self._base.manifest.entries
+        return Manifest(tuple(entries[index] for index in self._indices))
 
     def text(self, index: int) -> str | None:
         """Return what is to be predicted of the example at ``index`` of the view as text."""

@@ -32,6 +32,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("torch", "safetensors", "numpy", "scipy", "sklearn"), "torch"),
     **dict.fromkeys(("joblib", "numba", "pandas", "pyarrow", "skops", "threadpoolctl"), "tables"),
     **dict.fromkeys(("tokenizers", "transformers"), "text"),
+    "lm_eval": "lm-eval",
     "optuna": "tune",
     "peft": "language",
 }
@@ -116,16 +117,17 @@ def _own(room: str) -> list[str]:
 
 def _plugins(room: str) -> dict[str, metadata.EntryPoint]:
     found: dict[str, metadata.EntryPoint] = {}
-    for point in _entry_points(tuple(sys.path)).select(group=f"expunge.{room}"):
+    for point in _entry_points(tuple(sys.path)).get(f"expunge.{room}", ()):
         if found.setdefault(point.name, point).value != point.value:
             raise _clash(room, point)
     return found
 
 
 @functools.lru_cache(maxsize=1)
-def _entry_points(path: tuple[str, ...]) -> Any:
+def _entry_points(path: tuple[str, ...]) -> dict[str, list[metadata.EntryPoint]]:
     # Reads the metadata of every installed package, tens of milliseconds: once per search path is enough.
-    return metadata.entry_points()
+    points = metadata.entry_points()
+    return {group: list(points.select(group=group)) for group in points.groups if group.startswith("expunge.")}
 
 
 def _clash(room: str, point: metadata.EntryPoint) -> UsageError:

@@ -15,6 +15,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from expunge.core.errors import UsageError
@@ -159,9 +160,12 @@ def _convert_enum(kind: type[enum.Enum], data: Any, where: str) -> enum.Enum:
         ) from None
 
 
+_hints = lru_cache(maxsize=512)(typing.get_type_hints)  # reports hold thousands of records of a few dozen types
+
+
 def _convert_record(kind: type, data: Any, where: str) -> Any:
     mapping = _expect(data, dict, where)
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init and not f.metadata.get("live")}
     unknown = sorted(set(mapping) - set(fields))
     if unknown:

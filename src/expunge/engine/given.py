@@ -16,6 +16,7 @@ from pathlib import Path
 from expunge.core.errors import ExpungeError, InvalidProblem, Refused, UsageError
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
+from expunge.core.records import Records
 from expunge.engine import manifests
 from expunge.engine.manifests import TrainedOn
 from expunge.engine.references import Retrained
@@ -58,6 +59,8 @@ def examine(problem: Problem, folders: Sequence[str | Path], *, candidate: str |
     taken = {problem.source.digest(): "the original"}
     if candidate is not None:
         taken[candidate] = "the model under audit"
+    retain = problem.retain_view
+    some = retain.select(retain.ids[:: max(1, len(retain) // SAMPLE)])  # one for all, so that it is looked at once
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(
@@ -68,7 +71,7 @@ def examine(problem: Problem, folders: Sequence[str | Path], *, candidate: str |
                 fix="check the path",
             )
         _compare(problem, folder.name, manifests.read(folder))
-        given = Given(folder, _digest(problem, folder))
+        given = Given(folder, _digest(problem, folder, some))
         if given.digest in taken:
             raise Refused(
                 "a reference is a model that is there already",
@@ -101,15 +104,13 @@ def adopt(problem: Problem, run: RunDirectory, given: Given) -> Retrained:
     return adopted
 
 
-def _digest(problem: Problem, folder: Path) -> str:
+def _digest(problem: Problem, folder: Path, some: Records) -> str:
     try:
         model = problem.source.reopen(folder)
     except ExpungeError as error:
         said = error.obstacles[0]
         where = f"reference {folder.name}, {said.where}"  # every reference has files of the same names
         raise type(error)(said.what, where=where, found=said.found, expected=said.expected, fix=said.fix) from error
-    retain = problem.retain_view
-    some = retain.select(retain.ids[:: max(1, len(retain) // SAMPLE)])
     wrong = [each for each in problem.meaning.examine(model, some, where=f"reference {folder.name}") if each.fatal]
     if wrong:
         raise InvalidProblem(wrong)

@@ -7,6 +7,7 @@ from typing import Any
 from expunge.core.digest import keyed
 from expunge.core.errors import InvalidProblem, Obstacle, UsageError
 from expunge.core.problem import Problem
+from expunge.core.records import Records, View
 from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
 from expunge.engine.legible import illegible
@@ -45,8 +46,16 @@ def sentence(note: Obstacle) -> str:
     return f"{note.what[:1].upper()}{note.what[1:]}{where}: {note.found}. To mend it: {note.fix}."
 
 
-def answers(problem: Problem, model: Any, *, where: str) -> list[Obstacle]:
-    """Return what is wrong with the answers of a model on some retained records: none, not finite, or all alike."""
+def sample(problem: Problem) -> View:
+    """Return the retained records that models are asked, to see that they answer."""
     retain = problem.retain_view
     ranked = sorted(retain.ids, key=lambda name: keyed(b"expunge answers", name))[:SAMPLE]
-    return problem.meaning.examine(model, retain.select(ranked), where=where)
+    return retain.select(ranked)
+
+
+def answers(problem: Problem, model: Any, *, where: str, some: Records | None = None) -> list[Obstacle]:
+    """Return what is wrong with the answers of a model on some retained records: none, not finite, or all alike.
+
+    Whoever asks several models draws the :func:`sample` once and hands it in.
+    """
+    return problem.meaning.examine(model, sample(problem) if some is None else some, where=where)

@@ -36,7 +36,7 @@ from expunge.engine.runtime import environment
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
 from expunge.render.card import card
-from expunge.workflow.bad_input import answers
+from expunge.workflow.bad_input import answers, sample
 from expunge.workflow.heirs import attempt_folder, deliver, erases, stale, succeed
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
@@ -188,7 +188,8 @@ def _odd_references(stages: Stages) -> list[str]:
     given = [adopt(stages.problem, stages.run, one) for one in stages.given]
     models = [*given, *stages.finished_references("judging")]
     opened = (stages.problem.source.reopen(stages.run.open_artefact(one.artefact)) for one in models)
-    odd = sum(bool(answers(stages.problem, model, where="reference")) for model in opened)
+    some = sample(stages.problem)
+    odd = sum(bool(answers(stages.problem, model, where="reference", some=some)) for model in opened)
     if not odd:
         return []
     return [
