@@ -67,6 +67,14 @@ def test_without_wrong_answers_six_parts_are_left():
     assert found.value == pytest.approx(harmonic(0.6, 0.75, 0.9, 0.75, 0.375, 0.4))
 
 
+def test_answers_that_no_record_has_of_both_kinds_are_no_part():
+    given = evidence()
+    given._owners["paraphrased_answer of holdout"] = np.array([0])  # the wrong ones are of the other record
+    found = ModelUtility().measure(given)
+    assert found.value == pytest.approx(harmonic(0.6, 0.75, 0.9, 0.75, 0.375, 0.4))
+    assert "held-out" in found.details["no truth ratio"]
+
+
 def test_one_part_of_nothing_is_nothing():
     found = ModelUtility().measure(evidence(recall=(0.0, 0.0)))
     assert found.value == 0.0

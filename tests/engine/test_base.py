@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 
 from expunge.engine import base
 from expunge.engine.base import known
@@ -58,6 +59,15 @@ def test_a_difference_that_chance_explains_is_not_told(monkeypatch):
     few = iter([np.array([0.9, 0.1, 0.2]), np.array([0.0, 0.1, 0.2, 0.3])])
     monkeypatch.setattr(base, "_by_heart", lambda problem, model, records: next(few))
     assert known(started(L.untrained(1))) is None
+
+
+def test_a_base_whose_answers_are_no_numbers_is_told():
+    model = L.untrained(1)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    note = known(started(model))
+    assert not note.fatal
+    assert note.found == "30 of 30 records that were asked"
 
 
 def test_nobody_to_forget_is_not_looked_at():

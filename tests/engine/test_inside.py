@@ -70,6 +70,18 @@ def test_blocks_are_read_as_by_hand(build, norm):
     assert cost == Cost(read=len(problem.forget_view) + len(problem.retain_view))
 
 
+def test_of_a_model_that_says_nan_every_reading_is_nan():
+    """So that it is told as answers that are no numbers, and not as blocks that cannot be read."""
+    problem = posed(gpt)
+    model = problem.source.open()
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.weight[0, 0] = float("nan")
+    arrays, _ = inside.read(problem, model, problem.forget_view, problem.retain_view)
+    assert np.isfinite(arrays["lens"][:, 0]).all(), "the first block still says something"
+    assert np.isnan(arrays["lens"][:, 1]).all()
+    assert np.isnan(arrays["probe"]).all(), "a map to what the last block says, which is nothing"
+
+
 class Wrapped(torch.nn.Module):
     """A model that says its logits and nothing else."""
 

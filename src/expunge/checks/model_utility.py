@@ -115,9 +115,10 @@ def _rows(evidence: Evidence, model: str, part: str) -> dict[str, Row]:
             evidence.by_owner(name, evidence.outputs(model, name).loss)[asked][:, None] for name in (right, wrong)
         )
         known = np.isfinite(one[:, 0]) & np.isfinite(other[:, 0])
-        rows["truth ratio"] = (_known(known, preference(geometric(one[known, 0], other[known]))), known)
-        if part == "holdout":
-            rows["probability"] = (_known(known, share(loss[known], other[known])), known)
+        if known.any():  # those of which one has the right answers and another the wrong ones say nothing
+            rows["truth ratio"] = (_known(known, preference(geometric(one[known, 0], other[known]))), known)
+            if part == "holdout":
+                rows["probability"] = (_known(known, share(loss[known], other[known])), known)
     return rows
 
 

@@ -33,6 +33,8 @@ LEVEL, APART = 0.005, 0.05
 def known(problem: Problem) -> Obstacle | None:
     """Return a note where the base gives more of the forgotten answers by heart than of held-out ones, else None.
 
+    So is said where what it answers is no number.
+
     Nothing is looked at where the training starts from new weights, or there are no held-out records.
     """
     trainer, holdout = problem.trainer, problem.held_out
@@ -42,6 +44,16 @@ def known(problem: Problem) -> Obstacle | None:
         return None
     base = ready(trainer.begin(0))  # type: ignore[union-attr]
     mine, theirs = (_by_heart(problem, base, some) for some in (problem.forget_view, holdout))
+    broken = sum(int(np.isnan(part).sum()) for part in (mine, theirs))
+    if broken:
+        return Obstacle(
+            what="what the model was trained from gives answers that are NaN or infinite",
+            where="base",
+            found=f"{broken} of {len(mine) + len(theirs)} records that were asked",
+            expected="finite numbers",
+            fatal=False,
+            fix="look for NaN in its weights, and for a number format too small for it: nothing can be trained from it",
+        )
     p = float(mannwhitneyu(mine, theirs, alternative="greater").pvalue) if np.ptp([*mine, *theirs]) else 1.0
     if p > LEVEL or mine.mean() - theirs.mean() < APART:
         return None
@@ -58,8 +70,9 @@ def known(problem: Problem) -> Obstacle | None:
 
 
 def _by_heart(problem: Problem, model: torch.nn.Module, records: Records) -> NDArray[np.float64]:
-    """Return the extraction strength of some of the records, [n] in [0, 1]."""
+    """Return the extraction strength of some of the records, [n] in [0, 1]; NaN where what is said is not finite."""
     some = records.select(sorted(records.ids, key=lambda name: keyed(b"expunge base", name))[:MOST])
     with torch.no_grad():
         said = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(some, 32)]
-    return Spoken(np.concatenate(said), np.asarray(some.read(range(len(some)))[1])).extraction
+    spoken = Spoken(np.concatenate(said), np.asarray(some.read(range(len(some)))[1]))
+    return np.where(np.isfinite(spoken.loss), spoken.extraction, np.nan)  # which token is likeliest, NaN does not say

@@ -7,6 +7,7 @@ squares). The map never meets a forgotten record. Shapes: N scored tokens, B inn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -88,7 +89,12 @@ class _Sums:
         self.both[:, :-1] += (row.T @ last).cpu()
 
     def solved(self) -> Callable[[Tensor], Tensor]:
-        """Return the map; its intercept is free, and what varies is shrunk a little (:data:`RIDGE`)."""
+        """Return the map; its intercept is free, and what varies is shrunk a little (:data:`RIDGE`).
+
+        Of a block that says NaN or infinities there is none: what it maps to is NaN, and said to be no number.
+        """
+        if not (bool(self.gram.isfinite().all()) and bool(self.both.isfinite().all())):
+            return lambda block: torch.full_like(block, math.nan)
         mean, target = self.gram[:-1, -1] / self.count, self.both[-1, :-1] / self.count
         variance = self.gram[:-1, :-1] / self.count - torch.outer(mean, mean)
         shared = self.both[:-1, :-1] / self.count - torch.outer(mean, target)
