@@ -99,6 +99,19 @@ def test_anchors_are_the_references_and_the_original():
     assert table.anchors("class", []) == []
 
 
+def test_anchors_say_how_many_retrained_models_pass_and_how_the_original_was_judged():
+    seen = ({**SCORES, "avg_gap": 0.5},) * 4
+    stick = [
+        Yardstick(original=SCORES, references=seen, verdict=verdict, passes={"a": 4, "b": few}, passing=few)
+        for verdict, few in (("not erased", 3), ("inconclusive", 2))
+    ]
+    rows = table.anchors("class", stick)
+    (said,) = table.reasons(Table(rows=tuple(rows), differences=(), sentences=()))
+    assert "of 4 retrained models, each judged against the others, 2.5 pass all required checks" in said
+    assert said.endswith("fewest pass b, 2.5 of them")
+    assert table.verdict(rows[1]) == "before, not erased 1, inconclusive 1"
+
+
 def example():
     mine = [*cells(a=[1.0, 1.5]), cell("b", 0, 2.0, verdict="not erased"), cell("b", 1, 2.0)]
     lost = [Cell(scenario="random_10", method="c_d", seed=s, state=State.FAILED, because="diverged") for s in (0, 1)]

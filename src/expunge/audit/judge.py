@@ -101,20 +101,25 @@ def _by_yardstick(
 
 
 def _null_passes(result: Measurement, margin: float, alpha: float) -> tuple[int, int] | None:
-    """Count the references that pass against the others, each a true retrain that was not looked at, of all.
+    passes = null_passes(result, margin, alpha)
+    return (sum(passes), len(passes)) if passes else None
 
-    None where the others are too few to judge by.
+
+def null_passes(result: Measurement, margin: float, alpha: float) -> list[bool]:
+    """Return of each reference whether it passes against the others: each is a true retrain that was not looked at.
+
+    Nothing where the others are too few to judge by.
     """
     values = np.asarray(result.references)
     if len(values) <= equivalence.MIN_REFERENCES:
-        return None
-    passes = 0
+        return []
+    passes = []
     for index, (value, error) in enumerate(zip(values, result.null_errors, strict=True)):
         interval = equivalence.difference(
             float(value), np.delete(values, index).tolist(), record_error=error, alpha=alpha, scale=result.seed_scale
         )
-        passes += -margin <= interval.low and interval.high <= margin
-    return passes, len(values)
+        passes.append(-margin <= interval.low and interval.high <= margin)
+    return passes
 
 
 def required_decisions(findings: tuple[Finding, ...]) -> list[Decision]:

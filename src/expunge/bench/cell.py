@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from expunge.audit.judge import null_passes
 from expunge.core.check import Measurement
 from expunge.core.report import Audit
 
@@ -93,11 +94,34 @@ class Cell:
 class Yardstick:
     """The scores of the models that every cell of a scenario and a seed is compared with.
 
-    ``original`` and each of ``references`` are as :attr:`Cell.scores`; a reference's gaps are to the other references.
+    Attributes:
+        original: as :attr:`Cell.scores`.
+        references: the same of each; its gaps are to the other references.
+        verdict: of the audit of the original.
+        passes: how many references pass each required check against the others: how often a true retrain does.
+        passing: how many pass all of them; None where there are too few references to judge one by the others.
     """
 
     original: Mapping[str, float]
     references: tuple[Mapping[str, float], ...]
+    verdict: str = ""
+    passes: Mapping[str, int] = field(default_factory=dict)
+    passing: int | None = None
+
+    def judged(self, control: Audit) -> Yardstick:
+        """Return it with what the audit of the original says of it and of the references."""
+        said = {
+            each.check: null_passes(each.result, each.margin, control.alpha)
+            for each in control.findings
+            if each.required and isinstance(each.result, Measurement)
+        }
+        known = {name: passes for name, passes in said.items() if passes}
+        return replace(
+            self,
+            verdict=control.verdict.value,
+            passes={name: sum(passes) for name, passes in known.items()},
+            passing=sum(map(all, zip(*known.values(), strict=True))) if known else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from expunge.core.digest import combine, sha256
 from expunge.core.errors import ForeignRun, UsageError
 from expunge.core.problem import Origin, Problem
 from expunge.core.records import Records
+from expunge.core.report import Audit
 from expunge.core.request import Request
 from expunge.core.serial import build, canonical, plain
 from expunge.core.storage import write_file, write_folder
@@ -303,7 +304,9 @@ class Site:
         if not (place / "yardstick.json").exists():
             problem = self.problem(scenario, seed)
             workflow.prepare(problem, out=place / "run", **self.settings(scenario, seed))
-            write_file(place / "yardstick.json", canonical(self._measured(problem, scenario, seed)))
+            control = json.loads((place / "run" / "stages" / "control.json").read_text())
+            audit = build(Audit, control, where="control.json")
+            write_file(place / "yardstick.json", canonical(self._measured(problem, scenario, seed).judged(audit)))
         return place / "run"
 
     def yardstick(self, scenario: str, seed: int) -> Yardstick:

@@ -57,6 +57,8 @@ class Row:
         chosen: how often ``auto`` chose which method.
         quality: F of the competition, where it was measured.
         without: why there is no model, and for how many seeds.
+        passing: of the anchor ``retrained``: how many pass all required checks against the others, over seeds.
+        hardest: the check that fewest of these pass, and how many do.
     """
 
     scenario: str
@@ -69,6 +71,8 @@ class Row:
     chosen: Mapping[str, int] = field(default_factory=dict)
     quality: Quality | None = None
     without: Mapping[str, int] = field(default_factory=dict)
+    passing: Spread | None = None
+    hardest: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +124,21 @@ def anchors(scenario: str, yardsticks: Sequence[Yardstick]) -> list[Row]:
         return []
     models = list(zip(*(one.references for one in yardsticks), strict=True))
     by_model = [{name: float(np.mean([seen[name] for seen in model])) for name in model[0]} for model in models]
+    checks = {name: float(np.mean([one.passes.get(name, 0) for one in yardsticks])) for name in yardsticks[0].passes}
     return [
-        Row(scenario=scenario, method=RETRAINED, scores=_spreads(by_model)),
-        Row(scenario=scenario, method=ORIGINAL, scores=_spreads([one.original for one in yardsticks])),
+        Row(
+            scenario=scenario,
+            method=RETRAINED,
+            scores=_spreads(by_model),
+            passing=Spread.of([one.passing for one in yardsticks if one.passing is not None]),
+            hardest=min(checks.items(), key=lambda each: each[1]) if checks else None,
+        ),
+        Row(
+            scenario=scenario,
+            method=ORIGINAL,
+            scores=_spreads([one.original for one in yardsticks]),
+            verdicts=dict(Counter(one.verdict for one in yardsticks if one.verdict)),
+        ),
     ]
 
 
@@ -253,19 +269,26 @@ def shown(row: Row) -> tuple[str, ...]:
 
 def verdict(row: Row) -> str:
     """Return how the audits of a row ended, in words; of an anchor, that it is one."""
-    if row.method in (RETRAINED, ORIGINAL):
-        return "yardstick" if row.method == RETRAINED else "before"
+    if row.method == RETRAINED:
+        return "yardstick"
     said = [f"{word} {count}" if sum(row.verdicts.values()) > 1 else word for word, count in row.verdicts.items()]
     lost = Counter[str]()
     for reason, count in row.without.items():
         lost[reason.partition(":")[0]] += count
-    return ", ".join([*said, *(f"{state} {count}" for state, count in lost.items())])
+    return ", ".join([*(["before"] if row.method == ORIGINAL else []), *said, *(f"{s} {n}" for s, n in lost.items())])
 
 
 def reasons(found: Table) -> list[str]:
-    """Return what ``auto`` chose and what a run of that costs, and why cells have no model, one sentence each."""
+    """Return how many retrained models pass, what ``auto`` chose at what cost, and why cells have no model."""
     told = []
     for row in found.rows:
+        if row.passing is not None:
+            count = row.scores["forget"].n
+            least = f"; fewest pass {row.hardest[0]}, {row.hardest[1]:.1f} of them" if row.hardest else ""
+            told.append(
+                f"{row.scenario}: of {count} retrained models, each judged against the others, {row.passing.mean:.1f} "
+                f"pass all required checks (mean of {row.passing.n} seeds){least}"
+            )
         if row.chosen:
             names = ", ".join(f"{name} ({count} of the seeds)" for name, count in row.chosen.items())
             cost = f"; a run of it costs {100 * row.alone.mean:.1f}%, the rest is tuning" if row.alone else ""
