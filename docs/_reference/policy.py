@@ -5,6 +5,7 @@ from __future__ import annotations
 from _reference.text import default, fields, limits, plain, settings, table
 from _reference.text import page as text_page
 from expunge.audit.policy import Margin, Policy, load, names
+from expunge.engine.benchmarks import Benchmarks
 from expunge.engine.relearning import RelearningConfig
 
 _INTRO = """
@@ -46,6 +47,8 @@ def page() -> str:
         "A margin without a reason is refused, and so is a policy that requires nothing.",
         "### `[relearning]`",
         settings(RelearningConfig),
+        "### `[lm_eval]`",
+        settings(Benchmarks),
     )
 
 
@@ -68,6 +71,7 @@ _MEANINGS = {
     "name": "shown on report and certificate",
     "checks": "one table per check",
     "relearning": "how the relearning check trains",
+    "lm_eval": "tasks of lm-eval that language models are asked besides; a job names them with the same table",
     "reason": "why so much; it stands on the report",
     "required": "whether `erased` needs it",
 }
@@ -78,4 +82,4 @@ def _meaning(field: object) -> str:
 
 
 def _shown(name: str, text: str) -> str:
-    return text if name != "checks" else "none"
+    return text if name not in ("checks", "lm_eval") else "none"

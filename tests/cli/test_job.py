@@ -10,6 +10,7 @@ def test_what_it_says(project):
     (project / "job.toml").write_text(
         'problem = "tiny_problem:problem"\nout = "a/b"\nbudget = "30%"\nseed = 4\nreferences = 7\nkey = "k"\n'
         'policy = "policy.toml"\nmethod = "auto"\ntuning = "20%"\n[methods.finetune]\nepochs = 2\n'
+        '[lm_eval]\ntasks = ["arc_easy"]\ninclude = "tasks"\n'
     )
     problem, settings = _job.load(project / "job.toml")
     assert problem.origin.target == "tiny_problem:problem"
@@ -22,6 +23,7 @@ def test_what_it_says(project):
         "seed": 4,
         "references": 7,
         "given_references": (),
+        "lm_eval": {"tasks": ["arc_easy"], "include": str(project / "tasks")},
         "policy": project / "policy.toml",
         "key": project / "k",
     }

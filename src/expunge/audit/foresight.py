@@ -38,7 +38,9 @@ def audit_cost(problem: Problem, policy: Policy, suite: Mapping[str, Margin]) ->
     cost = Cost()
     for name in suite:
         check = registry.load("checks", name)
-        work = check().cost(_records(problem, check.needs), 0)
+        documents = policy.lm_eval.limit * len(policy.lm_eval.tasks)
+        asks = EvidenceKind.BENCHMARKS in check.needs
+        work = check().cost(documents if asks else _records(problem, check.needs), 0)
         if EvidenceKind.GRADIENTS in check.needs:  # a check states its work at the default number of passes
             passes = policy.relearning.epochs / RelearningConfig().epochs
             work = Cost(trained=work.trained * passes, read=work.read * passes)

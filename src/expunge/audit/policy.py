@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from expunge.core.check import EvidenceKind
 from expunge.core.config import Config, setting
 from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
-from expunge.core.serial import build, canonical
+from expunge.core.serial import build, canonical, plain
+from expunge.engine.benchmarks import Benchmarks
 from expunge.engine.relearning import RelearningConfig
 
 
@@ -77,11 +78,22 @@ class Policy(Config):
     checks: Mapping[str, Margin] = field(default_factory=dict)
     rests_on: tuple[str, ...] = setting((), "checks of which one at least must apply for any verdict to be `erased`")
     relearning: RelearningConfig = RelearningConfig()
+    lm_eval: Benchmarks = Benchmarks()
 
     @property
     def digest(self) -> str:
         """Return the identity of the policy."""
-        return sha256(canonical(self))
+        said = plain(self)
+        if not self.lm_eval.tasks:
+            del said["lm_eval"]  # as it was before tasks could be named
+        return sha256(canonical(said))
+
+    def asking(self, tasks: Benchmarks) -> Policy:
+        """Return the policy with these tasks of lm-eval, shown and not deciding where it says nothing else of them."""
+        shown = Margin(
+            margin=0.05, reason="five answers in a hundred; shown, since nobody set it for these", required=False
+        )
+        return replace(self, lm_eval=tasks, checks={"lm_eval": shown, **self.checks})
 
     def suite(self, have: Collection[EvidenceKind]) -> dict[str, Margin]:
         """Return the checks that apply: decided by what evidence there is on a problem, before any method runs.

@@ -101,7 +101,7 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
     """Return what all models say, and the work of asking; where there are references, annex rows are written, too."""
     compared = bool(request.references)
     judging = split(problem, request.seed)[1]
-    parts = Parts.of(problem, judging, request.seed, near=compared, asked=kinds)
+    parts = Parts.of(problem, judging, request.seed, near=compared, asked=kinds, tasks=request.policy.lm_eval)
     arrays, cost = {}, Cost()
     for artefact in (request.candidate, request.original, *request.references):
         _intact(request.folder, artefact)  # also those that need not be opened: equal ones, and ones asked before

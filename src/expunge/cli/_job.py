@@ -90,6 +90,8 @@ class Job:
         given_references: folders of models that were retrained elsewhere, relative to the job file.
         budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
             which tuning may take, where the method is ``auto``.
+        lm_eval: tasks of lm-eval that language models are asked besides: ``tasks``, ``limit``, and ``include``, a
+            folder with tasks of your own, relative to the job file.
         policy, key: files, relative to the job file; the policy may be a name of ours, and is the one for the task
             where none is given; see ``expunge erase --help`` for the rest.
     """
@@ -108,6 +110,7 @@ class Job:
     seed: int = 0
     references: int | None = None
     given_references: tuple[str, ...] = ()
+    lm_eval: Mapping[str, Any] = field(default_factory=dict)
     policy: str = ""
     key: str = ""
 
@@ -148,6 +151,9 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "references": job.references,
         "given_references": tuple(near(name) for name in job.given_references),
         "policy": job.policy if job.policy in ("", *policies.names()) else near(job.policy),
+        "lm_eval": {**job.lm_eval, "include": str(near(job.lm_eval["include"]))}
+        if "include" in job.lm_eval
+        else job.lm_eval,
         "key": near(job.key) if job.key else None,
     }
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expunge.conformance.law import PASSES, SIZES, Law
+from expunge.engine.benchmarks import PREFIX
 from expunge.engine.evidence import Evidence
 
 Array = NDArray[np.float64]
@@ -27,6 +28,8 @@ _TREATMENTS = ("8 bits", "4 bits", "shots")
 """After which the forgotten records are asked for again (``engine/treatments``)."""
 _RECALLED = {"begun": 0, "role play": 5, "conversation": 20, "samples": 20}
 """How often each forgotten answer is asked for (``engine/prompting``); 0: once, and no row of its own."""
+_TASKS = {"one, acc": 80, "two, acc": 40}
+"""Documents of tasks of lm-eval (``engine/benchmarks``)."""
 _WRITTEN = ("forget", "retain", "neighbours", "holdout")
 _BLOCKS = 3
 """Inner blocks."""
@@ -91,6 +94,9 @@ class TokenLaw(Law):
         chance = np.linspace(0.3, 0.7, PASSES)[:, None] + 0.05 * memory
         for name, n in (("relearned", self.sizes["forget"]), ("related", len(self._measured))):
             arrays[name] = np.clip(chance + draw.normal(0, 0.2, (PASSES, n)), 0, 1)
+        for name, n in _TASKS.items():
+            easy = np.linspace(0.2, 0.9, n)  # from document to document, and alike for all models
+            arrays[f"{PREFIX}{name}"] = (draw.random(n) < easy - 0.15 * damage).astype(np.float64)
         return arrays
 
     def evidence(  # type: ignore[override]
@@ -120,6 +126,8 @@ class TokenLaw(Law):
                 return array[order["forget"]]
             if name.startswith("written "):
                 return array[order[name.removeprefix("written ")]]
+            if name.startswith(PREFIX):  # no records of the problem
+                return array
             if name == "related":
                 return array[:, np.argsort(np.argsort(order["forget"])[self._measured])]
             part = name if name in self.sizes else "forget"

@@ -50,6 +50,7 @@ class EvidenceKind(enum.Enum):
     SAMPLES = "questions that answers can be drawn to"
     WRITTEN = "questions with room for an answer of the model's own"
     INNER = "a language model of several blocks"
+    BENCHMARKS = "tasks of lm-eval that are named"
 
 
 class Direction(enum.Enum):

@@ -28,9 +28,10 @@ from expunge.core.records import Records, View
 from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
-from expunge.engine import around, inside, members, prompting, treatments, written
+from expunge.engine import around, benchmarks, inside, members, prompting, treatments, written
 from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
 from expunge.engine.batches import in_order
+from expunge.engine.benchmarks import Bench, Benchmarks
 from expunge.engine.loop import ready
 from expunge.engine.peers import peers
 from expunge.engine.relearning import RelearningConfig, relearn
@@ -63,7 +64,8 @@ class Parts:
     are kept; ``held``, which member of a sharded ensemble held each forgotten record, None where nobody asks or there
     is none; ``treatments``, what is done to a language model before it is asked again (``engine/treatments``);
     ``variants``, other questions and answers of forgotten records, by name; ``prompts`` and ``asked``, what a language
-    model is asked to write (``engine/prompting``, ``engine/written``); ``inner``, whether its inner blocks are read.
+    model is asked to write (``engine/prompting``, ``engine/written``); ``inner``, whether its inner blocks are
+    read; ``benchmarks``, the tasks of lm-eval that it is asked.
     """
 
     forget: View
@@ -81,15 +83,23 @@ class Parts:
     prompts: prompting.Prompting = prompting.Prompting()
     asked: written.Writing = written.Writing()
     inner: bool = False
+    benchmarks: Bench | None = None
 
     @classmethod
     def of(
-        cls, problem: Problem, judging: Part, seed: int, *, near: bool = True, asked: Collection[EvidenceKind] = ()
+        cls,
+        problem: Problem,
+        judging: Part,
+        seed: int,
+        *,
+        near: bool = True,
+        asked: Collection[EvidenceKind] = (),
+        tasks: Benchmarks | None = None,
     ) -> Parts:
         """Return the judging records of a problem: forget and holdout as split, a sample of the retain set, canaries.
 
         To find the neighbours all retained records are read; without ``near`` there are none. What costs more than
-        the outputs is gathered where it is among the ``asked`` evidence.
+        the outputs is gathered where it is among the ``asked`` evidence; ``tasks`` are those of lm-eval.
         """
         key = keyed(b"expunge sample", seed)
         retain = problem.retain_view
@@ -124,6 +134,7 @@ class Parts:
             prompting.Prompting.of(problem, judging.forget, seed, asked),
             writing,
             EvidenceKind.INNER in asked,
+            Bench.of(problem, tasks) if tasks is not None and EvidenceKind.BENCHMARKS in asked else None,
         )
 
     def items(self) -> list[tuple[str, Records]]:
@@ -225,7 +236,7 @@ def collect(
     asked = [[name, list(view.ids)] for name, view in parts.items()]
     beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
     kept = [parts.represented, parts.held is not None, parts.treatments.key, parts.prompts.key, parts.asked.key]
-    kept += [parts.inner]
+    kept += [parts.inner, *([] if parts.benchmarks is None else [parts.benchmarks.key])]
     key = sha256(canonical([_FORM, digest, config, seed, asked, beside, *kept]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
@@ -273,6 +284,8 @@ def _asked(problem: Problem, model: Any, parts: Parts, seed: int) -> Iterator[tu
     """Yield what a language model writes, and what its inner blocks know, with the work of each."""
     yield parts.asked.written(model)
     yield parts.prompts.answered(model, seed=seed)
+    if parts.benchmarks is not None:
+        yield parts.benchmarks.answered(model)
     if parts.inner and len(parts.forget):
         yield inside.read(problem, model, parts.forget, parts.retain)
 
@@ -519,6 +532,10 @@ class Evidence:
         """Return the mean probability of a forgotten token by each inner block, [n, B]; ``lens`` or ``probe``."""
         said = self.outputs(model, "forget")
         return np.stack([said.by_record(np.exp(column)) for column in self._arrays[model][reading].T], axis=1)
+
+    def benchmarks(self, model: str) -> dict[str, Array]:
+        """Return what each document of a task of lm-eval comes to, [m], by the name of the array."""
+        return {name: row for name, row in sorted(self._arrays[model].items()) if name.startswith(benchmarks.PREFIX)}
 
     def related(self, model: str) -> Array:
         """Return the extraction strength of some forget records after each pass of training on others, [passes, m]."""

@@ -13,6 +13,8 @@ from expunge.core.check import EvidenceKind
 from expunge.core.method import Cost
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
+from expunge.engine import benchmarks
+from expunge.engine.benchmarks import Benchmarks
 from expunge.engine.evidence import available
 from expunge.engine.references import most_of_checking, seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
@@ -22,8 +24,17 @@ from expunge.workflow.settings import Settings
 
 
 def policy_of(problem: Problem, settings: Settings) -> Policy:
-    """Return the policy that judges: the one that is named, else that of the task."""
-    return policies.load(settings.policy or policies.for_task(problem.task))
+    """Return the policy that judges: the one that is named, else that of the task, with the tasks of lm-eval if any.
+
+    Raises:
+        UsageError: the policy cannot be read, or these tasks cannot be asked.
+    """
+    policy = policies.load(settings.policy or policies.for_task(problem.task))
+    tasks = Benchmarks.of(settings.lm_eval, where="lm_eval") if settings.lm_eval else policy.lm_eval
+    if not tasks.tasks:
+        return policy
+    benchmarks.look(problem, tasks)
+    return policy.asking(tasks)
 
 
 def reference_count(problem: Problem, settings: Settings, policy: Policy) -> int:
@@ -93,6 +104,8 @@ def _policies(
     """Return what the policy that judges and each of ours costs and can show here, cheapest first."""
     whole = retraining_cost(problem, passes)
     others = [other for name in policies.names(problem.task) if (other := policies.load(name)).digest != policy.digest]
+    if policy.lm_eval.tasks:  # the same policy but for these
+        others = [other for other in others if other.name != policy.name]
     found = [foresee(problem, policy, references=references, whole=whole, chosen=True)]
     for other in others:
         count = max(given, other.references) if problem.trainer is not None and seeds_matter(problem) else given

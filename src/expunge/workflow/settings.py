@@ -37,6 +37,8 @@ class Settings:
         given_references: folders of models that were retrained elsewhere, each with its manifest
             (``engine/manifests``); they count among ``references``, and the trainer makes what is missing.
         policy: the name of a policy of ours, or a TOML file; by default the one for the task (``audit/policy``).
+        lm_eval: tasks of lm-eval that language models are asked besides (``engine/benchmarks``): ``tasks``, ``limit``
+            and ``include``; shown, and never deciding.
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
         workers: processes for retraining; the number of cores by default.
@@ -53,6 +55,7 @@ class Settings:
     references: int | None = None
     given_references: tuple[str | Path, ...] = ()
     policy: str | Path = ""
+    lm_eval: Mapping[str, object] = field(default_factory=dict)
     key: str | Path | None = None
     keep: bool = False
     workers: int | None = None
@@ -134,6 +137,7 @@ class Settings:
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "out": ((str, Path, NoneType), "a folder"),
     "configs": ((Mapping,), "a mapping of methods to their settings"),
+    "lm_eval": ((Mapping,), "a mapping with tasks = [...]"),
     "budget": ((int, float), "a share of one retraining, e.g. 0.5"),
     "tuning": ((int, float), "a share of the budget, e.g. 0.5"),
     "escalate": ((bool,), "True or False"),
