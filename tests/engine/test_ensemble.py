@@ -131,3 +131,74 @@ def test_members_are_adapters_on_one_base_that_stays(tmp_path):
     np.testing.assert_allclose(
         units.loss.detach().numpy(), -wanted[row, column, labels[row, column + 1]].log().numpy(), atol=1e-5
     )
+
+
+STACKED = ShardedTrainer(
+    member=own.recorded(languages.based, config=own.config(epochs=4), steps=2, task="causal_lm", lora=2),
+    shards=2,
+    slices=2,
+    by_layer=True,
+)
+SHARDS = STACKED.shards_of(1)
+PEOPLE = languages.records(languages.NAMES[:8])
+
+
+def of_slice(number):
+    """Return a person of shard 0 whose facts enter with this slice, and their ids."""
+    who = next(
+        each
+        for each in PEOPLE.subjects
+        if (SHARDS.shard(f"subject {each}"), SHARDS.slice(f"subject {each}")) == (0, number)
+    )
+    return [name for name, subject in zip(PEOPLE.ids, PEOPLE.subjects, strict=True) if subject == who]
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    return STACKED(PEOPLE, seed=1)
+
+
+def adapters(model):
+    return {name: p.detach() for name, p in model.named_parameters() if "lora_" in name}
+
+
+def test_what_met_a_record_is_switched_off_bit_for_bit(stacked):
+    """As the training without the records stood before their slice entered: a run of its own says so."""
+    gone = of_slice(1)
+    before = {name: tensor.clone() for name, tensor in stacked.state_dict().items()}
+    made = STACKED.switched_off(stacked, PEOPLE, gone, seed=1)
+    rest = PEOPLE.without(gone)
+    trainer, part = STACKED.of(rest, seed=1, shard=0), STACKED.parts(rest, seed=1)[0]
+    halfway = trainer.run(part, seed=SHARDS.member_seed(0), until=2 * 2).model
+    found, wanted, ended = adapters(made.members[0]), adapters(halfway), adapters(stacked.members[0])
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert any(not torch.equal(found[name], ended[name]) for name in wanted), "the second part had been trained"
+    assert any(bool(tensor.any()) for name, tensor in found.items() if "lora_B" in name), "the first part is there"
+    assert all(torch.equal(a, b) for a, b in zip(*(m.members[1].parameters() for m in (made, stacked)), strict=True))
+    left = sum(SHARDS.slice(f"subject {who}") == 0 for who in STACKED.parts(PEOPLE, seed=1)[0].subjects)
+    whole = len(STACKED.parts(PEOPLE, seed=1)[1])
+    assert made.weights.tolist() == pytest.approx([left / (left + whole), whole / (left + whole)])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in stacked.state_dict().items()), "nothing is changed"
+
+
+def test_of_the_first_slice_the_whole_member_goes(stacked):
+    made = STACKED.switched_off(stacked, PEOPLE, of_slice(0), seed=1)
+    assert made.weights.tolist() == [0.0, 1.0]
+    found, other, own_ = (adapters(m) for m in (made.members[0], stacked.members[1], stacked.members[0]))
+    assert all(torch.equal(found[name], other[name]) for name in other), "no weight of it is kept"
+    assert any(not torch.equal(found[name], own_[name]) for name in other)
+
+
+def test_where_nothing_is_left_it_is_said(stacked):
+    with pytest.raises(UsageError, match="nothing is left"):
+        STACKED.switched_off(stacked, PEOPLE, PEOPLE.ids, seed=1)
+    with pytest.raises(UsageError, match="cannot be told"):
+        STACKED.switched_off(stacked, PEOPLE, ["nobody"], seed=1)
+
+
+def test_layers_of_their_own_need_adapters_and_epochs_for_each_slice():
+    with pytest.raises(UsageError, match="layer by layer"):
+        ShardedTrainer(member=MEMBER, shards=2, slices=2, by_layer=True)
+    with pytest.raises(UsageError, match="layer by layer"):
+        ShardedTrainer(member=STACKED.member, shards=2, slices=3, by_layer=True)

@@ -127,10 +127,12 @@ def test_members_that_vote_are_of_these_records(posed, tmp_path):
     assert any("have changed" in wrong.what for wrong in Sharded().obstacles(again))
 
 
-def test_adapters_of_one_shard_are_trained_anew(tmp_path):
+@pytest.mark.parametrize("slices", [{}, {"slices": 2, "by_layer": True}], ids=["shards", "and layer by layer"])
+def test_adapters_of_one_shard_are_trained_anew(tmp_path, slices):
     """A person's facts lie in one shard; base and other adapters stay as they are, bit for bit."""
-    member = own.recorded(languages.based, config=own.config(epochs=1), steps=2, task="causal_lm", lora=2)
-    trainer, records = ShardedTrainer(member=member, shards=3), languages.records(languages.NAMES[:6])
+    config = own.config(epochs=slices.get("slices", 1))
+    member = own.recorded(languages.based, config=config, steps=2, task="causal_lm", lora=2)
+    trainer, records = ShardedTrainer(member=member, shards=3, **slices), languages.records(languages.NAMES[:6])
     model = expunge.train(trainer, records, seed=1, ledger=tmp_path / "ledgers")
     problem = expunge.Problem(
         model=model,

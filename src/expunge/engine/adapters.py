@@ -8,13 +8,14 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 
 from expunge.core import registry
-from expunge.core.errors import Obstacle
+from expunge.core.errors import Obstacle, UsageError
 from expunge.engine.checkpoint import Moving
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -46,6 +47,7 @@ class Adapters(Moving):
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             self._tuner: Any = LoraModel(model, config, "expunge")
         super().__init__(model)
+        self._layers = list(layers)
         for p in model.parameters():
             if p.requires_grad and p.dtype in _HALF:
                 p.data = p.data.float()
@@ -58,6 +60,27 @@ class Adapters(Moving):
             yield
         finally:
             self._tuner.enable_adapter_layers()
+
+    def parts(self, count: int) -> list[dict[str, nn.Parameter]]:
+        """Return the adapters by name in so many parts of the layers, those nearest the output first.
+
+        Raises:
+            UsageError: there are fewer layers.
+        """
+        if count > len(self._layers):
+            raise UsageError(
+                "more parts than layers with adapters",
+                where="adapters",
+                found=f"{count} parts of {len(self._layers)} layers",
+                expected="a layer for each part",
+                fix="take fewer slices, or name more lora_layers",
+            )
+        edges = [len(self._layers) * part // count for part in range(count + 1)]
+        own = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
+        return [
+            {name: p for name, p in own.items() if name.startswith(tuple(f"{each}." for each in self._layers[a:b]))}
+            for a, b in reversed(list(pairwise(edges)))
+        ]
 
     def merge(self) -> None:
         """Add the adapters to the weights and take them out of the model."""

@@ -6,6 +6,7 @@ is a part of the records that enters later in the member's one recorded run, so 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -71,16 +72,30 @@ class ShardedTrainer:
         shards: how many members there are.
         slices: slice j of a shard enters after ``j / slices`` of the epochs: its records cost a shorter replay.
         n_jobs: members trained at the same time, each with its own threads (joblib); changes no bit.
+        by_layer: slice j, with those before it, trains the adapters of one part of the layers, those nearest the output
+            first, and nothing later moves them (S3T, Chowdhury et al. 2024, arXiv 2406.16257): what met a record can
+            then be switched off at once (:meth:`switched_off`). For members with adapters.
     """
 
     member: Recorded
     shards: int
     slices: int = 1
     n_jobs: int = 1
+    by_layer: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse an ensemble of nothing, and two rules for who enters when."""
+        """Refuse an ensemble of nothing, two rules for who enters when, and parts of layers that nothing trains."""
         Shards(0, self.shards, self.slices)
+        loop = self.member.loop
+        adapted = isinstance(loop, Standard) and loop.lora > 0
+        if self.by_layer and not (adapted and self.slices > 1 and self.member.epochs % self.slices == 0):
+            raise UsageError(
+                "slices cannot be trained layer by layer",
+                where="by_layer",
+                found=f"{self.slices} slices in {self.member.epochs} epochs, {'with' if adapted else 'without'} lora",
+                expected="expunge.recorded(..., lora=...), two slices or more, and as many epochs for each",
+                fix="set lora, and epochs to a multiple of slices; or leave by_layer out",
+            )
         if self.slices > 1 and self.member.enters is not None:
             raise UsageError(
                 "slices and `enters` both say when records enter",
@@ -97,7 +112,8 @@ class ShardedTrainer:
 
     def describe(self) -> str:
         """Return a text that is equal for equal trainers."""
-        return f"{self.shards} shards in {self.slices} slices, each by {self.member.describe()}"
+        how = " by layer" if self.by_layer else ""
+        return f"{self.shards} shards in {self.slices} slices{how}, each by {self.member.describe()}"
 
     def __call__(self, records: Records, *, seed: int) -> Ensemble:
         """Return a new ensemble trained on ``records``: a function of seed and set of records."""
@@ -131,14 +147,68 @@ class ShardedTrainer:
         Adapters that it trains stay beside the base, which is one for all members then.
         """
         loop = self.member.loop
-        apart = isinstance(loop, Standard) and loop.lora > 0
-        member = replace(self.member, loop=replace(loop, merge=False)) if apart else self.member
+        member = self.member
+        if isinstance(loop, Standard) and loop.lora > 0:
+            member = replace(member, loop=replace(loop, merge=False, stacked=self.slices if self.by_layer else 0))
         if self.slices == 1:
             return member
         shards = self.shards_of(seed)
         names = dict(zip(records.ids, whose(records.ids, records.subjects), strict=True))
         step = self.member.epochs / self.slices
         return replace(member, enters=lambda name: shards.slice(names[name]) * step)
+
+    def switched_off(self, ensemble: Ensemble, records: Records, ids: Sequence[str], *, seed: int) -> Ensemble:
+        """Return the ensemble without anything that met these records: at once, since nothing is trained.
+
+        A member that met one has no vote, and its place is taken by another's weights. With :attr:`by_layer` it keeps
+        the adapters of the slices before theirs, which never met them: it is what its training without them had come
+        to when their slice was to enter, bit for bit. Members vote by the records that they have learnt from and keep.
+
+        Args:
+            ensemble: what this trainer made of ``records`` with ``seed``; not changed.
+            records: all that it was trained on.
+            ids: of the records to be forgotten.
+            seed: of that training.
+
+        Raises:
+            UsageError: ids that are not among the records, nothing is left, or values were derived from the records.
+        """
+        strange = sum(name not in records.position for name in ids)
+        if strange or self.member.derive is not None:
+            raise UsageError(
+                "what met these records cannot be told",
+                where="switched_off",
+                found=f"{strange} ids that are in no shard" if strange else "values that are derived from all records",
+                expected="ids of records that the ensemble was trained on, and members without derive=",
+                fix="name others" if strange else "erase them with the method sharded",
+            )
+        shards, gone = self.shards_of(seed), set(ids)
+        names = dict(zip(records.ids, whose(records.ids, records.subjects), strict=True))
+        kept: list[nn.Module | None] = []
+        sizes = []
+        for shard, part in enumerate(self.parts(records, seed=seed)):
+            met = [shards.slice(names[name]) for name in part.ids if name in gone]
+            first = (min(met) if self.by_layer else 0) if met else self.slices
+            sizes.append(sum(shards.slice(names[name]) < first for name in part.ids))
+            kept.append(self._before(ensemble, shard, first, seed=seed) if sizes[-1] else None)
+        whole = next((member for member in kept if member is not None), None)
+        if whole is None:
+            raise UsageError(
+                "nothing is left: every shard met one of these records",
+                where="switched_off",
+                found=f"{len(gone)} records in {self.shards} shards",
+                expected="a shard, or by_layer a slice, that met none",
+                fix="erase them with the method sharded, which trains anew what met them",
+            )
+        return Ensemble([copy.deepcopy(whole if member is None else member) for member in kept], voting(sizes)).eval()
+
+    def _before(self, ensemble: Ensemble, shard: int, first: int, *, seed: int) -> nn.Module:
+        """Return a member as it was when slice ``first`` was to enter; as it ended, where there is none such."""
+        member = ensemble.members[shard]
+        if first == self.slices:
+            return member
+        loop = replace(self.member.loop, merge=False, stacked=self.slices)  # type: ignore[type-var]
+        return loop.up_to(member, first, seed=self.shards_of(seed).member_seed(shard))
 
 
 def _hold_once(members: Sequence[nn.Module]) -> None:

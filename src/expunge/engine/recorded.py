@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -208,6 +209,8 @@ class Standard:
     """Expunge's own loop: the mean loss of a step's records, in parts of at most ``micro_batch`` where that is set.
 
     ``merge``: adapters go into the weights at the end; else they stay beside them, in a model that holds both.
+    ``stacked``: adapters are trained in so many parts of the layers one after the other, each for as many epochs, those
+    nearest the output first (S3T, Chowdhury et al. 2024, arXiv 2406.16257); 0: all at once.
     """
 
     build: Callable[..., nn.Module]
@@ -218,24 +221,43 @@ class Standard:
     lora_alpha: float = 16.0
     lora_layers: tuple[str, ...] = ()
     merge: bool = True
+    stacked: int = 0
 
     def __call__(self, recorder: Recorder) -> nn.Module:
         """Make every step; return the model."""
         model = self.build(recorder.derived) if recorder.derived else self.build()
         movable = [p.requires_grad for p in model.parameters()]
         beside = self._adapters(model, recorder.seed) if self.lora else None
+        parts = beside.parts(self.stacked) if beside is not None and self.stacked else []
         task: Any = registry.load("tasks", self.task)()
         optimiser = self.config.optimise(model)
         recorder.track(model, optimiser)
         train_mode(model)
         with unfilled():  # from here on: a weight that `build` left empty is NaN, and told
             for step in recorder:
-                self._make(step, recorder, model, optimiser, task)
+                now = step.epoch * self.stacked // recorder.epochs
+                still = [p for number, part in enumerate(parts) for p in part.values() if number != now]
+                self._make(step, recorder, model, optimiser, task, still)
         if beside is not None and self.merge:
             beside.merge()
             for p, may in zip(model.parameters(), movable, strict=True):
                 p.requires_grad_(may)
         return model
+
+    def up_to(self, trained: nn.Module, part: int, *, seed: int) -> nn.Module:
+        """Return a new model as it was when the training of a ``part`` of the layers began.
+
+        Of a run of :attr:`stacked` parts, with the ``seed`` of that run, and adapters beside the weights: what was
+        trained by then is read off ``trained``, with which the run ended, since nothing later moved it.
+        """
+        seed_everything(keyed_int(b"expunge start", seed) % 2**31)
+        model = self.build()
+        done = self._adapters(model, seed).parts(self.stacked)[:part]
+        ended = dict(trained.named_parameters(remove_duplicate=False))
+        with torch.no_grad():
+            for name, p in ((name, p) for each in done for name, p in each.items()):
+                p.copy_(ended[name])
+        return model.eval()
 
     def _adapters(self, model: nn.Module, seed: int) -> Adapters:
         for wrong in adapters.obstacles(model, self.lora_layers):
@@ -245,7 +267,15 @@ class Standard:
         seed_everything(keyed_int(b"expunge adapters", seed) % 2**31)
         return Adapters(model, found, rank=self.lora, alpha=self.lora_alpha)
 
-    def _make(self, step: Step, recorder: Recorder, model: nn.Module, optimiser: Optimizer, task: Any) -> None:
+    def _make(
+        self,
+        step: Step,
+        recorder: Recorder,
+        model: nn.Module,
+        optimiser: Optimizer,
+        task: Any,
+        still: Sequence[nn.Parameter],
+    ) -> None:
         first, last = recorder.stage_of(step.epoch)
         place, whole = step.number - first * recorder.steps, (last - first) * recorder.steps
         for group in optimiser.param_groups:
@@ -257,6 +287,8 @@ class Standard:
             loss = (losses if weight is None else losses * weight).sum() / len(step.indices)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+        for p in still:
+            p.grad = None  # and so the optimiser passes it over, its momentum and decay too
         optimiser.step()
         step.done(total)
 
@@ -410,6 +442,7 @@ def _source(function: Any) -> Any:
     if isinstance(function, Standard):
         length_apart = replace(function.config, epochs=0)
         beside = [function.lora, function.lora_alpha, list(function.lora_layers)] if function.lora else []
+        beside += [f"in {function.stacked} parts"] if function.stacked else []
         return ["expunge's loop", function.task, length_apart, function.micro_batch, *beside, _source(function.build)]
     if isinstance(function, functools.partial):
         return ["partial", _source(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
