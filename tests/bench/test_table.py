@@ -11,7 +11,9 @@ from scipy import stats
 
 from expunge.bench import table
 from expunge.bench.cell import Cell, Quality, State, Yardstick
+from expunge.bench.entries import Entry
 from expunge.bench.table import Difference, Row, Spread, Table
+from expunge.core.errors import InvalidProblem
 
 SCORES = {"forget": 0.9, "retain": 1.0, "test": 0.95, "mia": 0.1, "tow": 0.9, "tow_mia": 0.8}
 
@@ -132,6 +134,15 @@ def test_rows_say_how_audits_ended_and_why_there_is_none():
     assert table.verdict(third) == "failed 2"
     assert table.reasons(example()) == ["random_10, c_d: failed: diverged (2 of the seeds)"]
     assert table.verdict(Row(scenario="x", method="original")) == "before"
+
+
+def test_an_entry_without_a_recipe_for_the_case_has_no_row(grid, monkeypatch):
+    with pytest.raises(InvalidProblem) as raised:
+        Entry.of("ssd@recipe").configs(grid.problem("class", 0), {})
+    for because, rows in ((raised.value.obstacles[0].what, []), ("diverged", ["noop"])):
+        lost = [Cell(scenario="class", method="noop", seed=0, state=State.IMPOSSIBLE, because=because)]
+        monkeypatch.setattr(table, "cells", lambda site, lost=lost: lost)
+        assert [row.method for row in table.table(grid).rows] == rows
 
 
 def test_what_auto_chose_is_told_with_the_cost_of_one_run():

@@ -6,7 +6,12 @@ from tests.docs import measured
 from tests.docs.blocks import ROOT
 
 PAGES = {
-    "concepts/classifiers.md": [*measured.figures("classifiers"), *measured.classifiers()],
+    "concepts/classifiers.md": [
+        *measured.figures("classifiers"),
+        *measured.classifiers(),
+        *measured.figures("cifar10"),
+        *measured.figures("descent_overhead"),
+    ],
     "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
     "concepts/cheats.md": list(measured.cheats()),
     "guides/tuning.md": [*measured.figures("tuning"), *measured.figures("tuning_texts")],

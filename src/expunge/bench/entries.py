@@ -12,6 +12,8 @@ from expunge.plan import recipes
 from expunge.plan.auto import AUTO
 
 RECIPE = "recipe"
+NONE = "no recipe of"
+"""How the reason starts why a cell of such an entry is empty where none is shipped for the case."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Entry:
             raise InvalidProblem(
                 [
                     Obstacle(
-                        what=f"no recipe of {self.method} is shipped for this case",
+                        what=f"{NONE} {self.method} is shipped for this case",
                         where=case,
                         found=", ".join(found) or "none",
                         expected=f"one of {self.method}",

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from expunge.bench.cell import Cell, Quality, State, Yardstick
+from expunge.bench.entries import NONE
 from expunge.bench.run import cells, qualities
 from expunge.bench.site import Site
 from expunge.core.serial import plain
@@ -96,7 +97,7 @@ class Table:
 
 
 def table(site: Site) -> Table:
-    """Return the results of a directory, finished or not."""
+    """Return the results of a directory, finished or not; an entry with a recipe has no row where none is shipped."""
     done, rated = cells(site), {(q.scenario, q.method): q for q in qualities(site)}
     rows: list[Row] = []
     sentences: list[str] = []
@@ -106,7 +107,7 @@ def table(site: Site) -> Table:
         judged = sorted({cell.seed for cell in mine if cell.state is State.DONE})
         rows += anchors(scenario, [site.yardstick(scenario, seed) for seed in judged])
         for method in site.bench.methods:
-            own = [cell for cell in mine if cell.method == method]
+            own = [cell for cell in mine if cell.method == method and not cell.because.startswith(NONE)]
             rows += [row_of(scenario, method, own, rated.get((scenario, method)))] if own else []
         apart = differences(mine)
         found += apart
