@@ -5,7 +5,7 @@ Each method with the settings that it comes with, where a recipe is shipped with
 retraining. The grid lies in a directory (``--out``) that is resumed; ``--no-run`` writes down what is done so far. The
 whole grid is every scenario and every method; what was left out or is not done stands in the saved file.
 
-    python benchmarks/classifiers.py --out runs/classifiers [--save FILE]        the whole grid: about an hour on two cores
+    python benchmarks/classifiers.py --out runs/classifiers [--save FILE]     the whole grid: an hour on two cores
 """
 
 from __future__ import annotations

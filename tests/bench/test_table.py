@@ -112,6 +112,8 @@ def test_anchors_say_how_many_retrained_models_pass_and_how_the_original_was_jud
     assert "of 4 retrained models, each judged against the others, 2.5 pass all required checks" in said
     assert said.endswith("fewest pass b, 2.5 of them")
     assert table.verdict(rows[1]) == "before, not erased 1, inconclusive 1"
+    unknown = Yardstick(original=SCORES, references=seen)
+    assert table.anchors("class", [unknown, *stick])[0].hardest == ("b", 2.5), "who was not counted is not none of them"
 
 
 def example():
