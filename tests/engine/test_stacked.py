@@ -199,6 +199,35 @@ def test_convolutions_in_a_row_are_one_and_give_each_models_own_outputs_and_grad
         assert torch.allclose(parameter.grad, theirs), name
 
 
+def test_convolutions_may_be_called_again_before_the_gradients_of_the_first_call():
+    # They work in memory that they keep from call to call: what one call left there must not matter to another.
+    torch.manual_seed(0)
+    models = [row().double() for _ in range(2)]
+    stack = Stack(models)
+    first, second = (torch.randn(6, 2, 5, 5, dtype=torch.float64) for _ in range(2))
+    with torch.inference_mode():
+        seen = stack(first)
+    early, late = stack(first).sin().sum(), stack(second).cos().sum()
+    stack(first[:4])
+    early.backward()
+    late.backward()
+    for k, model in enumerate(models):
+        mine = slice(3 * k, 3 * k + 3)
+        assert torch.allclose(seen[mine], model(first[mine]))
+        (model(first[mine]).sin().sum() + model(second[mine]).cos().sum()).backward()
+    for name, parameter in stack.body.named_parameters():
+        theirs = torch.stack([model.get_parameter(name).grad for model in models])
+        assert torch.allclose(parameter.grad, theirs), name
+
+
+def test_windows_that_would_take_too_much_memory_are_not_made(monkeypatch):
+    trainer, records = Trainer(build=DigitsNet, config=SGD), data((1, 8, 8))
+    monkeypatch.setattr(_layers, "ROOM_BYTES", 4 * 16 * 9 * 16 * SGD.batch_size)  # of the second convolution, exactly
+    assert form_of(trainer, records)[0] is Stack
+    monkeypatch.setattr(_layers, "ROOM_BYTES", _layers.ROOM_BYTES - 1)
+    assert form_of(trainer, records)[0] is not Stack
+
+
 @pytest.mark.parametrize("form", [Stack, Mapped])
 def test_unstacking_gives_the_models_back(form):
     torch.manual_seed(0)
@@ -261,7 +290,14 @@ def test_groups_bound_the_memory_and_change_nothing(monkeypatch):
     parted = train(trainer, records, seeds=range(9))
     for one, other in zip(whole, parted, strict=True):
         assert all(torch.allclose(state(one)[k], v, rtol=1e-4, atol=1e-6) for k, v in state(other).items())
-    monkeypatch.setattr(stacked, "GROUP_BYTES", stacked.GROUP_BYTES / 3)
+
+
+def test_a_model_that_keeps_a_core_busy_is_trained_alone(monkeypatch):
+    trainer, records = Trainer(build=mlp, config=SGD), data()
+    each = stacked.GROUP_BYTES / form_of(trainer, records)[1]
+    monkeypatch.setattr(stacked, "MODEL_BYTES", 1.01 * each)
+    assert form_of(trainer, records)[0] is Stack
+    monkeypatch.setattr(stacked, "MODEL_BYTES", 0.99 * each)
     assert form_of(trainer, records) == (None, 1)
 
 

@@ -11,7 +11,7 @@ or more, not of a few, and flattening them for a linear layer copies nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +23,9 @@ from torch.nn import functional as F
 NARROW = 16
 """Columns of a product below which its transpose is made instead: MKL fills a vector from a row of the result, and
 reaches 11 GFLOP/s on [64, 64] x [64, 10], 45 on [10, 64] x [64, 64] (one core with AVX2)."""
+
+ROOM_BYTES = 3 * 2**20
+"""What the windows of one layer of one model may take: beyond that they leave the cache, and a loop is faster."""
 
 
 class Stacked(nn.Module):
@@ -113,8 +116,8 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 class Convolution(Stacked):
     """Products with columns of windows, model by model, for this layer and those ``after`` it.
 
-    From layer to layer everything of one model stays packed and in the cache; of what is between them only the padded
-    input of each is kept, and its columns are copied again for the gradients, which costs less than to store them.
+    From layer to layer everything of one model stays packed and in the cache; of what is between them only the input of
+    each is kept, and its columns are copied again for the gradients, which costs less than to store them.
 
     Source: Chellapilla et al. 2006, "High performance convolutional neural networks for document processing".
 
@@ -125,168 +128,183 @@ class Convolution(Stacked):
 
     after: tuple[Convolution, ...] = ()
     within = False
+    _rooms: tuple[Any, list[_Room]] = (None, [])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [K * B, C, H, W] to [K * B, O, H', W'], as columns: in memory [O, H', W', K * B]."""
         if self.within:
             return x
-        stages, tables, sides = [], [], tuple(x.shape[2:])
+        tables = []
         for layer in (self, *self.after):
-            stages.append(_Stage.of(sides, layer))
-            sides = stages[-1].places
             bias = layer.weight.new_zeros(layer.weight.shape[:2]) if layer.bias is None else layer.bias
             tables.append(torch.cat((layer.weight.flatten(2), bias.unsqueeze(2)), dim=2))
-        out: Tensor = _Convolve.apply(x, stages, *tables)  # type: ignore[no-untyped-call]
+        out: Tensor = _Convolve.apply(x.movedim(0, -1), self._prepared(x), *tables)  # type: ignore[no-untyped-call]
         return out.movedim(-1, 0)  # here, where it may be changed in place: what a Function returns as a view may not
 
-
-@dataclass(frozen=True)
-class _Stage:
-    """One convolution: which windows it sees, by (rows, columns); ``places`` is where they stop at."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    places: tuple[int, int]
-    relu: bool
-
-    @classmethod
-    def of(cls, sides: tuple[int, ...], layer: Convolution) -> _Stage:
-        plan: Any = layer.plan
-        measures = zip(sides, plan.kernel_size, plan.stride, plan.padding, strict=True)
-        height, width = ((side + 2 * pad - kernel) // stride + 1 for side, kernel, stride, pad in measures)
-        return cls(plan.kernel_size, plan.stride, plan.padding, (height, width), layer.relu)
-
-    def framed(self, like: Tensor, *shape: int) -> Tensor:
-        """Return memory for [..., H, W, B] with zeros all around: [..., H + 2 * pad, W + 2 * pad, B]."""
-        *lead, height, width, each = shape
-        down, right = self.padding
-        found = like.new_empty(*lead, height + 2 * down, width + 2 * right, each)
-        for side, pad in ((-3, down), (-2, right)):
-            found.narrow(side, 0, pad).zero_()
-            found.narrow(side, found.shape[side] - pad, pad).zero_()
-        return found
-
-    def inside(self, framed: Tensor) -> Tensor:
-        """Return what the frame is around, as a view."""
-        (down, right), (height, width) = self.padding, framed.shape[-3:-1]
-        return framed[..., down : height - down, right : width - right, :]
-
-    def seen(self, framed: Tensor) -> Tensor:
-        """Return a view [..., h, w, H', W', B] of [..., H, W, B]: what each place of a window sees."""
-        rows = framed.unfold(-3, self.kernel[0], self.stride[0])
-        return rows.unfold(-3, self.kernel[1], self.stride[1]).movedim((-2, -1), (-5, -4))
-
-    def finish(self, out: Tensor, made: Tensor) -> None:
-        """Write what the product ``made`` comes to."""
-        if self.relu:
-            torch.clamp_min(made, 0, out=out)
-        else:
-            out.copy_(made)
-
-    def unfinish(self, slope: Tensor, grad: Tensor, out: Tensor) -> None:
-        """Write the gradient ``slope`` of the product, given that of ``out``."""
-        if self.relu:
-            torch.ops.aten.threshold_backward.grad_input(grad, out, 0, grad_input=slope)
-        else:
-            slope.copy_(grad)
+    def _prepared(self, x: Tensor) -> list[_Room]:
+        """Return a room for each layer; those of the last call where they fit, still in the cache."""
+        # Memory made in inference mode may be written in that mode alone.
+        key = (x.shape, x.dtype, x.device, torch.is_inference_mode_enabled())
+        if self._rooms[0] != key:
+            found: list[_Room] = []
+            for layer in (self, *self.after):
+                sides = found[-1].shaped.shape if found else (*x.shape[1:], len(x) // self.count)
+                found.append(_Room(layer, sides, x))
+            self._rooms = key, found
+        return self._rooms[1]
 
 
 class _Room:
-    """Where one stage works on one model after the other: columns [C * h * w + 1, H' * W' * B] and what they make.
+    """Where one convolution works on one model after the other, so that all of it stays in the cache.
 
-    The last row is of ones: its weight is the bias, and the bias's gradient falls out of the same product.
+    What is in it means nothing between two calls.
+
+    Attributes:
+        given: [C, H, W, B], what the layer gets; in memory there are the zeros of the padding around it.
+        rows: [C * h * w + 1, H' * W' * B], the windows as columns; and a row of ones, whose weight is the bias, so that
+            the bias's gradient falls out of the same product.
+        made: [O, H' * W' * B], their product with a table of weights; the same as ``shaped``: [O, H', W', B].
+
+    Raises:
+        ValueError: windows that take more than ``ROOM_BYTES``.
     """
 
-    def __init__(self, stage: _Stage, framed: Tensor, outputs: int) -> None:
-        self.each = stage.seen(framed).unbind(0)
-        shape = self.each[0].shape
-        self.rows = framed.new_ones(shape[:3].numel() + 1, shape[3:].numel())
-        self.split = self.rows[:-1].view(shape)
-        self.made = framed.new_empty(outputs, self.rows.shape[1])
-        self.shaped = self.made.view(outputs, *shape[3:])
-        self.total = torch.empty_like(framed[0])
-        self.sums = stage.inside(self.total)
-        # Places less than a stride apart belong to windows that do not overlap: one addition for all of them.
-        (down, right), seen = stage.stride, stage.seen(self.total)
-        self.pairs = [
-            tuple(whole[:, i : i + down, j : j + right] for whole in (seen, self.split))
-            for i in range(0, shape[1], down)
-            for j in range(0, shape[2], right)
-        ]
+    def __init__(self, layer: Convolution, shape: Sequence[int], like: Tensor) -> None:
+        plan: Any = layer.plan
+        self.relu, self.kernel, self.stride, self.padding = layer.relu, plan.kernel_size, plan.stride, plan.padding
+        framed, self.given = self._framed(shape, like)
+        self.seen = self._windows(framed)
+        lengths = self.seen.shape
+        if lengths.numel() * like.element_size() > ROOM_BYTES:
+            raise ValueError(f"windows {list(lengths)} take more than {ROOM_BYTES} bytes: too large to be stacked")
+        self.rows = like.new_ones(lengths[:3].numel() + 1, lengths[3:].numel())
+        self.windows = self.rows[:-1]
+        self.split = self.windows.view(lengths)
+        self.made = like.new_empty(plan.out_channels, self.rows.shape[1])
+        self.shaped = self.made.view(-1, *lengths[3:])
 
-    def columns(self, k: int) -> Tensor:
-        """Return those of model ``k``, copied in runs of B numbers or more."""
-        self.split.copy_(self.each[k])
+    def _framed(self, shape: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return zeros [C, H, W, B] with the padding around, and what is inside of it."""
+        (channels, height, width, each), (down, right) = shape, self.padding
+        framed = like.new_zeros(channels, height + 2 * down, width + 2 * right, each)
+        return framed, framed[:, down : down + height, right : right + width]
+
+    def _windows(self, framed: Tensor) -> Tensor:
+        """Return a view [C, h, w, H', W', B] of [C, H, W, B]: what each place of a window sees."""
+        rows = framed.unfold(1, self.kernel[0], self.stride[0])
+        return rows.unfold(2, self.kernel[1], self.stride[1]).movedim((-2, -1), (1, 2))
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """Memory for sums over windows, framed and what is inside; and which of its places are summed from which rows.
+
+        Places less than a stride apart belong to windows that do not overlap: one addition for all of them.
+        """
+        framed, inside = self._framed(self.given.shape, self.given)
+        (down, right), seen = self.stride, self._windows(framed)
+        pairs = [
+            (seen[:, i : i + down, j : j + right], self.split[:, i : i + down, j : j + right])
+            for i in range(0, self.kernel[0], down)
+            for j in range(0, self.kernel[1], right)
+        ]
+        return framed, inside, pairs
+
+    def look(self) -> Tensor:
+        """Return ``rows``, copied from what is given in runs of B numbers or more."""
+        self.split.copy_(self.seen)
         return self.rows
 
-    def back(self, table: Tensor) -> None:
-        """Add up in ``total`` [C, H, W, B] the gradients of all windows, ``table.T @ made``, where they came from."""
-        torch.mm(table[:, :-1].mT, self.made, out=self.rows[:-1])
-        self.total.zero_()
-        for place, part in self.pairs:
-            place.add_(part)
+    def make(self, table: Tensor, out: Tensor) -> None:
+        """Write to ``out`` [O, H', W', B] what the layer makes of what is given."""
+        torch.mm(table, self.look(), out=self.made)
+        if self.relu:
+            torch.clamp_min(self.shaped, 0, out=out)
+        else:
+            out.copy_(self.shaped)
+
+    def unmake(self, grad: Tensor, out: Tensor) -> None:
+        """Write to ``made`` the gradient of the product, given that of ``out``."""
+        if self.relu:
+            torch.ops.aten.threshold_backward.grad_input(grad, out, 0, grad_input=self.shaped)
+        else:
+            self.shaped.copy_(grad)
+
+    def back(self, turned: Tensor) -> Tensor:
+        """Return the gradient [C, H, W, B] of what is given, from that in ``made``; the rows are lost.
+
+        Args:
+            turned: the table without biases, [C * h * w, O].
+        """
+        torch.mm(turned, self.made, out=self.windows)
+        framed, inside, pairs = self._sums
+        framed.zero_()
+        for places, parts in pairs:
+            places.add_(parts)
+        return inside
 
 
 class _Convolve(torch.autograd.Function):
-    """Inputs [K * B, C, H, W], a table [K, O, C * h * w + 1] a stage: outputs [O, H', W', K * B] of the last."""
+    """Inputs [C, H, W, K * B], a table [K, O, C * h * w + 1] a room: outputs [O, H', W', K * B] of the last."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stages: list[_Stage], *tables: Tensor) -> Tensor:
-        count, each = len(tables[0]), len(x) // len(tables[0])
-        shapes = [x.shape[1:], *((table.shape[1], *stage.places) for stage, table in zip(stages, tables, strict=True))]
-        framed = [stage.framed(x, count, *shape, each) for stage, shape in zip(stages, shapes[:-1], strict=True)]
-        whole = x.new_empty(*shapes[-1], len(x))
-        ins = [stage.inside(kept).unbind(0) for stage, kept in zip(stages, framed, strict=True)]
-        work = list(zip(stages, _rooms(stages, framed, tables), tables, [*ins[1:], _last(whole, count)], strict=True))
-        for k, given in enumerate(_models(x, count)):
-            ins[0][k].copy_(given)
-            for stage, room, table, outs in work:
-                torch.mm(table[k], room.columns(k), out=room.made)
-                stage.finish(outs[k], room.shaped)
-        kept = whole if stages[-1].relu else whole.new_empty(0)  # what ReLU let through; else nothing need be kept
-        ctx.save_for_backward(*framed, kept, *tables)
-        ctx.stages = stages
+    def forward(ctx: Any, x: Tensor, rooms: list[_Room], *tables: Tensor) -> Tensor:
+        count, x = len(tables[0]), _packed(x)
+        whole = x.new_empty(*rooms[-1].shaped.shape[:-1], x.shape[-1])
+        kept = [x.new_empty(count, *room.given.shape) for room in rooms[1:]]
+        work = (_models(x, count), _models(whole, count), _each(tables, count), _each(kept, count))
+        for given, out, mine, keeps in zip(*work, strict=True):
+            rooms[0].given.copy_(given)
+            for (room, following), table, keep in zip(pairwise(rooms), mine, keeps, strict=False):
+                room.make(table, following.given)
+                keep.copy_(following.given)
+            rooms[-1].make(mine[-1], out)
+        ctx.save_for_backward(x, whole if rooms[-1].relu else None, *kept, *tables)  # of the outputs only their signs
+        ctx.rooms = rooms
         return whole
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> Any:
-        stages: list[_Stage] = ctx.stages
-        number, saved = len(stages), ctx.saved_tensors
-        framed, whole, tables = saved[:number], saved[number], saved[number + 1 :]
+        rooms: list[_Room] = ctx.rooms
+        x, whole, *saved = ctx.saved_tensors
+        kept, tables = saved[: len(rooms) - 1], saved[len(rooms) - 1 :]
         count, needed = len(tables[0]), ctx.needs_input_grad[0]
-        rooms = _rooms(stages, framed, tables)
-        ins = [stage.inside(kept).unbind(0) for stage, kept in zip(stages, framed, strict=True)]
-        back = grad.new_empty(*rooms[0].sums.shape[:3], grad.shape[-1]).movedim(-1, 0) if needed else None
-        backs = _models(back, count) if needed else ()
+        if whole is not None:
+            grad = torch.ops.aten.threshold_backward(grad, whole, 0)  # of all models: theirs lie far apart
+        back = torch.empty_like(x) if needed else None
         slopes = [table.new_empty(count, table.shape[2], table.shape[1]) for table in tables]
-        outs = _last(whole, count) if len(whole) else [whole] * count
-        for k, (slope, out) in enumerate(zip(_last(grad, count), outs, strict=True)):
-            stages[-1].unfinish(rooms[-1].shaped, slope, out)
-            for i in reversed(range(number)):
-                torch.mm(rooms[i].columns(k), rooms[i].made.mT, out=slopes[i][k])
-                if i or needed:
-                    rooms[i].back(tables[i][k])
+        turned = [table[:, :, :-1].mT for table in tables]
+        backs = _models(back, count) if needed else (None,) * count
+        ends = zip(_models(x, count), _models(grad, count), backs, strict=True)
+        parts = (_each(every, count) for every in (turned, slopes, kept))
+        for (given, slope, to), turns, found, keeps in zip(ends, *parts, strict=True):
+            for room, was in zip(rooms, (given, *keeps), strict=True):
+                room.given.copy_(was)
+                room.look()
+            rooms[-1].shaped.copy_(slope)
+            for i in reversed(range(len(rooms))):
+                room = rooms[i]
+                torch.mm(room.rows, room.made.mT, out=found[i])
                 if i:
-                    stages[i - 1].unfinish(rooms[i - 1].shaped, rooms[i].sums, ins[i][k])
-                elif needed:
-                    backs[k].copy_(rooms[0].sums)
+                    rooms[i - 1].unmake(room.back(turns[i]), room.given)
+                elif to is not None:
+                    to.copy_(room.back(turns[i]))
         return back, None, *(slope.mT for slope in slopes)
 
 
-def _last(whole: Tensor, count: int) -> Sequence[Tensor]:
-    """Return each model's part of [..., K * B]."""
-    return _models(whole.movedim(-1, 0), count)
+def _packed(x: Tensor) -> Tensor:
+    """Return [..., N] contiguous."""
+    return x.reshape(-1, x.shape[-1]).contiguous().view(x.shape)  # by way of two dimensions, which torch is quick at
 
 
-def _rooms(stages: list[_Stage], framed: Sequence[Tensor], tables: Sequence[Tensor]) -> list[_Room]:
-    return [_Room(stage, kept, table.shape[1]) for stage, kept, table in zip(stages, framed, tables, strict=True)]
+def _each(wholes: Sequence[Tensor], count: int) -> list[tuple[Tensor, ...]]:
+    """Return for each model its part of all ``wholes`` [K, ...]."""
+    return list(zip(*(whole.unbind(0) for whole in wholes), strict=True)) or [()] * count
 
 
-def _models(x: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Return K views ``[..., B]`` of ``[K * B, ...]``."""
-    return x.unflatten(0, (count, -1)).movedim(1, -1).unbind(0)
+def _models(whole: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Return K views ``[..., B]`` of ``[..., K * B]``."""
+    return whole.unflatten(-1, (count, -1)).unbind(-2)
 
 
 class Norm(Stacked):

@@ -1,10 +1,10 @@
 """Many small models trained as one: their weights lie in one tensor per parameter, each step is one batched product.
 
 A small network trains at the speed of Python's overhead and of the memory's, not of the processor's arithmetic.
-Stacked, K models share the first, and groups small enough for the cache spare the second. Layers with weights are
-exchanged for stacked ones (``engine/_layers``) and the model's own ``forward`` runs on all records at once; a model
-with other layers is mapped over its weights by ``torch.func.vmap``; one that fits neither is trained alone. Before
-anything is trained, gradients of both forms are compared with those of single models.
+Stacked, K models share the first, and convolutions that do one model after the other spare part of the second. Layers
+with weights are exchanged for stacked ones (``engine/_layers``) and the model's own ``forward`` runs on all records at
+once; a model with other layers is mapped over its weights by ``torch.func.vmap``; one that fits neither is trained
+alone. Before anything is trained, gradients of both forms are compared with those of single models.
 
 Source: model ensembling by ``vmap``, PyTorch documentation of ``torch.func``.
 Shapes: K models, B records of each in a batch.
@@ -34,10 +34,11 @@ from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import Steps, run_loop
 from expunge.engine.training import Trainer
 
-GROUP_BYTES = 24 * 2**20
-"""What a group of models may take for weights, optimiser and what a step keeps: about what a core's cache holds."""
-FEWEST = 4
-"""Models in a group below which nothing is won: one alone keeps a core busy."""
+GROUP_BYTES = 128 * 2**20
+"""What a group of models may take for weights, optimiser and what a step keeps. Many share the fixed cost of a step,
+which outweighs that they do not stay in the cache from one to the next; twice as many win little more."""
+MODEL_BYTES = 6 * 2**20
+"""What one of them may take: a larger one keeps a core busy alone, and nothing is won."""
 _TOLERANCE = 1e-3
 """Of the comparison with single models, relative to the largest gradient: rounding gives about 1e-6."""
 
@@ -256,14 +257,14 @@ def form_of(trainer: Trainer, records: Records) -> tuple[type[Stack] | type[Mapp
     if any(nn.parameter.is_lazy(tensor) for _, tensor in _state(models[0])):
         return None, 1  # shapes that the first batch decides
     parameters = sum(p.numel() for p in models[0].parameters())
-    if 16 * parameters * FEWEST > GROUP_BYTES or _tied(models[0]):
+    if 16 * parameters > MODEL_BYTES or _tied(models[0]):
         return None, 1
     ruled = all(_layers.rule(layer) for _, layer in _layers.weighted(models[0]))
     for form in (Stack, Mapped) if ruled else (Mapped,):
         kept = _agrees(trainer, form, models, some)
         if kept is not None:
-            size = int(GROUP_BYTES // (kept * min(trainer.config.batch_size, count) + 16 * parameters))
-            return (form, size) if size >= FEWEST else (None, 1)
+            each = kept * min(trainer.config.batch_size, count) + 16 * parameters
+            return (form, int(GROUP_BYTES // each)) if each <= MODEL_BYTES else (None, 1)
     return None, 1
 
 
