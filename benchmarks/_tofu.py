@@ -45,7 +45,7 @@ EACH = 20
 """Questions about an author."""
 FORGET = {"forget01": 2, "forget05": 10, "forget10": 20}
 """Authors that are forgotten, the last ones: 1, 5 and 10 % of the 200 of the paper."""
-VOCABULARY, CONTEXT = 768, 512
+VOCABULARY, CONTEXT = 2048, 512
 OTHERS, HELD_OUT = range(80, 180), range(20, 80)
 """Authors, the first is 0, of whom the tokenizer is made, and who are held out."""
 HELD_EACH, KEPT = 2, 80
@@ -58,8 +58,8 @@ def gpt() -> LlamaForCausalLM:
         LlamaConfig(
             vocab_size=VOCABULARY,
             hidden_size=96,
-            intermediate_size=384,
-            num_hidden_layers=1,
+            intermediate_size=320,
+            num_hidden_layers=2,
             num_attention_heads=2,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,

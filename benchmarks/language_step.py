@@ -257,6 +257,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--vocabularies", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--cases", nargs="+", default=list(CASES))
+    parser.add_argument("--keep", action="store_true", help="leave other cases as the file of --save has them")
     parser.add_argument("--one", nargs=3, help="internal: case, vocabulary, side")
     given = parser.parse_args()
     if given.one:
@@ -271,8 +272,19 @@ def main() -> int:
             rows += side_by_side(case, vocabulary, given.repeats)
             print("; ".join(f"{row.name} {row.value:.3g}" for row in rows[-3:]), file=sys.stderr, flush=True)
     note = "other work shared the machine" if load > 0.5 else "nothing else ran"
-    finish(rows, given, load_before=round(load, 2), repeats=given.repeats, count=COUNT, note=note)
+    measured = [f"{case}, {vocabulary // 1000}k" for vocabulary in given.vocabularies for case in given.cases]
+    if given.keep:
+        rows = beside_earlier(rows, json.loads(given.save.read_text())["results"])
+    finish(rows, given, load_before=round(load, 2), repeats=given.repeats, count=COUNT, note=note, measured=measured)
     return 0 if all(row.met != "MISSED" for row in rows) else 1
+
+
+def beside_earlier(rows: list[Row], earlier: list[dict[str, Any]]) -> list[Row]:
+    """Return the rows and those of other cases that were measured earlier, in the order of vocabularies and cases."""
+    mine = {row.name for row in rows}
+    order = [f"{case}, {vocabulary // 1000}k words" for vocabulary in SIZES for case in CASES]
+    kept = [Row(**row) for row in earlier if row["name"] not in mine]
+    return sorted([*rows, *kept], key=lambda row: order.index(row.name.partition(" (")[0]))
 
 
 def side_by_side(case: str, vocabulary: int, repeats: int) -> list[Row]:
