@@ -1,6 +1,7 @@
 """Signs of life between processes: who is heard lives, who falls silent is gone, and nothing waits for ever."""
 
 import threading
+import time
 
 import pytest
 import torch.distributed as dist
@@ -41,6 +42,19 @@ def test_who_ends_by_itself_in_time_is_let_end(hurried):
     alone.join(5)
     assert not alone.is_alive()
     assert not hurried.is_set()
+
+
+def test_who_was_asleep_itself_takes_nobody_for_gone(hurried, monkeypatch):
+    """Where a machine is suspended all fall silent: the first to wake finds no sign of the others."""
+    monkeypatch.setattr(pulse, "SILENCE", 0.02)
+    one = pulse.Pulse(dist.HashStore(), 0, [1], 60.0)
+    heard = one._hear(1, b"", 0)
+    time.sleep(0.05)
+    heard = one._hear(1, *heard)
+    assert not one.gone
+    for _ in range(3):
+        heard = one._hear(1, *heard)
+    assert one.gone == "process 1", "looked for often enough, and not heard"
 
 
 def test_where_nothing_can_be_said_any_more_all_are_gone(hurried):

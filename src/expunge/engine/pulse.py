@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Sequence
 
 import torch.distributed as dist
@@ -17,7 +16,9 @@ import torch.distributed as dist
 BEAT = 5.0
 """Seconds between two signs of life."""
 SILENCE = 300.0
-"""Seconds without one after which a process counts as gone: one call into C may well hold Python for some."""
+"""Seconds without one after which a process counts as gone: one call into C may well hold Python for some.
+
+Counted by own signs of life: a machine that was put to sleep heard nobody, and nobody is gone by that."""
 HUB = "the first process or the launcher"
 """Which of them holds what the processes tell each other by depends on the launcher."""
 
@@ -43,11 +44,13 @@ class Pulse(threading.Thread):
     def stop(self) -> None:
         """Say nothing more, and mind nobody."""
         self._over.set()
+        if self.is_alive():
+            self.join(1.0)  # in the middle of a call into C it would be torn down with the interpreter, and abort
 
     def run(self) -> None:
         """Beat until stopped, or until another is gone for longer than ``grace``."""
         beats = 0
-        heard = dict.fromkeys(self._others, (b"", time.monotonic()))
+        heard = dict.fromkeys(self._others, (b"", 0))
         while not self.gone:
             try:
                 self._store.set(f"{self._rank}", f"{beats}")
@@ -63,12 +66,11 @@ class Pulse(threading.Thread):
             sys.stderr.flush()
             os._exit(3)
 
-    def _hear(self, other: int, before: bytes, since: float) -> tuple[bytes, float]:
-        """Return the last sign of a process, and when it came."""
-        now = time.monotonic()
+    def _hear(self, other: int, before: bytes, missed: int) -> tuple[bytes, int]:
+        """Return the last sign of a process, and how often it was looked for since."""
         beat = self._store.get(f"{other}") if self._store.check([f"{other}"]) else b""
         if beat != before:
-            return beat, now
-        if now - since > SILENCE:
+            return beat, 0
+        if missed * BEAT > SILENCE:
             self.gone = f"process {other}"
-        return before, since
+        return before, missed + 1
