@@ -1,5 +1,7 @@
 """An ensemble of recorded members: how it votes, who is in which shard, and what its ledgers say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -180,6 +182,7 @@ def test_what_met_a_record_is_switched_off_bit_for_bit(stacked):
     whole = len(STACKED.parts(PEOPLE, seed=1)[1])
     assert made.weights.tolist() == pytest.approx([left / (left + whole), whole / (left + whole)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in stacked.state_dict().items()), "nothing is changed"
+    assert not {p.data_ptr() for p in made.parameters()} & {p.data_ptr() for p in stacked.parameters()}, "nor shared"
 
 
 def test_of_the_first_slice_the_whole_member_goes(stacked):
@@ -195,6 +198,22 @@ def test_where_nothing_is_left_it_is_said(stacked):
         STACKED.switched_off(stacked, PEOPLE, PEOPLE.ids, seed=1)
     with pytest.raises(UsageError, match="cannot be told"):
         STACKED.switched_off(stacked, PEOPLE, ["nobody"], seed=1)
+
+
+def test_an_ensemble_of_other_records_or_seed_is_not_switched_off(stacked):
+    """Else what met a record would be looked for in another shard, and kept."""
+    once = STACKED.switched_off(stacked, PEOPLE, of_slice(0), seed=1)
+    for ensemble, records, seed in ((stacked, PEOPLE, 3), (once, PEOPLE, 1), (stacked, PEOPLE.without(of_slice(1)), 1)):
+        with pytest.raises(UsageError, match="not what these records make"):
+            STACKED.switched_off(ensemble, records, of_slice(0), seed=seed)
+
+
+def test_a_longer_run_by_layer_is_no_continuation():
+    """Its parts begin elsewhere: a replay would train what an earlier slice alone has met with a later one."""
+    longer = replace(STACKED, member=own.recorded(languages.based, config=own.config(epochs=8), steps=2,
+                                                  task="causal_lm", lora=2))  # fmt: skip
+    programs = {each.of(PEOPLE, seed=1, shard=0).program for each in (STACKED, longer)}
+    assert len(programs) == 2
 
 
 def test_layers_of_their_own_need_adapters_and_epochs_for_each_slice():

@@ -74,7 +74,8 @@ class ShardedTrainer:
         n_jobs: members trained at the same time, each with its own threads (joblib); changes no bit.
         by_layer: slice j, with those before it, trains the adapters of one part of the layers, those nearest the output
             first, and nothing later moves them (S3T, Chowdhury et al. 2024, arXiv 2406.16257): what met a record can
-            then be switched off at once (:meth:`switched_off`). For members with adapters.
+            then be switched off at once (:meth:`switched_off`). For members with adapters; a ledger of them is not
+            continued by more epochs.
     """
 
     member: Recorded
@@ -168,10 +169,11 @@ class ShardedTrainer:
             ensemble: what this trainer made of ``records`` with ``seed``; not changed.
             records: all that it was trained on.
             ids: of the records to be forgotten.
-            seed: of that training.
+            seed: of that training; another one is told where it makes shards of other sizes.
 
         Raises:
-            UsageError: ids that are not among the records, nothing is left, or values were derived from the records.
+            UsageError: ids that are not among the records, an ensemble that is not of these records, nothing is left,
+                or values were derived from the records.
         """
         strange = sum(name not in records.position for name in ids)
         if strange or self.member.derive is not None:
@@ -182,11 +184,20 @@ class ShardedTrainer:
                 expected="ids of records that the ensemble was trained on, and members without derive=",
                 fix="name others" if strange else "erase them with the method sharded",
             )
+        parts = self.parts(records, seed=seed)
+        if not _votes(ensemble, voting([len(part) for part in parts])):
+            raise UsageError(
+                "the ensemble is not what these records make with this seed",
+                where="switched_off",
+                found="members that vote by other shares of the records",
+                expected="the whole ensemble, and the records and the seed of its training",
+                fix="give those; what was switched off before, name again together with the new records",
+            )
         shards, gone = self.shards_of(seed), set(ids)
         names = dict(zip(records.ids, whose(records.ids, records.subjects), strict=True))
         kept: list[nn.Module | None] = []
         sizes = []
-        for shard, part in enumerate(self.parts(records, seed=seed)):
+        for shard, part in enumerate(parts):
             met = [shards.slice(names[name]) for name in part.ids if name in gone]
             first = (min(met) if self.by_layer else 0) if met else self.slices
             sizes.append(sum(shards.slice(names[name]) < first for name in part.ids))
@@ -200,7 +211,9 @@ class ShardedTrainer:
                 expected="a shard, or by_layer a slice, that met none",
                 fix="erase them with the method sharded, which trains anew what met them",
             )
-        return Ensemble([copy.deepcopy(whole if member is None else member) for member in kept], voting(sizes)).eval()
+        members = [whole if member is None else member for member in kept]
+        base = {id(p): copy.deepcopy(p) for p in ensemble.parameters() if not p.requires_grad}  # held once: copied once
+        return Ensemble([copy.deepcopy(member, dict(base)) for member in members], voting(sizes)).eval()
 
     def _before(self, ensemble: Ensemble, shard: int, first: int, *, seed: int) -> nn.Module:
         """Return a member as it was when slice ``first`` was to enter; as it ended, where there is none such."""
@@ -224,6 +237,11 @@ def _hold_once(members: Sequence[nn.Module]) -> None:
 
 def _equal(one: Tensor, other: Tensor) -> bool:
     return (one.dtype, one.device) == (other.dtype, other.device) and torch.equal(one, other)
+
+
+def _votes(ensemble: Ensemble, weights: Sequence[float]) -> bool:
+    own = ensemble.weights.tolist()
+    return len(own) == len(weights) and all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(own, weights, strict=True))
 
 
 def voting(sizes: Sequence[int]) -> list[float]:

@@ -442,7 +442,8 @@ def _source(function: Any) -> Any:
     if isinstance(function, Standard):
         length_apart = replace(function.config, epochs=0)
         beside = [function.lora, function.lora_alpha, list(function.lora_layers)] if function.lora else []
-        beside += [f"in {function.stacked} parts"] if function.stacked else []
+        # When a part begins hangs on the length of the run: a longer one is no continuation.
+        beside += [f"in {function.stacked} parts of {function.config.epochs} epochs"] if function.stacked else []
         return ["expunge's loop", function.task, length_apart, function.micro_batch, *beside, _source(function.build)]
     if isinstance(function, functools.partial):
         return ["partial", _source(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
