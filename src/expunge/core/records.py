@@ -105,9 +105,12 @@ class Records(ABC):
         """Ids and content digests; reads every record once."""
         return Manifest(tuple((name, self.content(index)) for index, name in enumerate(self.ids)))
 
-    @cached_property
+    @property
     def reread(self) -> tuple[int, int]:
-        """(how many have another content when they are read once more, how many were read): a sample, read once."""
+        """(how many have another content when they are read once more, how many were read): a sample.
+
+        Read at every call: records may be changed in place between two runs, and the manifest is that of the first.
+        """
         entries = self.manifest.entries
         sample = range(0, len(self), max(1, len(self) // TWICE))
         return sum(self.content(index) != entries[index][1] for index in sample), len(sample)
@@ -159,6 +162,11 @@ class View(Records):
             return Manifest(tuple((name, self.content(index)) for index, name in enumerate(self.ids)))
         entries = self._base.manifest.entries
         return Manifest(tuple(entries[index] for index in self._indices))
+
+    @cached_property
+    def reread(self) -> tuple[int, int]:
+        """As of all records; once for each view, of which several models are asked."""
+        return super().reread
 
     def text(self, index: int) -> str | None:
         """Return what is to be predicted of the example at ``index`` of the view as text."""
