@@ -263,6 +263,7 @@ class Judge:
             alpha=alpha,
             corrections=corrections(self.problem, self.parts),
             subjects={name: view.subjects for name, view in self.parts.items()},
+            drawn_of=self.parts.drawn_of,
         )
         evidence._outputs = self.outputs  # what follows from a model's logits, once per model and not once per run
         return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)

@@ -137,6 +137,7 @@ class Judge:
             texts=texts(self.parts),
             owners=self.parts.owners,
             asked=self.parts.asked.chosen,
+            drawn_of=self.parts.drawn_of,
         )
         evidence._outputs = self.outputs  # what follows from a model's answers, once per model and not once per draw
         return judge_all(self.suite, {n: registry.load("checks", n)().measure(evidence) for n in self.suite}, alpha)

@@ -309,11 +309,47 @@ def _differing(draw: np.random.Generator, runs: int, k: int, n: int) -> Iterator
         yield cell("differing", "by record", k, n, 1, what, float(np.mean(hits)), runs)
 
 
+def retained(draw: np.random.Generator, runs: int) -> Iterator[Cell]:
+    """Yield how often damage to retained records passes, and a true retrain does, where a sample of them is looked at.
+
+    Records have probabilities of being right as in :func:`differing`, of mean 0.99. Damage takes right answers from
+    all retained records at random until the margin, 0.02, is lost in their mean; ``size`` is how many there are for
+    each that is looked at.
+    """
+    for k in (8, 20):
+        for n in (100, 300, 1000):
+            for times in (1, 2, 10):
+                yield from _retained(draw, max(100, runs // 4), k, n, times)
+
+
+def _retained(draw: np.random.Generator, runs: int, k: int, n: int, times: int) -> Iterator[Cell]:
+    margin, mean, alpha = 0.02, 0.99, alpha_of_attempt(1, ALPHA)
+    found: dict[str, list[float]] = {}
+    for _ in range(runs):
+        everyone = draw.beta(mean / 2, (1 - mean) / 2, n * times)
+        hit = np.zeros(n * times, dtype=bool)
+        hit[draw.permutation(n * times)[: round(margin / mean * n * times)]] = True
+        rate, damaged = everyone[:n], hit[:n]  # in no order, so that the first are a sample of all
+        right = draw.random((k + 1, n), dtype=np.float32) < rate
+        references, total = right[:k].mean(axis=1), right[:k].sum(axis=0)
+        apart = right[:k] - (total - right[:k]) / (k - 1)
+        squares = apart.var(axis=1, ddof=1).mean(keepdims=True) / n
+        for what, row in (("retrain", right[k]), ("damage", right[k] & ~damaged)):
+            away = row.mean(keepdims=True) - references.mean()
+            plain = beyond_seeds((row - total / k).std(keepdims=True, ddof=1) / math.sqrt(n), squares, k)
+            error = np.hypot(plain, equivalence.unseen_units(n))
+            for rule, left in (("any number", 1.0), ("all there are", equivalence.left_over(n, n * times))):
+                passed = passes(away, halves(references[None], left * error, alpha), margin)
+                found.setdefault(f"{what} passes, standing for {rule}", []).append(float(passed[0]))
+    for what, hits in found.items():
+        yield cell("retained", "by record", k, n, times, what, float(np.mean(hits)), runs)
+
+
 def one_class(draw: np.random.Generator, runs: int) -> Iterator[Cell]:
     """Yield how often damage to one of ten classes passes the accuracy on the worst one, and a true retrain does.
 
-    Records have probabilities of being right as in :func:`differing`, of mean 0.95. Damage takes right answers from
-    records of one class at random until it has lost the margin, 0.15: the class that is worst anyway, or any.
+    Records have probabilities of being right as in :func:`differing`, of mean 0.95. Damage takes every right
+    answer of one class with the same chance, by which it loses the margin, 0.15: of the worst class, or of any.
     """
     for k in (5, 8, 20):
         for n in (20, 40, 100, 400):
@@ -332,7 +368,7 @@ def _one_class(draw: np.random.Generator, runs: int, k: int, n: int) -> Iterator
         for what, hit in (("retrain", None), ("worst", rate.mean(axis=1).argmin()), ("any", draw.integers(classes))):
             own = right[k].copy()
             if hit is not None:
-                own[hit] &= draw.random(n) >= margin / mean
+                own[hit] &= draw.random(n) >= margin / rate[hit].mean()
             away = own.mean(axis=1).min(keepdims=True) - values.mean()
             plain = beyond_seeds((own - total / k).std(axis=1, ddof=1) / math.sqrt(n), squares, k)
             for rule, unseen in (("one", 1), ("three", 3)):
@@ -380,7 +416,7 @@ def few(draw: np.random.Generator, runs: int) -> Iterator[Cell]:
 
 
 TABLES = {"forgotten": forgotten, "fifty": fifty, "holdout": held_out, "few": few, "differing": differing,
-          "class": one_class}  # fmt: skip
+          "class": one_class, "retained": retained}  # fmt: skip
 
 
 def simulate(runs: int, seed: int = 0) -> list[Cell]:

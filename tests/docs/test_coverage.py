@@ -82,6 +82,16 @@ def one_class():
             yield row(f"{k} | {n}", figures)
 
 
+def retained():
+    for k in (8, 20):
+        for n in (100, 300, 1000):
+            for times in (1, 2, 10):
+                pairs = ((what, rule) for what in ("retrain", "damage") for rule in ("any number", "all there are"))
+                kinds = (f"{what} passes, standing for {rule}" for what, rule in pairs)
+                cells = (rates(table="retained", k=k, n=n, size=times, what=kind)[0] for kind in kinds)
+                yield row(f"{k} | {n} | {n * times}", [f"{rate:.3f}" for rate in cells])
+
+
 def chances():
     for width in (3, 4, 5, 7):
         cells = [rates(law="normal", n=200, size=1, k=k, what=f"retrain passes at {width}")[0] for k in REFERENCES]
@@ -98,6 +108,7 @@ TABLES = {
     "few": few,
     "differing": differing,
     "one class": one_class,
+    "retained": retained,
     "chances": chances,
 }
 
@@ -117,7 +128,7 @@ def test_figures_in_running_text():
     assert f"{MEASURED['runs']:,} audits" in PAGE
     errors = {False: 0.0, True: 0.0}
     for key, value in MEASURED["cells"].items():
-        drawn = key.startswith(("differing", "class"))
+        drawn = key.startswith(("differing", "class", "retained"))
         errors[drawn] = max(errors[drawn], float(value.split(" ± ")[1]))
     assert f"at most {errors[False]:.4f}, of those {errors[True]:.3f}" in PAGE
     assert f"{MEASURED['runs'] // 4:,} for those" in PAGE

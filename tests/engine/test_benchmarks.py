@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import sys
+from importlib import metadata
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ import torch
 
 from expunge.audit import policy as policies
 from expunge.audit.foresight import audit_cost
+from expunge.core.check import EvidenceKind
 from expunge.core.errors import MissingExtra, UsageError
 from expunge.engine import benchmarks
 from expunge.engine.benchmarks import Bench, Benchmarks
+from expunge.engine.evidence import Parts
+from expunge.engine.split import split
 from expunge.workflow.planning import policy_of
 from expunge.workflow.settings import Settings
 from tests.support import languages as L
@@ -47,6 +52,10 @@ def folder(tmp_path_factory):
     rows = [{"question": q, "choices": [a, facts[i - 1][1]], "right": 0} for i, (q, a, *_) in enumerate(facts)]
     (folder / "born.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "born.yaml").write_text(TASK.format(data=folder / "born.jsonl"))
+    likely = TASK.replace("higher_is_better: true", "higher_is_better: false").replace("task: born", "task: likely")
+    (folder / "likely.yaml").write_text(likely.format(data=folder / "born.jsonl"))
+    unsafe = TASK.replace("task: born", "task: unsafe\nunsafe_code: true")
+    (folder / "unsafe.yaml").write_text(unsafe.format(data=folder / "born.jsonl"))
     (folder / "gone.yaml").write_text(TASK.replace("born", "gone").format(data=folder / "gone.jsonl"))
     return folder
 
@@ -72,6 +81,38 @@ def test_a_policy_shows_the_tasks_and_does_not_decide_by_them(monkeypatch):
     assert plain.digest == policies.load("language").digest
     suite = {"lm_eval": asked.checks["lm_eval"]}
     assert audit_cost(problem, asked, suite).read == benchmarks.ANSWERS * 10 * 2, "four answers of ten documents, twice"
+
+
+def test_tasks_without_a_name_are_an_error_and_not_nothing():
+    with pytest.raises(UsageError, match="no task of lm-eval is named"):
+        policy_of(toys.problem(), Settings(lm_eval={"limit": 5}))
+
+
+def test_a_policy_with_the_check_and_without_tasks_asks_nothing():
+    problem = toys.problem()
+    asked = {EvidenceKind.BENCHMARKS}
+    assert Parts.of(problem, split(problem, 0)[1], 0, near=False, asked=asked, tasks=Benchmarks()).benchmarks is None
+
+
+def test_other_files_in_the_folder_are_other_tasks(tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "version", lambda name: "0")
+    one, other = tmp_path / "one", tmp_path / "other"
+    for place in (one, other):
+        place.mkdir()
+        (place / "born.yaml").write_text("task: born")
+    keys = [Benchmarks(tasks=("born",), include=str(place)).key for place in (one, other)]
+    assert keys[0] == keys[1], "wherever it lies"
+    (other / "born.yaml").write_text("task: born # of others")
+    assert Benchmarks(tasks=("born",), include=str(other)).key != keys[0]
+
+
+@pytest.mark.parametrize(
+    ("unsafe", "better", "said"), [(True, True, "runs code"), (False, False, "no number for each document")]
+)
+def test_what_no_model_should_be_asked_is_told_before(unsafe, better, said):
+    task = SimpleNamespace(UNSAFE_CODE=unsafe, higher_is_better=lambda: {"acc": better})
+    with pytest.raises(UsageError, match=said):
+        benchmarks._askable("born", task)
 
 
 @pytest.mark.slow
@@ -107,6 +148,9 @@ def test_what_cannot_be_asked_is_told_before(folder, monkeypatch):
     with pytest.raises(UsageError, match="cannot be opened") as caught:
         benchmarks.look(toys.problem(), Benchmarks(tasks=("gone",), **own))
     assert "HF_HUB_OFFLINE" in caught.value.obstacles[0].fix
+    for task, said in (("likely", "no number for each document"), ("unsafe", "runs code")):
+        with pytest.raises(UsageError, match=said):
+            benchmarks.look(toys.problem(), Benchmarks(tasks=(task,), **own))
     with pytest.raises(UsageError, match="cannot ask this model"):
         benchmarks.look(toys.problem(), Benchmarks(tasks=("born",), **own))
     with pytest.raises(UsageError, match="no such folder"):

@@ -305,6 +305,22 @@ def test_references_that_agree_on_few_records_do_not_make_them_sure(agree):
     assert found.interval.low < 0 < found.interval.high or not agree
 
 
+@pytest.mark.parametrize("of", [None, 8, 6])
+def test_of_retained_records_that_were_all_looked_at_none_is_unseen(of):
+    """Cochran 1977, 2.6: of 6 records out of 8 half of the error is left; of all of them, what seeds alone explain."""
+    arrays = {m: {"retain": np.stack([np.asarray(row, float), np.full(6, 0.5)], 1)} for m, row in ROWS.items()}
+    names = {"candidate": "c", "original": "o", "references": ("r1", "r2", "r3")}
+    more = {} if of is None else {"drawn_of": {"retain": of}}
+    evidence = Evidence(arrays, {"retain": np.zeros(6, dtype=np.int64)}, **names, alpha=0.05, corrections=None, **more)
+    rows = {name: np.array(row, float) for name, row in ROWS.items()}
+    found, endless = (
+        evidence.record_errors("retain", rows),
+        evidence_with_subjects("retain").record_errors("retain", rows),
+    )
+    assert found == pytest.approx({m: {None: 1.0, 8: 0.5, 6: 0.0}[of] * error for m, error in endless.items()})
+    assert min(endless.values()) >= math.sqrt(3) / 6
+
+
 # --- charts ---------------------------------------------------------------------------------------------------
 
 

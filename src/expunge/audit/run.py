@@ -131,6 +131,7 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
         texts=texts(parts),
         owners=parts.owners,
         asked=parts.asked.chosen,
+        drawn_of=parts.drawn_of,
     )
     if compared:
         annex.write(Path(request.folder), request.subject, evidence, parts.forget.ids)

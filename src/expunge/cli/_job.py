@@ -132,7 +132,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
             fix="check the path and the line that is named",
         ) from error
     job = build(Job, data, where=path.name)
-    folder = path.resolve().parent
+    folder, own = path.resolve().parent, job.lm_eval.get("include")
 
     def near(name: str) -> Path:
         return folder / name
@@ -151,9 +151,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "references": job.references,
         "given_references": tuple(near(name) for name in job.given_references),
         "policy": job.policy if job.policy in ("", *policies.names()) else near(job.policy),
-        "lm_eval": {**job.lm_eval, "include": str(near(job.lm_eval["include"]))}
-        if "include" in job.lm_eval
-        else job.lm_eval,
+        "lm_eval": {**job.lm_eval, "include": str(near(own))} if own and isinstance(own, str) else job.lm_eval,
         "key": near(job.key) if job.key else None,
     }
 

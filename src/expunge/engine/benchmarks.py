@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from expunge.core.config import Config, setting
+from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
@@ -44,7 +45,19 @@ class Benchmarks(Config):
 
     tasks: tuple[str, ...] = setting((), "names of tasks or groups, as lm-eval has them")
     limit: int = setting(100, "documents of a task that are asked, the first ones of it", low=1)
-    include: str = setting("", "folder with tasks of your own; without any other task lm-eval's are not looked through")
+    include: str = setting("", "folder with tasks of your own, which may hold Python that runs here")
+
+    @property
+    def key(self) -> list[Any]:
+        """Return what tells this from others, ready for JSON: tasks of one's own by what their folder holds."""
+        from importlib.metadata import version
+
+        own = []
+        if self.include:
+            root = Path(self.include)
+            files = sorted(each for each in root.rglob("*") if each.is_file() and each.suffix != ".pyc")
+            own = [[each.relative_to(root).as_posix(), sha256(each.read_bytes())] for each in files]
+        return [list(self.tasks), self.limit, own, version("lm-eval")]
 
 
 def look(problem: Problem, config: Benchmarks) -> None:
@@ -82,13 +95,6 @@ class Bench:
         assert isinstance(problem.records, LanguageRecords)
         return cls(config, problem.records.tokenizer)
 
-    @property
-    def key(self) -> list[Any]:
-        """Return what tells this from others, ready for JSON."""
-        from importlib.metadata import version
-
-        return [list(self.config.tasks), self.config.limit, self.config.include, version("lm-eval")]
-
     def answered(self, model: Any) -> tuple[dict[str, Array], Cost]:
         """Return what each document of a task comes to, [m] by ``lm-eval TASK, METRIC``, and the work of it.
 
@@ -117,11 +123,30 @@ class Bench:
         return arrays, Cost(read=read)
 
 
+def _askable(name: str, task: Any) -> None:
+    """Refuse a task that runs what a model writes, and one without a metric of which more is better."""
+    if getattr(task, "UNSAFE_CODE", False):
+        raise UsageError(
+            "a task of lm-eval runs code that the model writes",
+            where=name,
+            found="marked as unsafe",
+            expected="a task that only reads answers",
+            fix="leave the task out, and ask the model that ships by lm-eval's own command line, in a sandbox",
+        )
+    better = task.higher_is_better()
+    if not any(better.values()):
+        raise _no_number(name, better)
+
+
 def _metric(task: str, samples: list[Mapping[str, Any]], better: Mapping[str, bool]) -> str:
     for name, larger in better.items():
         if larger and all(isinstance(each.get(name), (bool, int, float, np.number)) for each in samples):
             return name
-    raise UsageError(
+    raise _no_number(task, better)
+
+
+def _no_number(task: str, better: Mapping[str, bool]) -> UsageError:
+    return UsageError(
         "a task of lm-eval gives no number for each document",
         where=task,
         found=", ".join(better) or "no metric",
@@ -152,7 +177,7 @@ def _opened(config: Benchmarks) -> Any:
             )
         try:
             with _quiet():
-                manager.load([task])
+                found = manager.load([task])["tasks"]
         except Exception as error:  # whatever a task and the library that fetches its data may raise
             raise UsageError(
                 "a task of lm-eval cannot be opened",
@@ -161,6 +186,8 @@ def _opened(config: Benchmarks) -> Any:
                 expected="its data, on this machine or within reach",
                 fix="run once with a network (without HF_HUB_OFFLINE): data are kept for later; or leave the task out",
             ) from error
+        for name, each in found.items():
+            _askable(name, each)
     return manager
 
 

@@ -47,7 +47,7 @@ REPRESENTED = ("forget", "retain")
 """Parts whose features are kept, where a check asks for them."""
 EXACT = "models answer half of the records that they never saw without any error: nothing to measure answers by"
 _SAMPLED = ("retain", "holdout", "triggered")
-"""Parts that are a sample; forgotten records and their neighbours are all there is."""
+"""Parts that are a sample; forgotten records and their neighbours are all there is. Retained ones may be, too."""
 ENOUGH = 45
 """Holdout records of a class, two thirds of them judged: with 30 one record weighs 3 points of its accuracy."""
 _FORM = 2
@@ -65,7 +65,8 @@ class Parts:
     is none; ``treatments``, what is done to a language model before it is asked again (``engine/treatments``);
     ``variants``, other questions and answers of forgotten records, by name; ``prompts`` and ``asked``, what a language
     model is asked to write (``engine/prompting``, ``engine/written``); ``inner``, whether its inner blocks are
-    read; ``benchmarks``, the tasks of lm-eval that it is asked.
+    read; ``benchmarks``, the tasks of lm-eval that it is asked; ``drawn_of``, how many records there are of which a
+    part is a sample, where that is known.
     """
 
     forget: View
@@ -84,6 +85,7 @@ class Parts:
     asked: written.Writing = written.Writing()
     inner: bool = False
     benchmarks: Bench | None = None
+    drawn_of: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -134,7 +136,8 @@ class Parts:
             prompting.Prompting.of(problem, judging.forget, seed, asked),
             writing,
             EvidenceKind.INNER in asked,
-            Bench.of(problem, tasks) if tasks is not None and EvidenceKind.BENCHMARKS in asked else None,
+            Bench.of(problem, tasks) if tasks and tasks.tasks and EvidenceKind.BENCHMARKS in asked else None,
+            {"retain": len(retain)},
         )
 
     def items(self) -> list[tuple[str, Records]]:
@@ -236,7 +239,7 @@ def collect(
     asked = [[name, list(view.ids)] for name, view in parts.items()]
     beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
     kept = [parts.represented, parts.held is not None, parts.treatments.key, parts.prompts.key, parts.asked.key]
-    kept += [parts.inner, *([] if parts.benchmarks is None else [parts.benchmarks.key])]
+    kept += [parts.inner, *([] if parts.benchmarks is None else [parts.benchmarks.config.key])]
     key = sha256(canonical([_FORM, digest, config, seed, asked, beside, *kept]))
     # The file's name ends in its own digest: outputs that were changed afterwards would change a verdict.
     for path in sorted(cache.glob(f"{key}-*.safetensors")):
@@ -420,6 +423,7 @@ class Evidence:
         texts: what was to be predicted of each record of a part, as text; a part that is not named has none.
         owners: which judged forget record each variant of a part is of, [m]; a part that is not named has no variants.
         asked: which records of a part a language model was asked to answer in its own words, [m], ascending.
+        drawn_of: how many records a part was drawn from; one that is not named stands for any number.
     """
 
     def __init__(
@@ -439,8 +443,9 @@ class Evidence:
         texts: Mapping[str, Sequence[str]] | None = None,
         owners: Mapping[str, NDArray[np.int64]] | None = None,
         asked: Mapping[str, NDArray[np.int64]] | None = None,
+        drawn_of: Mapping[str, int] | None = None,
     ) -> None:
-        self.asked = asked or {}
+        self.asked, self._drawn_of = asked or {}, drawn_of or {}
         self.groups, self.target, self.texts, self._owners = groups, target, texts or {}, owners or {}
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
         self.candidate, self.original, self.references = candidate, original, references
@@ -588,7 +593,7 @@ class Evidence:
         """Return which records of a part go together when errors are reckoned, [n]; None: each stands for itself.
 
         Records of one subject go together in the holdout alone: it stands for a distribution of subjects. Retained
-        records are drawn one by one from all there are, forgotten records and neighbours are all there is; what
+        records are drawn one by one from so many as there are, forgotten records and neighbours are all there is; what
         those of one subject share moves no mean of theirs (Abadie, Athey, Imbens and Wooldridge 2023, QJE 138(1):
         errors are clustered where the sampling is). ``where`` selects some of the records.
         """
@@ -630,7 +635,8 @@ class Evidence:
         errors = equivalence.beyond_seeds(plain, self.references)
         if sampled:
             least = equivalence.unseen_units(n if clusters is None else int(clusters.max()) + 1, unseen)
-            return {model: math.hypot(error, least) for model, error in errors.items()}
+            left = 1.0 if sample else equivalence.left_over(len(self._targets[part]), self._drawn_of.get(part))
+            errors = {model: left * math.hypot(error, least) for model, error in errors.items()}
         for model in errors:
             others = [float(np.mean(rows[other])) for other in self.references if other != model]
             rounding = 1e-12 * max(1.0, *np.abs(others))

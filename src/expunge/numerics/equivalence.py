@@ -147,6 +147,15 @@ def unseen_units(units: int, unseen: int = UNSEEN) -> float:
     return math.sqrt(unseen) / units
 
 
+def left_over(drawn: int, of: int | None) -> float:
+    """Return sqrt(1 - drawn/of): what remains of the error of a mean over ``drawn`` records that stand for ``of``.
+
+    The finite population correction (Cochran 1977, Sampling Techniques, 2.6): of records that were all looked at the
+    mean is known. 1 where they stand for any number of records (``of`` is None).
+    """
+    return 1.0 if of is None else math.sqrt(max(0.0, 1.0 - drawn / of))
+
+
 def sample_error(differences: Array, clusters: Clusters | None = None, *, unseen: int = UNSEEN) -> float:
     """Return the error of a mean over records that stand for many others, as if ``unseen`` more units differed.
 

@@ -224,6 +224,7 @@ def _with_run(
             "seed": settings.seed,
             "references": references,
             **({"given references": sorted(one.digest for one in given)} if given else {}),
+            **({"tasks of lm-eval": policy.lm_eval.key} if policy.lm_eval.tasks else {}),
         }
         out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
         _outside_the_ledger(problem, out)

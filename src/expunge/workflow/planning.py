@@ -10,6 +10,7 @@ from expunge.audit.foresight import audit_cost, foresee
 from expunge.audit.judge import lacking, wanted
 from expunge.audit.policy import Policy
 from expunge.core.check import EvidenceKind
+from expunge.core.errors import UsageError
 from expunge.core.method import Cost
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
@@ -31,6 +32,10 @@ def policy_of(problem: Problem, settings: Settings) -> Policy:
     """
     policy = policies.load(settings.policy or policies.for_task(problem.task))
     tasks = Benchmarks.of(settings.lm_eval, where="lm_eval") if settings.lm_eval else policy.lm_eval
+    if settings.lm_eval and not tasks.tasks:
+        raise UsageError(
+            "no task of lm-eval is named", where="lm_eval", expected='tasks = ["..."]', fix="name some, or leave it out"
+        )
     if not tasks.tasks:
         return policy
     benchmarks.look(problem, tasks)

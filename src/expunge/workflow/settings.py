@@ -38,7 +38,7 @@ class Settings:
             (``engine/manifests``); they count among ``references``, and the trainer makes what is missing.
         policy: the name of a policy of ours, or a TOML file; by default the one for the task (``audit/policy``).
         lm_eval: tasks of lm-eval that language models are asked besides (``engine/benchmarks``): ``tasks``, ``limit``
-            and ``include``; shown, and never deciding.
+            and ``include``; shown, and deciding only where the policy has the check ``lm_eval`` and requires it.
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
         workers: processes for retraining; the number of cores by default.
