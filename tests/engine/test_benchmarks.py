@@ -102,6 +102,10 @@ def test_other_files_in_the_folder_are_other_tasks(tmp_path, monkeypatch):
         (place / "born.yaml").write_text("task: born")
     keys = [Benchmarks(tasks=("born",), include=str(place)).key for place in (one, other)]
     assert keys[0] == keys[1], "wherever it lies"
+    (other / "runs" / "one" / "stages").mkdir(parents=True)
+    for name in ("run.json", "stages/control.json"):
+        (other / "runs" / "one" / name).write_text("{}")
+    assert Benchmarks(tasks=("born",), include=str(other)).key == keys[0], "a run beside the tasks is none of them"
     (other / "born.yaml").write_text("task: born # of others")
     assert Benchmarks(tasks=("born",), include=str(other)).key != keys[0]
 

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from expunge.core.config import Config, setting
-from expunge.core.digest import sha256
+from expunge.core.digest import file_digest
 from expunge.core.errors import UsageError
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
@@ -55,8 +55,13 @@ class Benchmarks(Config):
         own = []
         if self.include:
             root = Path(self.include)
-            files = sorted(each for each in root.rglob("*") if each.is_file() and each.suffix != ".pyc")
-            own = [[each.relative_to(root).as_posix(), sha256(each.read_bytes())] for each in files]
+            runs = {each.parent for each in root.rglob("run.json")}  # of our own: they grow while tasks stay the same
+            files = sorted(
+                each
+                for each in root.rglob("*")
+                if each.is_file() and each.suffix != ".pyc" and runs.isdisjoint(each.parents)
+            )
+            own = [[each.relative_to(root).as_posix(), file_digest(each)] for each in files]
         return [list(self.tasks), self.limit, own, version("lm-eval")]
 
 
