@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -79,6 +80,8 @@ def test_a_policy_shows_the_tasks_and_does_not_decide_by_them(monkeypatch):
     assert not asked.checks["lm_eval"].required
     assert asked.digest != plain.digest
     assert plain.digest == policies.load("language").digest
+    moved = replace(asked, lm_eval=replace(asked.lm_eval, include="elsewhere"))
+    assert moved.digest == asked.digest, "the same tasks in a folder of another name"
     suite = {"lm_eval": asked.checks["lm_eval"]}
     assert audit_cost(problem, asked, suite).read == benchmarks.ANSWERS * 10 * 2, "four answers of ten documents, twice"
 

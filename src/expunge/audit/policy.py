@@ -86,6 +86,8 @@ class Policy(Config):
         said = plain(self)
         if not self.lm_eval.tasks:
             del said["lm_eval"]  # as it was before tasks could be named
+        else:
+            del said["lm_eval"]["include"]  # where a folder lies; what is in it stands in the identity of a run
         return sha256(canonical(said))
 
     def asking(self, tasks: Benchmarks) -> Policy:
