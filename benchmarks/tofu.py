@@ -49,9 +49,12 @@ from expunge.engine.runtime import Here, seed_everything, single_thread
 from expunge.engine.split import Part, split
 from expunge.models.huggingface import HuggingFaceModel
 from expunge.numerics.truth_ratio import forget_quality
+from expunge.plan.auto import AUTO
 
 BUDGET = 0.2
 """What a method may cost, its trials together, as a share of one retraining."""
+SEARCH = 3.0
+"""What `auto` may spend on its search, in retrainings; a run of what it finds costs ``BUDGET`` at the most."""
 RATES = (3e-3, 1e-3, 1e-2)
 """Learning rates that are tried, in this order, as many as the budget holds."""
 GENTLE = (1e-3, 3e-4, 3e-3)
@@ -115,7 +118,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/tofu"))
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--forget", nargs="+", choices=FORGET, default=["forget05", "forget01", "forget10"])
-    parser.add_argument("--methods", nargs="+", default=[*CONTROLS, *(entry.name for entry in METHODS)])
+    parser.add_argument("--methods", nargs="+", default=[*CONTROLS, *(entry.name for entry in METHODS), AUTO])
     parser.add_argument("--references", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--questions", type=int, default=10, help="of each author, at most 20")
@@ -391,6 +394,8 @@ class Judging(Site):
             self._base(exam, name, seed)
             for method in self.given.methods:
                 cell = self.cell(name, method, seed)
+                if method == AUTO:
+                    self._tune(exam, name, cell, seed)
                 model = self.model(name, method, seed)
                 if model is None:
                     continue
@@ -399,6 +404,38 @@ class Judging(Site):
                     say(f"{name}: judge {method}")
                     write_file(cell / "judged.json", canonical(self._judged(exam, name, cell, model, seed)) + b"\n")
                     after()
+
+    def _tune(self, exam: Exam, name: str, cell: Path, seed: int) -> None:
+        """Let ``auto`` choose a method and its settings; what its search cost is counted with the run."""
+
+        def make() -> dict[str, Any]:
+            say(f"{name}: auto")
+            whole = SEARCH + BUDGET
+            result = workflow.erase(
+                replace(exam.problem, trainer=TRAINER),
+                out=cell / "search",
+                methods=(AUTO,),
+                budget=whole,
+                tuning=SEARCH / whole,
+                escalate=False,
+                **self._settings(name, seed),
+            )
+            assert result.report is not None
+            if not result.report.attempts:
+                return {"because": "no trial of the search is allowed"}
+            attempt, made = result.report.attempts[-1], cell / "trial-0"
+            assert attempt.share is not None
+            source = exam.problem.source
+            model = source.reopen(cell / "search" / "artefacts" / f"attempt-{attempt.number}")
+            write_folder(made, lambda aside: source.save(model, aside))
+            told = {"method": attempt.method, "config": dict(attempt.config), "share": attempt.share}
+            return {
+                "model": made.name,
+                "share": attempt.share + sum(each.share for each in result.report.tuned),
+                "trials": [told],
+            }
+
+        once(cell / "made.json", make)
 
     def model(self, name: str, method: str, seed: int) -> Path | None:
         """Return the folder of what a method made; None where it made nothing."""
