@@ -101,6 +101,7 @@ def _by_yardstick(
 
 
 def _null_passes(result: Measurement, margin: float, alpha: float) -> tuple[int, int] | None:
+    """Count the references that pass against the others, of all; None where the others are too few to judge by."""
     passes = null_passes(result, margin, alpha)
     return (sum(passes), len(passes)) if passes else None
 

@@ -36,7 +36,7 @@ from expunge.engine.training import Trainer
 
 GROUP_BYTES = 128 * 2**20
 """What a group of models may take for weights, optimiser and what a step keeps. Many share the fixed cost of a step,
-which outweighs that they do not stay in the cache from one to the next; twice as many win little more."""
+which for convolutions outweighs that they do not stay in the cache from one to the next."""
 MODEL_BYTES = 6 * 2**20
 """What one of them may take: a larger one keeps a core busy alone, and nothing is won."""
 _TOLERANCE = 1e-3
