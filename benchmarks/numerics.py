@@ -1,4 +1,4 @@
-"""Time the attacks and forgetting measures on one thread, each the best of several calls, against their targets.
+"""Time attacks, measures of forgetting and the loss on one thread, each the best of several calls, against targets.
 
 python benchmarks/numerics.py [--json] [--save FILE]        about a minute
 """
@@ -10,17 +10,21 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from _table import Row, arguments, finish
+from torch.nn import functional
 
 from expunge.numerics.forgetting import Rule, epsilons
 from expunge.numerics.klom import binned_kl, gaussian_kl
 from expunge.numerics.leakage import one_run_bound
 from expunge.numerics.lira import lira_each
 from expunge.numerics.rmia import rmia
+from expunge.numerics.units import Scored
 
 PAIRWISE = 500
 """Records and population of the comparison with the pairwise definition."""
@@ -33,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     draw, load = np.random.default_rng(given.seed), os.getloadavg()[0]
-    rows = [*_attacks(draw, given.repeats), *_measures(draw, given.repeats)]
+    rows = [*_attacks(draw, given.repeats), *_measures(draw, given.repeats), *_losses(given)]
     note = "other work shared the machine" if load > 0.5 else "nothing else ran"
     finish(rows, given, load_before=round(load, 2), cores=os.cpu_count(), repeats=given.repeats, note=note)
     return 0 if all(row.met != "MISSED" for row in rows) else 1
@@ -79,6 +83,23 @@ def _measures(draw: np.random.Generator, repeats: int) -> list[Row]:
         _row("KLoM, 100 models, 2,000 records", lambda: binned_kl(few, retrained=many), repeats, None, 2000),
         _row("unbiased KL, 100 models, 2,000 records", lambda: gaussian_kl(few, retrained=many), repeats, None, 2000),
         _row("100 one-run bounds, 1,000 canaries", bounds, 3, 2000.0, 100),
+    ]
+
+
+def _losses(given: Namespace) -> list[Row]:
+    draw = torch.Generator().manual_seed(given.seed)
+    logits = torch.randn(8192, 10, generator=draw, requires_grad=True)
+    target = torch.randint(10, (len(logits),), generator=draw)
+
+    def ours() -> None:
+        Scored.of(logits, target, torch.arange(len(target)), len(target)).loss.sum().backward()
+
+    def plain() -> None:
+        functional.cross_entropy(logits, target, reduction="none").sum().backward()
+
+    return [
+        _row("loss and gradient of 8,192 records, 10 classes", ours, given.repeats, None, len(target)),
+        _row("  the same by torch's cross entropy alone", plain, given.repeats, None, len(target)),
     ]
 
 

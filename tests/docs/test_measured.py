@@ -15,7 +15,11 @@ PAGES = {
     "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
     "concepts/cheats.md": list(measured.cheats()),
     "guides/tuning.md": [*measured.figures("tuning"), *measured.figures("tuning_texts")],
-    "concepts/many-models.md": [*measured.figures("stacked"), *measured.figures("attacks")],
+    "concepts/many-models.md": [
+        *measured.figures("stacked"),
+        *measured.figures("stacked_avx512"),
+        *measured.figures("attacks"),
+    ],
     "concepts/exact-costs.md": [
         row
         for name in ("recording", "replay", "forest", "linear", "certified", "noisy_head")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from expunge.numerics.units import Scored, Units, alike
+from expunge.numerics.units import MANY, Scored, Units, alike
 
 
 def scored(count=6, classes=3, seed=0):
@@ -41,6 +41,20 @@ def test_gradients_flow():
     expected = torch.full((2, 3), 1 / 3)
     expected[0, 0] = expected[1, 1] = -2 / 3
     torch.testing.assert_close(logits.grad, expected)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_many_units_lose_what_they_lose_a_few_at_a_time(classes):
+    whole = scored(count=MANY + 76, classes=classes)
+    logits = [part.clone().requires_grad_() for part in (whole.logits, whole.logits)]
+    many = Scored.of(logits[0], whole.target, whole.record, whole.batch_size).loss
+    pieces = zip(logits[1].split(100), whole.target.split(100), strict=True)
+    few = torch.cat([Scored.of(one, to, torch.arange(len(to)), len(to)).loss for one, to in pieces])
+    weights = torch.linspace(1, 2, len(many), dtype=many.dtype)
+    for loss in (many, few):
+        (loss * weights).sum().backward()
+    torch.testing.assert_close(many, few)
+    torch.testing.assert_close(logits[0].grad, logits[1].grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int16])

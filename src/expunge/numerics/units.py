@@ -15,6 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+VECTOR = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+MANY = 1024
+"""Classes fewer than a ``VECTOR`` of the processor are scored one number at a time, unless all units of one class lie
+side by side (``benchmarks/numerics.py``). Worth it from so many units."""
+
 
 @dataclass(frozen=True)
 class Units:
@@ -44,7 +49,10 @@ class Scored(Units):
     def of(cls, logits: Tensor, target: Tensor, record: Tensor, batch_size: int) -> Scored:
         """Return units whose loss is the cross entropy of ``logits`` [N, C] against ``target`` [N], any integers."""
         target = target.long()
-        loss = F.cross_entropy(logits, target, reduction="none")
+        if logits.shape[1] < VECTOR and len(logits) >= MANY and logits.device.type == "cpu":
+            loss = F.cross_entropy(logits.T[None], target[None], reduction="none")[0]  # as one text of N tokens
+        else:
+            loss = F.cross_entropy(logits, target, reduction="none")
         return cls(loss=loss, record=record, batch_size=batch_size, logits=logits, target=target)
 
     def among(self, chosen: Tensor) -> Scored:
