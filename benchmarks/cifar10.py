@@ -163,7 +163,7 @@ class Case:
             return build(Trial, said["trial"], where=file.name)
 
         study = Study(
-            method=method, problem=shown, objective=objective, whole=whole, seed=seed, most=MOST, keep=keep,
+            method=method, problem=problem, objective=objective, whole=whole, seed=seed, most=MOST, keep=keep,
             prune=False, context=lambda chosen, label: Context(shown, chosen, label, choosing, list),
         )  # fmt: skip
         done = study.run(1e9, trials=trials)

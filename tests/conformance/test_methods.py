@@ -13,7 +13,9 @@ from expunge.conformance.methods import made, posed
 from expunge.conformance.run import Result, conform
 from expunge.core import registry
 from expunge.core.errors import Obstacle
+from expunge.engine.passes import Passes
 from expunge.methods.neg_grad_plus import NegGradPlus
+from tests.conformance.cases import outcome
 
 
 def seen(act, records=None):
@@ -144,3 +146,14 @@ def test_what_only_language_models_can_do_is_tried_on_one():
     assert {one.case: one.because for one in results if one.result is Result.FAILED} == {}
     passed = {one.case for one in results if one.result is Result.PASSED}
     assert passed >= {"work_is_counted", "no_record_is_skipped", "frozen_parts_stay", "modes_are_right"}
+
+
+def test_more_looks_than_announced_are_seen():
+    class Secretive(NegGradPlus):
+        name = "secretive"
+        observation = Passes.observation
+
+    result, because, _ = outcome("methods", Secretive, "work_is_counted")
+    assert result is Result.FAILED
+    assert "reading visits" in because
+    assert outcome("methods", NegGradPlus, "work_is_counted")[0] is Result.PASSED

@@ -52,7 +52,7 @@ def test_one_epoch_is_one_pass_over_the_retained_records_beside_forget_batches()
 
 def test_the_cost_is_known_before():
     problem = toys.problem()
-    assert Toy({"epochs": 2, "batch_size": 12}).cost(problem) == Cost(trained=2 * (48 + 4 * 12), read=3 * 8)
+    assert Toy({"epochs": 2, "batch_size": 12}).cost(problem) == Cost(trained=2 * (48 + 4 * 12), read=3 * 8 + 4)
     assert Toy({"epochs": 0}).cost(problem) == Cost()
     estimate, real = Toy(CONFIG).cost(problem), Toy(CONFIG).unlearn(problem, toys.context(problem)).cost
     assert real.trained <= estimate.trained

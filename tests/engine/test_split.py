@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expunge.data.canaries import plant
-from expunge.engine.split import halves, held_choosing, judged_count, split
+from expunge.engine.split import forget_choosing, halves, held_choosing, judged_count, split
 from tests.support import toys
 
 
@@ -80,6 +80,7 @@ def test_canaries_are_for_neither_part():
     choosing, judging = split(problem, 1)
     assert sorted([*choosing.forget.ids, *judging.forget.ids]) == sorted(asked)
     assert set(problem.forget_ids) == {*asked, *planted.included}
+    assert forget_choosing(problem) == len(choosing.forget)
     assert not set(problem.retain_view.ids) & set(planted.included)
 
 
@@ -88,3 +89,9 @@ def test_the_number_of_held_out_records_to_choose_by_is_known_before(count):
     problem = toys.problem(holdout=count)
     chosen = split(problem, 1)[0].holdout
     assert held_choosing(problem) == (0 if chosen is None else len(chosen))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 12, 13])
+def test_the_number_of_forgotten_records_to_choose_by_is_known_before(count):
+    problem = toys.problem(forget=count)
+    assert forget_choosing(problem) == len(split(problem, 1)[0].forget)

@@ -84,8 +84,7 @@ def test_it_reads_the_choosing_part_of_the_holdout_once_for_its_goal():
     run = toys.context(problem)
     outcome = RetainDistill(STEP).unlearn(problem, run)
     assert set(problem.held_out.seen) == set(run.choosing.holdout.ids)
-    assert RetainDistill(STEP).cost(problem) == Cost(trained=60, read=8 + 2 * 8)
-    assert outcome.cost == Cost(trained=60, read=8 + 2 * 8 + 4)
+    assert RetainDistill(STEP).cost(problem) == outcome.cost == Cost(trained=60, read=8 + 2 * 8 + 4)
 
 
 def test_without_held_out_records_it_is_refused():

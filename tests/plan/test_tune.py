@@ -238,6 +238,29 @@ def test_a_real_method_is_tuned_on_a_real_objective():
     assert seen.look(again.model).harm >= 0
 
 
+@pytest.mark.parametrize("method", ["finetune", "neg_grad_plus", "kde"])
+def test_a_trial_costs_what_its_method_says_of_the_whole_problem(method):
+    """A method sees the choosing part of the holdout alone: told by that view, its looks would be a third as many."""
+    from expunge.plan.objective import Objective
+
+    of = toys.problem(holdout=90)
+    choosing = toys.context(of).choosing
+    shown = dataclasses.replace(of, holdout=choosing.holdout)
+
+    def run(seed, label):
+        return toys.context(shown, seed=seed, choosing=choosing)
+
+    whole, base = Cost(trained=4 * 48.0), {"epochs": 3, "lr": 1e-6} | ({"warm": 1} if method == "kde" else {})
+    told = registry.load("methods", method)(base).cost(of)
+    given = {"method": method, "problem": of, "objective": Objective(of, choosing, floor=0.0), "context": run,
+             "whole": whole, "seed": 1, "base": base}  # fmt: skip
+    (trial,) = Study(**given, most=told.share_of(whole)).run(99.0, trials=1)
+    assert trial.config["epochs"] == 3
+    assert trial.cost == told + Cost(read=2 * given["objective"].cost.read)
+    (less,) = Study(**given, most=told.share_of(whole) - 0.01).run(99.0, trials=1)
+    assert less.config["epochs"] == 2
+
+
 def test_no_run_of_what_is_tried_costs_more_than_it_may():
     """An epoch costs 0.01 of a retraining: of the four that it starts with three are allowed."""
     done = study(most=0.03).run(2.0, trials=8)

@@ -68,6 +68,16 @@ def test_what_tuning_found_is_tried_and_said(tuned):
     assert best.value < best.original, "nearer than the original"
 
 
+def test_what_a_run_costs_is_told_of_the_whole_holdout(erase, monkeypatch):
+    """A trial sees a third of it: told by that, what is found would cost more than it may."""
+    told, run = [], Study.run
+    monkeypatch.setattr(Study, "run", lambda self, budget: told.append(self) or run(self, 0.0))
+    erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False)
+    assert [study.problem.held_out.ids for study in told] == [problem().held_out.ids] * 2
+    shown = told[0].context(1, "").problem
+    assert 0 < len(shown.held_out) < len(problem().held_out)
+
+
 def test_the_cost_of_tuning_is_part_of_the_whole(tuned):
     report = tuned.report
     lines = {line.what: line.share for line in report.costs}

@@ -378,6 +378,8 @@ def work_is_counted(cls: type[Method]) -> None:
     require(outcome.cost.trained == done, f"cost says {outcome.cost.trained:g} trained visits, {done} were seen")
     within = done <= estimate.trained <= 2 * done  # an early stop may save half of it here, never add to it
     require(within, f"cost() announced {estimate.trained:g} trained visits, {done} were made")
+    read = f"cost() announced {estimate.read:g} reading visits, {outcome.cost.read:g} were made"
+    require(outcome.cost.read <= estimate.read, f"{read}: what observe, stop or rewind read is its observation()")
     larger = made(cls).cost(posed(cls, count=2 * own.TRAIN)).trained
     require(larger >= estimate.trained, "cost() does not grow with the records")
 

@@ -57,7 +57,7 @@ class Edit(Method):
 
     def cost(self, problem: Problem) -> Cost:
         """Return the work of the edit, and of the look at the model before and after it."""
-        return self.work(problem) + Guard.cost(problem, 1)
+        return self.work(problem) + Guard.cost(problem, 1, reads_forget=Need.FORGET in self.needs)
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
         """Return a fresh copy of the original with its weights changed.

@@ -1,6 +1,8 @@
 """Methods that push forgotten answers away and hold the others, in passes over the forget set.
 
-Retained records are read beside each step, as many as it has forgotten ones, or a multiple of them.
+Retained records are read beside each step, as many as it has forgotten ones, or a multiple of them; where ``repairs``
+says so they are passed through once more, alone, after each pass over the forget set: pushing answers away damages
+others, and what nobody pushes at that moment is learnt back fast, while what was forgotten is not.
 What such a method says is one loss of the forgotten records; what holds the others is the same for all of them. Of the
 original no more is kept than what the losses need: nothing, one number per forgotten record, or, for a divergence from
 its answers, the original itself. With adapters that is the same model without them.
@@ -26,7 +28,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
-from expunge.engine.split import judged_count
+from expunge.engine.split import held_choosing, judged_count
 from expunge.numerics.losses import distillation, mean_loss
 
 
@@ -67,6 +69,7 @@ class Forgetting(Passes):
             choices=("nll", "kl", "none"),
         )
         retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0, search=(0.1, 10))
+        repairs: int = setting(0, "passes over the retained records alone, after each one over the forget set", low=0)
         until: str = setting(
             "retrained",
             "stop when the mean loss of a forgotten token has reached that of retrained models (`retrained`), or that "
@@ -77,7 +80,7 @@ class Forgetting(Passes):
 
     def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
         super().__init__(config)
-        if self.config.retain == "none":
+        if self.config.retain == "none" and not self.config.repairs:
             self.needs = self.needs - {Need.RETAIN}  # type: ignore[misc]
 
     # --- what a method says ------------------------------------------------------------------------------------
@@ -89,7 +92,7 @@ class Forgetting(Passes):
     def kept(self, batch: Batch) -> Tensor:
         """Return what holds the retained records of ``batch``."""
         assert batch.retain is not None
-        if self.config.retain == "nll":
+        if self.config.retain != "kl":
             return mean_loss(batch.retain)
         assert batch.teacher is not None
         assert batch.teacher.retain is not None
@@ -116,18 +119,24 @@ class Forgetting(Passes):
         return self.distils or self.config.retain == "kl"
 
     def passes(self, epoch: int) -> Sequence[Pass]:
-        """Return one pass over the forget set, with retained records beside it where something holds them."""
-        c = self.config
-        if c.retain == "none":
-            return (Pass("forget", self._away, c.batch_size),)
-        taught = "forget" if c.retain == "nll" else "both" if self.distils else "retain"
-        beside = c.batch_size * c.beside
-        sides = {"forget": self._away, "retain": self._held}
-        return (Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught),)
+        """Return one pass over the forget set, with retained records beside it where something holds them, and repairs.
 
-    def cost(self, problem: Problem) -> Cost:
-        """Return also the looks at forgotten records after every epoch."""
-        return super().cost(problem) + Cost(read=self.config.epochs * _watched(problem))
+        A step of a repair reads as many retained records as stood beside a step before.
+        """
+        c = self.config
+        beside, held = c.batch_size * c.beside, "retain" if c.retain == "kl" else "forget"
+        repairs = [Pass("retain", self._held, beside, taught=held)] * c.repairs
+        if c.retain == "none":
+            return (Pass("forget", self._away, c.batch_size), *repairs)
+        taught = "both" if c.retain == "kl" and self.distils else held
+        sides = {"forget": self._away, "retain": self._held}
+        return (Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught), *repairs)
+
+    def observation(self, problem: Problem) -> Cost:
+        """Return the looks at forgotten records after every epoch, and the one at held-out ones that may end it."""
+        c = self.config
+        held = held_choosing(problem) if c.epochs and c.until == "retrained" else 0
+        return Cost(read=c.epochs * _watched(problem) + held)
 
     def preparation(self, problem: Problem) -> Cost:
         """Return one look at the forgotten records, where the original's losses are wanted."""

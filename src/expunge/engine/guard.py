@@ -18,7 +18,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.relabelling import labels_of
-from expunge.engine.split import CHOOSING_SHARE
+from expunge.engine.split import forget_choosing, held_choosing
 from expunge.numerics.units import Scored
 
 EDGE = 0.5
@@ -59,10 +59,14 @@ class Guard:
                 self._floor = guess + (1 - EDGE) * lead if lead > 0 else 0.0
 
     @staticmethod
-    def cost(problem: Problem, epochs: int) -> Cost:
-        """Return the work of all looks: at the original once, at the model after every epoch."""
-        held = 0 if problem.held_out is None else len(problem.held_out)
-        return Cost(read=int(CHOOSING_SHARE * held) * (epochs + 1) if epochs else 0)
+    def cost(problem: Problem, looks: int, *, reads_forget: bool) -> Cost:
+        """Return the most that it reads: the original once, then as many looks at the model, and one for its warnings.
+
+        ``problem`` is the whole one: of a method's view of it the holdout is the choosing part already.
+        """
+        held = held_choosing(problem)
+        warned = forget_choosing(problem) if held and reads_forget else 0
+        return Cost(read=held * (looks + 1) + warned if looks else 0)
 
     def look(self, model: Any, epoch: int, *, last: bool) -> None:
         """Stop a model that has collapsed, after its last epoch, or any where nothing later would repair it.

@@ -142,6 +142,10 @@ class Passes(Method):
         """
         return 0
 
+    def observation(self, problem: Problem) -> Cost:
+        """Return the most that :meth:`observe`, :meth:`stop` and :meth:`rewind` read, all epochs together."""
+        return Cost()
+
     @property
     def rewinds(self) -> bool:
         """Whether :meth:`rewind` is to be asked, and every epoch's model kept until then."""
@@ -191,8 +195,11 @@ class Passes(Method):
         visits = sum(p.visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
         taught = sum(p.taught_visits(problem) for e in range(self.config.epochs) for p in self.passes(e + 1))
         epochs = self.config.epochs
-        looks = Guard.cost(problem, epochs + (epochs > 0 and (self.rewinds or self._finishes)))
+        looked = epochs if not self.dips else min(1, epochs) * (not self._finishes)
+        looked += epochs > 0 and (self.rewinds or self._finishes)
+        looks = Guard.cost(problem, looked, reads_forget=Need.FORGET in self.needs)
         located = Cost(trained=len(problem.forget_view) if epochs and self.config.blocks < 1 else 0)
+        looks += self.observation(problem)
         return self.preparation(problem) + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:

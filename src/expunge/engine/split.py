@@ -25,8 +25,7 @@ def split(problem: Problem, seed: int) -> tuple[Part, Part]:
 
     Canaries belong to neither: nothing is chosen by them, and all of them are judged (``engine/evidence``).
     """
-    asked = [name for name in problem.forget_ids if name not in problem.planted_ids]
-    forget = halves(problem.records.select(asked), seed, "forget")
+    forget = halves(problem.records.select(_asked(problem)), seed, "forget")
     if problem.held_out is None:
         return Part(forget[0], None), Part(forget[1], None)
     holdout = halves(problem.held_out, seed, "holdout")
@@ -42,6 +41,16 @@ def held_choosing(problem: Problem) -> int:
     """Return how many held-out records the choosing part of a problem has."""
     count = 0 if problem.held_out is None else len(problem.held_out)
     return count - judged_count(count)
+
+
+def forget_choosing(problem: Problem) -> int:
+    """Return how many forgotten records the choosing part of a problem has."""
+    count = len(_asked(problem))
+    return count - judged_count(count)
+
+
+def _asked(problem: Problem) -> list[str]:
+    return [name for name in problem.forget_ids if name not in problem.planted_ids]
 
 
 def halves(records: Records, seed: int, name: str) -> tuple[View, View]:

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from expunge.core.config import setting
 from expunge.core.level import Level
-from expunge.core.method import Need
+from expunge.core.method import Cost, Need
+from expunge.core.problem import Problem
 from expunge.engine.context import Context
 from expunge.engine.guard import right_answers
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.same_classes import of_same_classes
+from expunge.engine.split import forget_choosing, held_choosing
 
 
 class GradientAscent(Passes):
@@ -55,6 +57,10 @@ class GradientAscent(Passes):
         assert batch.forget is not None
         self._guess = math.log(batch.forget.classes)
         return -batch.forget.loss.mean()
+
+    def observation(self, problem: Problem) -> Cost:
+        """Return two looks at forgotten records and one at held-out ones, after every epoch."""
+        return Cost(read=self.config.epochs * (2 * forget_choosing(problem) + held_choosing(problem)))
 
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
         """Return that forgotten records are answered as held-out ones, or worse than by a guess."""

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from expunge.core.config import setting
 from expunge.core.level import Level
-from expunge.core.method import Need
+from expunge.core.method import Cost, Need
+from expunge.core.problem import Problem
 from expunge.engine.context import Context
 from expunge.engine.descent import Descent
+from expunge.engine.split import forget_choosing, held_choosing
 from expunge.numerics import losses
 from expunge.numerics.units import Units
 
@@ -43,6 +45,11 @@ class NegGradPlus(Descent):
         """Return the weighted difference of the two mean losses."""
         assert forget is not None
         return losses.neg_grad_plus(retain, forget, alpha=self.config.alpha)
+
+    def observation(self, problem: Problem) -> Cost:
+        """Return the looks at forgotten records after every epoch, and the one at held-out ones."""
+        many = self.config.epochs
+        return Cost(read=many * forget_choosing(problem) + held_choosing(problem) if many else 0)
 
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
         """Return a reason once the forget loss has reached that of retrained models."""

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from expunge.core.config import setting
 from expunge.core.errors import Obstacle
 from expunge.core.level import Level
-from expunge.core.method import Need
+from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.context import Context
 from expunge.engine.guard import right_answers
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.same_classes import of_same_classes
+from expunge.engine.split import forget_choosing, held_choosing
 from expunge.numerics.losses import distillation
 
 STILL = 1e-6
@@ -108,6 +109,11 @@ class Scrub(Passes):
             if self.rewinds and len(run.choosing.forget)
             else {}
         )
+
+    def observation(self, problem: Problem) -> Cost:
+        """Return the looks at forgotten records after every epoch, and the last one at held-out ones."""
+        many = self.config.epochs if self.rewinds else 0
+        return Cost(read=many * forget_choosing(problem) + held_choosing(problem) if many else 0)
 
     def rewind(self, model: nn.Module, history: Sequence[dict[str, float]], run: Context) -> int:
         """Return the epoch whose error on forgotten records is nearest to the last model's on held-out ones."""

@@ -24,6 +24,7 @@ from expunge.engine.guard import Guard
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.relabelling import labels_of
+from expunge.engine.split import forget_choosing
 from expunge.engine.visits import concatenated, rows
 
 
@@ -74,7 +75,8 @@ class Unsir(Passes):
         impaired = min(config.impair, epochs) * noise * config.copies
         made = noise * config.noise_steps * (config.copies if config.fresh else 1) if epochs else 0
         visits = made + impaired + epochs * len(self._kept(problem, seed=0))
-        return Cost(trained=visits) + Guard.cost(problem, epochs)
+        looks = Guard.cost(problem, min(1, epochs), reads_forget=Need.FORGET in self.needs)
+        return Cost(trained=visits, read=forget_choosing(problem) if epochs else 0) + looks
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Make the noise, and draw the retained records that are trained on."""

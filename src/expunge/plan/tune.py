@@ -33,6 +33,8 @@ STARTUP = 4
 """Trials before proposals follow from earlier ones, and before any is cut short."""
 LOGARITHMIC = 20.0
 """Ranges of more than this factor are searched on a logarithmic scale."""
+PASSES = ("epochs", "repairs")
+"""Settings that say how often records are passed through: of these fewer are tried where the budget asks for it."""
 _NOT_ALLOWED = 3.0
 """Added for the search to the value of what is not allowed, which is 2 at the most."""
 
@@ -91,7 +93,7 @@ class Study:
 
     Attributes:
         method: its name.
-        problem: as methods see it.
+        problem: the whole one, by which work is told; a trial sees of it what its context shows.
         objective: what is made small.
         context: ``(seed, label) -> run`` that a trial is given; without retrained models.
         whole: the work of one retraining.
@@ -170,7 +172,7 @@ class Study:
         first = objective.cost if number == 1 else Cost()  # the original is looked at once
         told: dict[str, Any] = {"number": number, "config": plain(method.config)}
         try:
-            outcome = method.unlearn(self.problem, run)
+            outcome = method.unlearn(run.problem, run)
         except Diverged as error:
             cost = first + method.cost(self.problem)
             return Trial(**told, state="failed", why=error.obstacles[0].what, look=None, steps=steps, cost=cost)
@@ -196,14 +198,16 @@ class Study:
     # --- what is tried next ------------------------------------------------------------------------------------
 
     def _fitted(self, config: dict[str, object], left: float, number: int) -> dict[str, object] | None:
-        """Return the settings, with as many fewer epochs as the budget asks for; None where nothing fits."""
-        epochs = self.ranges.get("epochs")
-        while self._expected(config, number).share_of(self.whole) > left or not self._affordable(config):
-            now = int(plain(self._method(config).config).get("epochs", 0))
-            if epochs is None or now <= epochs.low:
-                return None
-            config = {**config, "epochs": now - 1}
-        return config
+        """Return the settings, with as many fewer passes as the budget asks for; None where nothing fits."""
+
+        def fits() -> bool:
+            return self._affordable(config) and self._expected(config, number).share_of(self.whole) <= left
+
+        for name in PASSES:
+            least = self.ranges[name].low if name in self.ranges else math.inf
+            while not fits() and (now := plain(self._method(config).config).get(name, 0)) > least:
+                config = {**config, name: int(now) - 1}
+        return config if fits() else None
 
     def _affordable(self, config: Mapping[str, object]) -> bool:
         return self._method(config).cost(self.problem).share_of(self.whole) <= self.most * (1 + 1e-9)

@@ -69,7 +69,7 @@ def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float) ->
     key = f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}"
     study = Study(
         method=candidate.method,
-        problem=visible,
+        problem=stages.problem,
         objective=Objective(visible, choosing),
         context=lambda seed, label: Context(visible, seed, label, choosing, list, progress=stages.progress),
         whole=whole,
