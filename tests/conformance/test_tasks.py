@@ -280,6 +280,27 @@ class MovesLabels(Classification):
         return inputs, labels.flip(0)
 
 
+class ExchangesInPlace(Classification):
+    def exchanged(self, batch, other, where):
+        batch[0][:, 0] = other[0][:, 0]
+        return batch
+
+
+class ExchangesNothing(Classification):
+    def exchanged(self, batch, other, where):
+        return batch[0].clone(), batch[1]
+
+
+class ExchangesRecords(Classification):
+    def exchanged(self, batch, other, where):
+        return other[0].clone(), batch[1]
+
+
+class ExchangesLabels(Classification):
+    def exchanged(self, batch, other, where):
+        return super().exchanged(batch, other, where)[0], other[1]
+
+
 def features_changed(change):
     class Changed(Classification):
         def features(self, model, batch):
@@ -311,7 +332,7 @@ class Fault:
 
 
 BATCH, WHOLE, MODEL = "batch_does_not_matter", "units_are_whole", "model_is_untouched"
-MOVED, FEATURES = "moved_inputs_are_beside", "features_are_rows"
+MOVED, EXCHANGED, FEATURES = "moved_inputs_are_beside", "exchanged_inputs_are_beside", "features_are_rows"
 FAULTS = [
     Fault("no title", Untitled, "says_what_it_is"),
     Fault("a trial without its seed", UnseededTrial, "trial_is_sound", "two seeds"),
@@ -370,6 +391,10 @@ FAULTS = [
     Fault("the batch is moved", MovesInPlace, MOVED, "itself"),
     Fault("a step twice as far", MovesTooFar, MOVED, "away from"),
     Fault("labels of other records", MovesLabels, MOVED, "labels"),
+    Fault("a value is exchanged in the batch itself", ExchangesInPlace, EXCHANGED, "batch itself"),
+    Fault("nothing is exchanged", ExchangesNothing, EXCHANGED, "nothing of it"),
+    Fault("the whole record is exchanged", ExchangesRecords, EXCHANGED, "nearer to the others"),
+    Fault("labels are exchanged, too", ExchangesLabels, EXCHANGED, "labels"),
     Fault("features in one row", features_changed(lambda rows: rows.reshape(1, -1)), FEATURES, "shape"),
     Fault("features with a gradient", features_changed(lambda rows: rows.requires_grad_()), FEATURES, "gradient"),
     Fault("features that are NaN", features_changed(lambda rows: rows / 0 * 0), FEATURES, "NaN"),
@@ -399,7 +424,7 @@ def test_a_task_without_a_fault_passes(cls):
     results = tried(cls)
     assert {name: one.because for name, one in results.items() if one.result is Result.FAILED} == {}
     idle = {name for name, one in results.items() if one.result is Result.NOT_APPLICABLE}
-    bare = {"broken_records_are_found", "moved_inputs_are_beside", "features_are_rows"}
+    bare = {"broken_records_are_found", MOVED, EXCHANGED, FEATURES}
     assert idle == ({"padding_does_not_matter"} if cls is Classification else bare)
 
 

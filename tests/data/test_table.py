@@ -131,6 +131,27 @@ def test_moving_rows_moves_their_numbers():
     assert whole.moved(np.zeros((1, 2))) is None  # whole numbers cannot be moved a little
 
 
+def test_one_value_of_a_row_is_exchanged():
+    frame = pd.DataFrame(
+        {
+            "job": pd.Categorical(["a", "b", "a"]),
+            "n": pd.array([1, None, None], dtype="Int64"),
+            "x": [1.5, np.nan, np.nan],
+            "flag": [True, True, True],
+            "y": [0, 1, 0],
+        }
+    )
+    records = TableRecords(frame, label="y")
+    rows, others = records.read([0, 0, 2])[0], records.read([1, 1, 2])[0]
+    made = rows.exchanged(others, np.array([0.0, 0.4, 0.9])).frame
+    assert made.dtypes.equals(rows.frame.dtypes)
+    assert made.job.tolist() == ["b", "a", "a"]  # the first column of those in which the rows differ: flag is like
+    assert made.n.isna().tolist() == [False, True, True]
+    assert made.x.tolist()[:2] == [1.5, 1.5]
+    assert np.isnan(made.x.iloc[2]), "a row that is like the other stays: missing is like missing"
+    assert rows.frame.job.tolist() == ["a", "a", "a"]
+
+
 def test_infinite_numbers_are_found_and_missing_ones_left():
     frame = pd.DataFrame({"a": [1.0, np.inf, np.nan], "y": [0, 1, 0]})
     assert TableRecords(frame, label="y").read([0, 1, 2])[0].infinite() == [1]

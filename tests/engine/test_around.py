@@ -38,7 +38,7 @@ def test_what_is_said_of_moved_records(problem):
     reach = torch.tensor([1.0, 0.0, 2.0, 0.0], dtype=torch.float64)
     seen = []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    found = around.confidences(problem, model, records, reach, seed=3)
+    found = around.confidences(problem, model, records, around.Noise(reach), seed=3)
     inputs, labels = records.read(range(len(records)))
     assert found.shape == (around.DRAWS, len(records)) == (len(seen), 12)
     step = torch.stack(seen) - inputs
@@ -55,22 +55,46 @@ def test_what_is_said_of_moved_records(problem):
 
 def test_noise_belongs_to_seed_and_record(problem, monkeypatch):
     records, model = problem.forget_view, problem.source.open()
-    reach = around.reach(problem, problem.retain_view)
-    whole = around.confidences(problem, model, records, reach, seed=3)
+    noise = around.beside(problem, problem.retain_view)
+    whole = around.confidences(problem, model, records, noise, seed=3)
     monkeypatch.setattr(around, "_SIZE", 5)
-    again = around.confidences(problem, model.train(), records.select(records.ids[::-1]), reach, seed=3)
+    again = around.confidences(problem, model.train(), records.select(records.ids[::-1]), noise, seed=3)
     np.testing.assert_allclose(again[:, ::-1], whole, rtol=1e-6)
-    assert not np.allclose(around.confidences(problem, model, records, reach, seed=4), whole)
+    assert not np.allclose(around.confidences(problem, model, records, noise, seed=4), whole)
 
 
-def test_integers_are_not_moved():
-    train = ArrayRecords(torch.arange(20)[:, None].repeat(1, 4), torch.arange(20) % 3)
-    words = nn.Sequential(nn.Embedding(20, 3), nn.Flatten(), nn.Linear(12, 3))
-    problem = toys.problem(train=train, forget=4, holdout=0, model=words)
-    assert not around.movable(problem)
+def numbers(width):
+    """Return a problem whose inputs are whole numbers, no two alike in any place."""
+    inputs = torch.arange(20)[:, None] * 10 + torch.arange(width)
+    train = ArrayRecords(inputs, torch.arange(20) % 3)
+    words = nn.Sequential(nn.Embedding(200, 3), nn.Flatten(), nn.Linear(3 * width, 3))
+    return toys.problem(train=train, forget=4, holdout=0, model=words)
+
+
+def test_of_whole_numbers_one_is_exchanged_for_that_of_a_retained_record():
+    problem = numbers(5)
+    assert EvidenceKind.AROUND in available(problem)
+    records, model, seen = problem.forget_view, problem.source.open(), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    found = around.confidences(problem, model, records, around.beside(problem, problem.retain_view), seed=3)
+    inputs, labels = records.read(range(4))
+    kept = problem.retain_view.read(range(16))[0]
+    for given, said in zip(list(seen), found, strict=True):
+        changed = given != inputs
+        assert (changed.sum(dim=1) == 1).all()
+        rows, places = changed.nonzero(as_tuple=True)
+        assert all(given[row, place] in kept[:, place] for row, place in zip(rows, places, strict=True))
+        with torch.no_grad():
+            np.testing.assert_allclose(said, confidence(model(given).double().numpy(), labels.numpy()), rtol=1e-6)
+    assert len({tuple((given != inputs).nonzero()[:, 1].tolist()) for given in seen[:4]}) > 1, "other places every time"
+
+
+def test_records_of_three_numbers_have_nothing_beside_them():
+    problem = numbers(3)
+    assert not around.possible(problem)
     assert EvidenceKind.AROUND not in available(problem)
     parts = Parts.of(problem, split(problem, 1)[1], 1, asked=[EvidenceKind.AROUND])
-    assert parts.reach is None
+    assert parts.beside is None
 
 
 # --- as evidence ----------------------------------------------------------------------------------------------
@@ -86,7 +110,7 @@ def test_evidence_that_nobody_asks_for_is_not_gathered(problem, tmp_path):
     assert not {"around", "features forget", "features retain"} & set(bare)
     parts, moved, more = gathered(problem, tmp_path, EvidenceKind.AROUND)
     assert more.read == cost.read + around.DRAWS * len(parts.forget)
-    expected = around.confidences(problem, problem.source.open(), parts.forget, parts.reach, seed=1)
+    expected = around.confidences(problem, problem.source.open(), parts.forget, parts.beside, seed=1)
     np.testing.assert_array_equal(moved["around"], expected)
     parts, deep, more = gathered(problem, tmp_path, EvidenceKind.FEATURES)
     assert more.read == cost.read + len(parts.forget) + len(parts.retain)

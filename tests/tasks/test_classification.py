@@ -96,6 +96,26 @@ def test_tokens_and_whole_numbers_are_not_moved():
     assert TASK.moved((mixed, torch.zeros(2)), by) is None
 
 
+def test_a_word_is_exchanged_together_with_its_mask_and_never_one_that_is_hidden():
+    ids = torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
+    batch = ({"input_ids": ids, "attention_mask": (ids > 0).long()}, torch.tensor([1, 0]))
+    longer = torch.tensor([[1, 9, 3, 9, 9, 9], [4, 5, 6, 9, 9, 9]])
+    other = ({"input_ids": longer, "attention_mask": torch.ones(2, 6, dtype=torch.long)}, torch.tensor([0, 0]))
+    inputs, labels = TASK.exchanged(batch, other, torch.tensor([0.99, 0.5]))
+    assert inputs["input_ids"].tolist() == [[1, 9, 3, 0, 0], [4, 5, 6, 7, 9]]
+    assert torch.equal(inputs["attention_mask"], batch[0]["attention_mask"])
+    assert labels.tolist() == [1, 0]
+    assert ids.tolist() == [[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]]
+
+
+def test_few_values_and_uneven_ones_are_not_exchanged():
+    where, labels = torch.zeros(2), torch.zeros(2)
+    few = (torch.zeros(2, 3, dtype=torch.long), labels)
+    assert TASK.exchanged(few, few, where) is None
+    uneven = ({"input_ids": torch.zeros(2, 4, dtype=torch.long), "weight": torch.zeros(2, 1)}, labels)
+    assert TASK.exchanged(uneven, uneven, where) is None
+
+
 def test_features_are_what_the_linear_layer_that_ran_last_was_given():
     class Twisted(nn.Module):
         """The head is made before the body, and one layer is never used."""

@@ -15,7 +15,7 @@ class PerturbedConfidence(Check):
     """Mean confidence of the label on slightly moved forgotten inputs, each record by its own spread over references.
 
     What a network memorises it says of the inputs around a record too; what only filters its outputs knows the
-    record itself. All models are asked about the same moved copies.
+    record itself. All models are asked about the same copies, moved by noise or with one value exchanged.
     """
 
     title = "Confidence beside the forgotten records"
@@ -32,9 +32,8 @@ class PerturbedConfidence(Check):
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
         """Return the mean scaled confidence over the moved copies, paired by record with the references."""
-        because = evidence.lacks("forget") or evidence.lacks_array(
-            "around", "the inputs cannot be moved a little: they are no continuous numbers"
-        )
+        nothing = "nothing lies beside the records: inputs are neither continuous numbers nor a row of four values"
+        because = evidence.lacks("forget") or evidence.lacks_array("around", nothing)
         if because:
             return NotMeasured(check=self.name, because=because)
         said = {model: evidence.around(model).mean(axis=0) for model in evidence.models}

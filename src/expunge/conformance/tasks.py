@@ -373,6 +373,26 @@ def moved_inputs_are_beside(cls: type[Task]) -> None:
 
 
 @SUITE.case()
+def exchanged_inputs_are_beside(cls: type[Task]) -> None:
+    """Where a value can be exchanged, it is one of another record's, and neither batch nor label changes."""
+    task, _, records = trial(cls)
+    count = len(records)
+    batch, other = records.read(range(count)), records.read([*range(1, count), 0])
+    before, where = [tensor.clone() for tensor in tensors(batch)], torch.arange(count, dtype=torch.float64) / count
+    made = task.exchanged(batch, other, where)
+    if made is None:
+        raise NotApplicable("a record is not a few values in places")
+    require(all(map(torch.equal, before, tensors(batch))), "the batch itself was changed")
+    require(torch.equal(made[1], batch[1]), "labels were changed")
+    rows, own, theirs = (task.inputs(each) for each in (made, batch, other))
+    require(bool((rows != own).any(dim=1).all()), "a record unlike the other has nothing of it")
+    near = int((rows != own).sum()) < int((rows != theirs).sum())
+    require(near, "records are nearer to the others than to themselves")
+    same = task.inputs(task.exchanged(batch, batch, where))
+    require(torch.equal(same, own), "a record that is like the other was changed")
+
+
+@SUITE.case()
 def features_are_rows(cls: type[Task]) -> None:
     """Where there are features, they are finite float rows [B, D], the same in any batch; the model stays as it was."""
     task, model, records = trial(cls)

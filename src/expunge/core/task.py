@@ -45,7 +45,16 @@ class Task(ABC):
     def moved(self, batch: Any, by: Any) -> Any:
         """Return a new batch with ``by`` [B, D], float64, added to its inputs, columns as those of ``inputs``.
 
-        None where inputs are no continuous numbers (tokens, categories): then nothing is measured beside the records.
+        None where inputs are no continuous numbers (tokens, categories).
+        """
+        return None
+
+    def exchanged(self, batch: Any, other: Any, where: Any) -> Any:
+        """Return a new batch in which each record has one value that another record has in the same place.
+
+        ``other`` holds one other record for each; ``where`` [B], float64, in [0, 1), which of the places at which the
+        two differ, from the first to the last; a record with no such place stays. Targets stay. None where a record
+        is not a few values in places: where :meth:`moved` is None too, nothing is measured beside the records.
         """
         return None
 

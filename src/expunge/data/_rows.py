@@ -93,6 +93,17 @@ class Rows:
             frame.isetitem(place, _floats(self.frame.iloc[:, place]) + by[:, place] * spread[place])
         return Rows(frame, self.columns, self.classes)
 
+    def exchanged(self, others: Rows, where: Array) -> Rows:
+        """Return rows that each have one value of another row, at ``where`` [B], in [0, 1), of the columns unlike."""
+        mine, theirs = (f.astype(object).where(f.notna(), None).to_numpy() for f in (self.frame, others.frame))
+        rows, places = one_each(mine != theirs, where)
+        frame = self.frame.copy()
+        for place in np.unique(places):
+            values, taken = frame.iloc[:, place].copy(), rows[places == place]
+            values.iloc[taken] = others.frame.iloc[taken, place].to_numpy()
+            frame.isetitem(int(place), values)
+        return Rows(frame, self.columns, self.classes)
+
     def infinite(self) -> list[int]:
         """Return the rows with an infinite number; a missing one is for the model to take or to refuse."""
         bad = np.zeros(len(self), dtype=bool)
@@ -100,6 +111,18 @@ class Rows:
             if centre is not None:
                 bad |= np.isinf(_floats(self.frame.iloc[:, place]))
         return [int(i) for i in np.flatnonzero(bad)]
+
+
+def one_each(free: NDArray[np.bool_], where: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (rows, places) with one of the ``free`` places [B, D] of every row that has any.
+
+    ``where`` [B], in [0, 1), says which of them, from the first to the last.
+    """
+    count = free.sum(axis=1)
+    rank = np.floor(where * count).astype(np.int64)
+    places = (free & (free.cumsum(axis=1) == rank[:, None] + 1)).argmax(axis=1)
+    rows = np.flatnonzero(count)
+    return rows, places[rows]
 
 
 def given(frame: Any, names: Sequence[str] | None) -> Any:

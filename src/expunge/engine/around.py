@@ -1,14 +1,17 @@
 """Around the forgotten records: what a model says of them when their inputs are moved a little.
 
 A filter that recognises the forgotten inputs themselves is silent about inputs beside them, and what was memorised
-is remembered there as well.
+is remembered there as well. Continuous numbers are moved by noise; of others (words, categories, whole numbers) one
+is exchanged for what a retained record has in its place.
 
-Source: membership over a range, Tao and Shokri 2024, arXiv 2408.05131, with Gaussian noise for the range.
+Source: membership over a range, Tao and Shokri 2024, arXiv 2408.05131, with Gaussian noise, or one exchange, for the
+range.
 Shapes: n records, D columns of inputs, R draws.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,13 +36,70 @@ DRAWS = 4
 _SIZE = 512
 
 
-def movable(problem: Problem) -> bool:
-    """Return whether inputs of this problem are continuous numbers, so that noise can be added; reads one record."""
-    records = problem.retain_view
-    if not len(records):
-        return False
-    batch, task = records.read([0]), problem.meaning
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise of deviation ``reach`` [D], float64, by column."""
+
+    reach: Tensor
+
+    @property
+    def key(self) -> list[object]:
+        """What identifies it beside problem and seed."""
+        return [SHARE, DRAWS]
+
+    def batch(self, problem: Problem, records: Records, places: range, *, seed: int, draw: int) -> Any:
+        """Return the records at ``places``, moved; a function of seed, draw and record id."""
+        rows = [
+            torch.randn(len(self.reach), generator=_generator(seed, draw, name), dtype=torch.float64)
+            for name in records.ids[places.start : places.stop]
+        ]
+        return problem.meaning.moved(records.read(places), torch.stack(rows) * self.reach)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One value of each record exchanged for that of one of ``others``, drawn for it."""
+
+    others: Records
+
+    @property
+    def key(self) -> list[object]:
+        """What identifies it beside problem and seed."""
+        return ["exchange", DRAWS]
+
+    def batch(self, problem: Problem, records: Records, places: range, *, seed: int, draw: int) -> Any:
+        """Return the records at ``places``, exchanged; a function of seed, draw and record id."""
+        drawn = [
+            torch.rand(2, generator=_generator(seed, draw, name), dtype=torch.float64).tolist()
+            for name in records.ids[places.start : places.stop]
+        ]
+        others = self.others.read([int(which * len(self.others)) for which, _ in drawn])
+        where = torch.tensor([where for _, where in drawn], dtype=torch.float64)
+        return problem.meaning.exchanged(records.read(places), others, where)
+
+
+def possible(problem: Problem) -> bool:
+    """Return whether there is something beside records of this problem; reads one record."""
+    return bool(len(problem.retain_view)) and (_movable(problem) or _exchangeable(problem))
+
+
+def beside(problem: Problem, sample: Records) -> Noise | Exchange | None:
+    """Return how forgotten records are moved, by a ``sample`` of the retained ones; None where they cannot be."""
+    if not len(sample):
+        return None
+    if _movable(problem):
+        return Noise(reach(problem, sample))
+    return Exchange(sample) if _exchangeable(problem) else None
+
+
+def _movable(problem: Problem) -> bool:
+    batch, task = problem.retain_view.read([0]), problem.meaning
     return task.moved(batch, torch.zeros_like(task.inputs(batch))) is not None
+
+
+def _exchangeable(problem: Problem) -> bool:
+    batch = problem.retain_view.read([0])
+    return problem.meaning.exchanged(batch, batch, torch.zeros(1, dtype=torch.float64)) is not None
 
 
 def reach(problem: Problem, records: Records) -> Tensor:
@@ -57,22 +117,21 @@ def reach(problem: Problem, records: Records) -> Tensor:
     return SHARE * torch.sqrt(squares / max(1, count - 1))
 
 
-def confidences(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed: int) -> Array:
+def confidences(problem: Problem, model: Any, records: Records, beside: Noise | Exchange, *, seed: int) -> Array:
     """Return the logit-scaled confidence of the label on :data:`DRAWS` moved copies of each record, [R, n].
 
     Of a regressor it is the answer: how far off it is, is measured by what other models say (``engine/answers``).
 
-    The noise is a function of seed, draw and record id: the same for every model, and however records are batched.
+    The copies are a function of seed, draw and record id: the same for every model, and however records are batched.
     """
     model = ready(model)
-    return np.stack([_draw(problem, model, records, reach, seed=seed, draw=draw) for draw in range(DRAWS)])
+    return np.stack([_draw(problem, model, records, beside, seed=seed, draw=draw) for draw in range(DRAWS)])
 
 
-def _draw(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed: int, draw: int) -> Array:
+def _draw(problem: Problem, model: Any, records: Records, beside: Noise | Exchange, *, seed: int, draw: int) -> Array:
     rows = []
     for start, stop in bounds(len(records), _SIZE):
-        noise = torch.stack([_noise(len(reach), seed, draw, name) for name in records.ids[start:stop]])
-        batch = problem.meaning.moved(records.read(range(start, stop)), noise * reach)
+        batch = beside.batch(problem, records, range(start, stop), seed=seed, draw=draw)
         with torch.no_grad():
             units = problem.meaning.units(model, batch)
         if isinstance(units, Scored):
@@ -82,6 +141,5 @@ def _draw(problem: Problem, model: Any, records: Records, reach: Tensor, *, seed
     return np.concatenate(rows)
 
 
-def _noise(columns: int, seed: int, draw: int, name: str) -> Tensor:
-    generator = torch.Generator().manual_seed(keyed_int(b"expunge around", seed, draw, name) % 2**63)
-    return torch.randn(columns, generator=generator, dtype=torch.float64)
+def _generator(seed: int, draw: int, name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(keyed_int(b"expunge around", seed, draw, name) % 2**63)

@@ -59,8 +59,8 @@ class Parts:
     """The records that are judged, by name; None where the problem has none.
 
     ``forget`` is what was asked for, ``planted`` are the canaries that were trained on, ``aside`` those that never
-    were, ``triggered`` what carries the trigger of a backdoor. ``reach`` is how far the inputs of forgotten records
-    are moved (``engine/around``), None where nobody asks or inputs cannot be moved; ``represented``, whether features
+    were, ``triggered`` what carries the trigger of a backdoor. ``beside`` is how the inputs of forgotten records
+    are moved (``engine/around``), None where nobody asks or they cannot be moved; ``represented``, whether features
     are kept; ``held``, which member of a sharded ensemble held each forgotten record, None where nobody asks or there
     is none; ``treatments``, what is done to a language model before it is asked again (``engine/treatments``);
     ``variants``, other questions and answers of forgotten records, by name; ``prompts`` and ``asked``, what a language
@@ -76,7 +76,7 @@ class Parts:
     planted: View | None = None
     aside: Records | None = None
     triggered: Records | None = None
-    reach: torch.Tensor | None = None
+    beside: around.Noise | around.Exchange | None = None
     represented: bool = False
     held: members.Held | None = None
     treatments: treatments.Treatments = treatments.Treatments()
@@ -107,7 +107,6 @@ class Parts:
         retain = problem.retain_view
         ranked = sorted(retain.ids, key=lambda name: keyed(key, name))[:SAMPLE]
         canaries, sample = problem.canaries, retain.select(ranked)
-        moves = EvidenceKind.AROUND in asked and len(sample) and around.movable(problem)
         near_by = neighbours(problem, judging.forget) if near else retain.select([])
         answering = {"forget": judging.forget, "retain": sample, "neighbours": near_by}
         answering |= {} if judging.holdout is None else {"holdout": judging.holdout}
@@ -120,7 +119,7 @@ class Parts:
             None if canaries is None else problem.records.select(canaries.included),
             None if canaries is None else canaries.aside,
             problem.triggered_records,
-            around.reach(problem, sample) if moves else None,
+            around.beside(problem, sample) if EvidenceKind.AROUND in asked else None,
             EvidenceKind.FEATURES in asked,
             members.holders(problem, judging.forget)
             if EvidenceKind.SHARDS in asked and members.dealt_out(problem)
@@ -237,7 +236,7 @@ def collect(
     Without a ``config`` nothing is relearned.
     """
     asked = [[name, list(view.ids)] for name, view in parts.items()]
-    beside = [around.SHARE, around.DRAWS] if parts.reach is not None else None
+    beside = None if parts.beside is None else parts.beside.key
     kept = [parts.represented, parts.held is not None, parts.treatments.key, parts.prompts.key, parts.asked.key]
     kept += [parts.inner, *([] if parts.benchmarks is None else [parts.benchmarks.config.key])]
     key = sha256(canonical([_FORM, digest, config, seed, asked, beside, *kept]))
@@ -257,8 +256,8 @@ def collect(
     arrays = {name: _said(problem, model, view) for name, view in parts.items()}
     read = sum(len(view) for _, view in parts.items())
     trained = 0
-    if parts.reach is not None and len(parts.forget):
-        arrays["around"] = around.confidences(problem, model, parts.forget, parts.reach, seed=seed)
+    if parts.beside is not None and len(parts.forget):
+        arrays["around"] = around.confidences(problem, model, parts.forget, parts.beside, seed=seed)
         read += around.DRAWS * len(parts.forget)
     if parts.held is not None and len(parts.forget):
         said = members.confidences(problem, model, parts.forget)
@@ -342,7 +341,7 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.SHOTS: _has_tokens(problem) and treatments.shots(problem, 0) is not None,
         EvidenceKind.WRITTEN: _has_tokens(problem) and bool(_written(problem).parts),
         EvidenceKind.INNER: _has_tokens(problem) and inside.readable(problem),
-        EvidenceKind.AROUND: around.movable(problem),
+        EvidenceKind.AROUND: around.possible(problem),
         EvidenceKind.FEATURES: _has_features(problem),
         EvidenceKind.GRADIENTS: problem.source.gradients,
         EvidenceKind.CLASSES: _has_classes(problem) and _smallest_class(problem.held_out) >= ENOUGH,

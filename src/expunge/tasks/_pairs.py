@@ -13,9 +13,11 @@ from torch import Tensor
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
-from expunge.data._rows import Rows
+from expunge.data._rows import Rows, one_each
 
 _BATCH = 256
+PLACES = 4
+"""Fewest values of a record of which one may be exchanged: of two or three it would be another record."""
 
 
 class Pairs(Task):
@@ -77,6 +79,34 @@ class Pairs(Task):
             step = by[:, start:stop].reshape(part.shape).to(part.dtype)
             moved[key], start = part + step, stop
         return (moved if isinstance(inputs, Mapping) else moved[""]), target
+
+    def exchanged(self, batch: Any, other: Any, where: Tensor) -> Any:
+        """Return the batch with one value of each record exchanged; None where there are fewer than ``PLACES``.
+
+        Tensors of one length in a mapping are one row of places (a token and its mask go together), and what an
+        ``attention_mask`` hides is no place.
+        """
+        (inputs, target), (others, _) = batch, other
+        if isinstance(inputs, Rows):
+            rows = inputs.exchanged(others, where.numpy()) if inputs.frame.shape[1] >= PLACES else None
+            return None if rows is None else (rows, target)
+        whole = isinstance(inputs, Mapping)
+        mine, theirs = ({key: _flat(part) for key, part in (x if whole else {"": x}).items()} for x in (inputs, others))
+        if len({part.shape for part in mine.values()}) != 1 or next(iter(mine.values())).shape[1] < PLACES:
+            return None
+        length = min(part.shape[1] for side in (mine, theirs) for part in side.values())
+        free = torch.zeros(len(target), length, dtype=torch.bool)
+        for key, part in mine.items():
+            free |= part[:, :length] != theirs[key][:, :length]
+        if "attention_mask" in mine:
+            free &= (mine["attention_mask"][:, :length] > 0) & (theirs["attention_mask"][:, :length] > 0)
+        rows, places = map(torch.from_numpy, one_each(free.numpy(), where.numpy()))
+        made = {}
+        for key, part in mine.items():
+            made[key] = part.clone()
+            made[key][rows, places] = theirs[key][rows, places].to(part.dtype)
+            made[key] = made[key].view_as(inputs[key] if whole else inputs)
+        return (made if whole else made[""]), target
 
     def examine(self, model: Any, records: Records, *, where: str) -> list[Obstacle]:
         """Return non-finite inputs, bad targets, unstable reading, and answers that do not fit, or are all alike."""
@@ -211,6 +241,10 @@ def unreadable(records: Records, where: str) -> list[Obstacle]:
                 )
             ]
     return []
+
+
+def _flat(part: Tensor) -> Tensor:
+    return part.reshape(len(part), -1)
 
 
 def _bad_rows(inputs: Any, count: int) -> list[int]:
