@@ -8,7 +8,7 @@ part that nothing was chosen by. Beside it stand other objectives that might hav
 largest gap of the distribution functions, the difference of accuracies.
 
     python benchmarks/tuning.py [--seed N] [--trials N] [--references N] [--methods A,B] [--cases A,B]
-                                [--json] [--save FILE] [--recipes DIR]      about 25 minutes on one core
+                                [--most SHARE] [--json] [--save FILE] [--recipes DIR]   about 25 minutes on one core
 
 Partial results are written to FILE after every study. `--recipes` writes the best trial of each study by the objective
 as a recipe (src/expunge/plan/recipes), with what it measured.
@@ -17,6 +17,7 @@ as a recipe (src/expunge/plan/recipes), with what it measured.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,7 +42,7 @@ from expunge.engine.runtime import single_thread
 from expunge.engine.split import split
 from expunge.engine.strangers import Said, said
 from expunge.numerics.agreement import agreement
-from expunge.numerics.matching import Kind, distance
+from expunge.numerics.matching import Kind, distance, gap
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study, Trial
 from expunge.testbeds import digits, people
@@ -88,8 +89,13 @@ class Watched(Objective):
     def look(self, model: Any) -> Look:
         """Return the look, and note the rest."""
         look = super().look(model)
-        kinds = self._strangers.kinds(*(said(self._problem, model, r) for r in (self._forget, self._holdout)))
-        self.notes.append({**_others(kinds), "gap": _gap(self._figures(model), self._truth)})
+        forget, holdout = (said(self._problem, model, r) for r in (self._forget, self._holdout))
+        others = _others(self._strangers.kinds(forget, holdout))
+        if forget.several:
+            shares = Kind(forget.right, holdout.right, np.ones(len(holdout.right)))
+            others["distance of probabilities"] = distance(self._strangers.probabilities(forget, holdout))
+            others["distance of shares said right"] = distance([shares])
+        self.notes.append({**others, "gap": _gap(self._figures(model), self._truth)})
         return look
 
     def _figures(self, model: Any) -> dict[str, float]:
@@ -121,19 +127,10 @@ def _others(kinds: Sequence[Kind]) -> dict[str, float]:
     accuracies = [abs((k.mine > 0).mean() - np.average(k.theirs > 0, weights=k.weights)) for k in kinds]
     return {
         "distance of margins": distance(kinds),
-        "largest gap of distributions": float(np.average([_largest(kind) for kind in kinds], weights=weight)),
+        "largest gap of distributions": gap(kinds),
         "difference of accuracies": float(np.average(accuracies, weights=weight)),
         "distance of losses": distance([k.mapped(np.logaddexp(0, -k.mine), np.logaddexp(0, -k.theirs)) for k in kinds]),
     }
-
-
-def _largest(kind: Kind) -> float:
-    grid = np.concatenate([kind.mine, kind.theirs])
-    order = np.argsort(kind.theirs)
-    below = np.concatenate([[0.0], np.cumsum(kind.weights[order]) / kind.weights.sum()])
-    theirs = below[np.searchsorted(kind.theirs[order], grid, side="right")]
-    mine = np.searchsorted(np.sort(kind.mine), grid, side="right") / len(kind.mine)
-    return float(np.abs(mine - theirs).max())
 
 
 def studied(case: str, method: str, options: Any, objective: Watched, problem: Problem, choosing: Any) -> list[Any]:
@@ -150,6 +147,7 @@ def studied(case: str, method: str, options: Any, objective: Watched, problem: P
         context=context,
         whole=whole,
         seed=options.seed,
+        most=options.most,
         prune=False,
     )
     objective.notes.clear()
@@ -176,7 +174,7 @@ def _recipe(
         "\n[config]",
         *(f"{name} = {json.dumps(value)}" for name, value in sorted(best.config.items())),
         "\n[found]",
-        f"command = {json.dumps(f'python benchmarks/tuning.py --seed {options.seed} --trials {options.trials}')}",
+        f"command = {json.dumps(_command(options))}",
         f"data = {json.dumps({**CASES, **TEXTS}[case])}",
         f"seed = {options.seed}\ntrials = {trials}\ndate = {json.dumps(datetime.now(UTC).date().isoformat())}",
         "\n[measured]",
@@ -185,6 +183,11 @@ def _recipe(
     ]
     name = f"{case} {method}".replace(" ", "-")
     write_file(options.recipes / f"{name}.toml", ("\n".join(lines) + "\n").encode())
+
+
+def _command(options: Any) -> str:
+    most = f" --most {options.most:g}" if math.isfinite(options.most) else ""
+    return f"python benchmarks/tuning.py --seed {options.seed} --trials {options.trials}{most}"
 
 
 def rows_of(case: str, studies: Sequence[Sequence[Any]], objective: Watched, original: float) -> list[Row]:
@@ -228,6 +231,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=8)
     parser.add_argument("--methods", default=None)
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--most", type=float, default=math.inf, help="what a run may cost, in retrainings")
     parser.add_argument("--recipes", type=Path, help="write the best trial of every study into this folder")
     options = parser.parse_args()
     single_thread()

@@ -114,7 +114,7 @@ def test_rows_out_of_order_are_refused(tofu, folder, tmp_path):
 
 def test_all_trials_of_every_method_together_stay_within_the_budget(tofu, problem):
     whole, look = Cost(trained=20 * len(problem.retain_view)), Cost(read=50)
-    planned = {entry.name: tofu.plan(entry, problem, whole, Cost(), look=look) for entry in tofu.METHODS}
+    planned = {entry.name: tofu.plan(entry, problem, whole, look=look) for entry in tofu.METHODS}
     for name, configs in planned.items():
         looks = look if len(configs) > 1 else Cost()  # one trial alone is looked at by nobody
         costs = [registry.load("methods", name)(config).cost(problem) + looks for config in configs]
@@ -128,7 +128,7 @@ def test_few_epochs_are_not_shared_out_among_rates(tofu, problem):
     entry = next(entry for entry in tofu.METHODS if entry.name == "npo")
 
     def epochs(visits):
-        return [config["epochs"] for config in tofu.plan(entry, problem, Cost(trained=visits), Cost(), look=Cost())]
+        return [config["epochs"] for config in tofu.plan(entry, problem, Cost(trained=visits), look=Cost())]
 
     one, three = (registry.load("methods", "npo")(entry.config(1e-3, n)).cost(problem) for n in (1, 3))
     least = (one.trained + one.read / 3) / tofu.BUDGET, (three.trained + three.read / 3) / tofu.BUDGET
@@ -137,13 +137,6 @@ def test_few_epochs_are_not_shared_out_among_rates(tofu, problem):
     assert epochs(1.01 * least[1]) == [3]
     assert epochs(2.01 * least[1]) == [3, 3]
     assert epochs(1000 * least[1]) == [tofu.MOST] * len(tofu.RATES)
-
-
-def test_the_distance_of_a_trial_is_that_of_the_two_samples(tofu):
-    assert tofu.distance(np.array([0.0, 1.0]), np.array([1.0, 2.0])) == pytest.approx(1.0)
-    assert tofu.distance(np.array([0.2, 0.4]), np.array([0.4, 0.2])) == 0.0
-    assert tofu.kolmogorov(np.array([4.0, 5.0]), np.array([7.0, 8.0])) == 1.0
-    assert tofu.kolmogorov(np.array([0.0, 1.0]), np.array([0.5, 1.5])) == 0.5
 
 
 def test_models_are_judged_by_the_required_checks_of_the_policy_and_asked_no_others(tofu, folder, tmp_path):

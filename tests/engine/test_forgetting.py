@@ -111,6 +111,41 @@ def test_an_epoch_is_one_pass_over_the_forget_set_and_teachers_answer_what_is_as
     assert more == {"nothing": 0, "nll": 0, "kl": 48, "then": 12, "distils": 24, "both": 72}
 
 
+def test_repairs_pass_over_the_retained_records_alone_after_each_pass_over_the_forgotten():
+    problem, seen = regression(), []
+
+    class Noting(Up):
+        def forgotten(self, batch):
+            seen.append(("forget", batch.retain is None))
+            return super().forgotten(batch)
+
+        def kept(self, batch):
+            seen.append(("retain", batch.forget is None))
+            return super().kept(batch)
+
+    settings = {"epochs": 2, "batch_size": 6, "beside": 2, "until": "guess"}
+    method = Noting({**settings, "repairs": 1})
+    outcome = method.unlearn(problem, toys.context(problem))
+    steps = 2 * [("forget", True), ("retain", True)]  # one by one: sides of a step have a graph each
+    assert seen == 2 * [*steps, *4 * [("retain", True)]]
+    assert outcome.cost.trained == method.cost(problem).trained == 2 * (12 + 24 + 48)
+    alone = Noting({**settings, "repairs": 1, "retain": "none"})
+    assert Need.RETAIN in alone.needs
+    assert alone.unlearn(problem, toys.context(problem)).cost.trained == 2 * (12 + 48)
+    taught = Copying({**settings, "repairs": 1, "retain": "kl"})
+    assert taught.cost(problem).read - method.cost(problem).read == 2 * (12 + 24 + 48)
+
+
+def test_repairs_bring_back_what_was_retained():
+    lost = {}
+    for repairs in (0, 1):
+        problem = regression()
+        settings = {**STEP, "batch_size": 4, "epochs": 2, "retain": "none", "until": "guess", "repairs": repairs}
+        outcome = Up(settings).unlearn(problem, toys.context(problem))
+        lost[repairs] = toys.context(problem).mean_loss(outcome.model, problem.retain_view)
+    assert lost[1] < lost[0] - 0.1
+
+
 def test_it_stops_where_retrained_models_stand_and_else_at_an_even_guess():
     problem = regression()
     settings = {**STEP, "epochs": 30, "retain": "none", "lr": 0.1}

@@ -71,6 +71,8 @@ def test_what_is_said_is_the_log_odds_of_the_label():
     _, forget, holdout = both(problem())
     rows = logits(10, 0).numpy()[:5]
     assert forget.score == pytest.approx([phi(row, label) for row, label in zip(rows, GIVEN, strict=False)], rel=1e-6)
+    assert forget.known == pytest.approx(1 / (1 + np.exp(-forget.score)), rel=1e-12)
+    assert not forget.several
     assert forget.right.tolist() == [float(row.argmax() == y) for row, y in zip(rows, GIVEN, strict=False)]
     assert holdout.logits == pytest.approx(logits(7, 1).numpy())
 
@@ -87,6 +89,10 @@ def test_wrongly_labelled_records_are_compared_with_their_true_class_asked_about
     assert right.theirs == pytest.approx([phi(r, y) for r, y in zip(rows, HELD, strict=True)], rel=1e-6)
     assert right.weights == pytest.approx([1 / 3] * 3 + [1 / 2] * 4)
     assert (strangers.missing, strangers.gone) == (0, frozenset())
+    for of, score in zip(strangers.probabilities(forget, holdout), (right, wrong), strict=True):
+        assert of.mine == pytest.approx(1 / (1 + np.exp(-score.mine)))
+        assert of.theirs == pytest.approx(1 / (1 + np.exp(-score.theirs)))
+        assert of.weights.tolist() == score.weights.tolist()
 
 
 def test_the_loss_of_strangers_is_that_of_the_label_the_record_was_given():
@@ -160,10 +166,15 @@ def test_of_tokens_all_logits_are_never_made_and_held_out_records_stand_for_any(
     found = said(problem, model, problem.held_out)
     sure = np.array([phi(row, label) for row, label in zip(rows, target, strict=True)])
     assert found.score == pytest.approx([sure[record == i].mean() for i in range(24)], rel=1e-5)
+    likely = units.loss.double().numpy()
+    assert found.known == pytest.approx([np.exp(-likely[record == i].mean()) for i in range(24)], rel=1e-5)
+    assert found.several
     assert found.right == pytest.approx([(rows.argmax(1) == target)[record == i].mean() for i in range(24)])
     assert found.logits.size == 0
     forget = said(problem, model, problem.forget_view)
     strangers = Strangers(problem, problem.forget_view, problem.held_out)
     (kind,) = strangers.kinds(forget, found)
     assert (kind.mine.tolist(), kind.theirs.tolist()) == (forget.score.tolist(), found.score.tolist())
+    (kind,) = strangers.probabilities(forget, found)
+    assert (kind.mine.tolist(), kind.theirs.tolist()) == (forget.known.tolist(), found.known.tolist())
     assert strangers.loss(found) is None

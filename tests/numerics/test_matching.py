@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from expunge.numerics.matching import Kind, distance
+from expunge.numerics.matching import Kind, distance, gap
 
 
 def kind(mine, theirs, weights=None):
@@ -51,6 +51,18 @@ def test_kinds_weigh_by_their_records_and_do_not_cancel():
     assert distance([up, kind([0.5], [0.5])]) == pytest.approx(0.75)
 
 
-def test_nothing_to_compare_is_no_distance_of_nought():
+def test_the_largest_gap_is_kolmogorovs_and_asks_for_order_alone():
+    draw = np.random.default_rng(2)
+    mine, theirs, weights = draw.normal(size=30), draw.normal(0.5, 2.0, size=20), draw.integers(1, 4, size=20)
+    found = gap([kind(mine, theirs, weights)])
+    assert found == pytest.approx(stats.ks_2samp(mine, np.repeat(theirs, weights)).statistic)
+    assert gap([kind(np.exp(mine), np.exp(theirs), weights)]) == pytest.approx(found)
+    assert gap([kind([4.0, 5.0], [7.0, 8.0])]) == gap([kind([4.0, 5.0], [70.0, 80.0])]) == 1.0
+    assert gap([kind([1.0, 2.0], [2.0, 1.0])]) == 0.0
+    assert gap([kind([1.0] * 3, [0.0]), kind([0.0], [0.0])]) == pytest.approx(0.75), "kinds weigh by their records"
+
+
+@pytest.mark.parametrize("measure", [distance, gap])
+def test_nothing_to_compare_is_no_distance_of_nought(measure):
     with pytest.raises(ValueError, match="nothing to compare"):
-        distance([])
+        measure([])

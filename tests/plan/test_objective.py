@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,13 @@ from scipy.stats import wasserstein_distance
 from torch import nn
 
 import expunge
+from expunge.conformance import problems as conformance
 from expunge.core.errors import InvalidProblem
 from expunge.core.method import Cost
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.split import Part
-from expunge.plan.objective import FLOOR, Look, Objective
+from expunge.engine.strangers import Said
+from expunge.plan.objective import FLOOR, FLOOR_OF_TEXTS, Look, Objective
 from tests.support import toys
 
 COUNT, CLASSES = 12, 3
@@ -112,6 +116,43 @@ def test_of_a_class_that_goes_the_held_out_records_need_not_be_answered():
     assert retrained.harm == 0.0
     assert retrained.accuracy >= seen.original.accuracy
     assert retrained.match < 0.01 < 0.5 < seen.original.match
+
+
+def texts(monkeypatch, **losses):
+    """Return an objective whose models are names, and who has which mean loss of a token (mean over texts, by part)."""
+    of = conformance.problem(language=True)
+    draw = np.random.default_rng(0)
+
+    def says(problem, model, records):
+        first = records.ids[0]
+        part = "holdout" if first in of.held_out.ids else "forget" if first in of.forget_ids else "retain"
+        loss = losses.get(model, losses["original"])[part] * draw.normal(1, 0.1, len(records))
+        known = np.exp(-np.maximum(loss, 0.01))
+        return Said(np.zeros((0, 0)), np.log(known) - np.log1p(-known), known, (known > 0.5) * 1.0, several=True)
+
+    monkeypatch.setattr(sys.modules[Objective.__module__], "said", says)
+    return Objective(of, Part(of.forget_view, of.held_out))
+
+
+def test_texts_that_are_all_improbable_are_told_apart(monkeypatch):
+    same = {"holdout": 4.0, "retain": 0.0}
+    told = {"original": 0.0, "as unseen": 4.0, "pushed too far": 8.0}
+    seen = texts(monkeypatch, **{name: {"forget": loss, **same} for name, loss in told.items()})
+    near, far = seen.look("as unseen"), seen.look("pushed too far")
+    assert far.value > near.value + 0.2
+    assert far.match == pytest.approx(0.5, abs=0.02), "as improbable as strangers, and none of them so improbable"
+    assert seen.original.match > far.match + 0.3
+    assert near.harm == pytest.approx(far.harm, abs=0.02)
+
+
+def test_texts_that_were_learnt_must_still_be_said_and_others_never_were(monkeypatch):
+    parts = {"forget": 0.0, "holdout": 4.0, "retain": 0.0}
+    loses = {"stayed": {}, "lost the retained": {"retain": 3.0}, "lost the held out": {"holdout": 7.0}}
+    seen = texts(monkeypatch, original=parts, **{name: {**parts, **more} for name, more in loses.items()})
+    assert seen.floor == pytest.approx(1.0 - FLOOR_OF_TEXTS)
+    assert {name for name in loses if seen.allows(seen.look(name))} == {"stayed", "lost the held out"}
+    assert seen.look("lost the retained").harm > 0.3
+    assert seen.look("lost the held out").harm < 0.02
 
 
 def test_a_look_is_counted_and_leaves_modes_alone():

@@ -87,8 +87,7 @@ class Tuned:
         best: number of the best trial; None where none may be used.
         config: its settings, all of them; without one, those that the search started with.
         match / harm / accuracy: what the objective (``plan/objective``) says of its model, all shares; 0 without one.
-        original: the match of the original; ``floor`` the lowest accuracy on held-out records that a trial might have;
-            0 without trials.
+        original: the match of the original; ``floor`` the lowest accuracy that a trial might have; 0 without trials.
         missing: forgotten records of the choosing part that nothing could be compared with.
         cost: of all trials; ``share`` of one retraining.
     """

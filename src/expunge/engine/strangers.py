@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
+from torch.nn import functional as F
 
 from expunge.core.problem import Problem
 from expunge.core.records import Records
@@ -48,17 +50,21 @@ class Said:
     Attributes:
         logits: of all classes, [n, C]; empty where there are no class labels, or a record has not one unit.
         score: how sure the model is of the label, log p - log(1 - p), the mean over units, [n], in nats.
+        known: probability of the label, in (0, 1); of several units their geometric mean, [n].
         right: share of units whose most likely class is the label, [n].
+        several: whether a record has several units, as a text has tokens.
     """
 
     logits: Array
     score: Array
+    known: Array
     right: Array
+    several: bool
 
 
 def said(problem: Problem, model: Any, records: Records) -> Said | None:
     """Return what ``model`` says of ``records``, in evaluation mode; None for a task without classes."""
-    logits, score, right = [], [], []
+    logits, score, known, right, several = [], [], [], [], False
     labelled = type(problem.meaning).relabelled is not Task.relabelled
     with evaluating(model), torch.no_grad():
         for batch in in_order(records):
@@ -69,10 +75,13 @@ def said(problem: Problem, model: Any, records: Records) -> Said | None:
             if labelled:
                 logits.append(units.logits.double().cpu().numpy())
             score.append(units.by_record(phi).cpu().numpy())
+            known.append(units.by_record(F.logsigmoid(phi)).exp().cpu().numpy())
             right.append(units.by_record(units.correct.double()).cpu().numpy())
+            several |= len(phi) > units.batch_size
     whole = np.concatenate(logits) if logits else np.zeros((0, 0))
     single = len(whole) == len(records)
-    return Said(whole if single else np.zeros((0, 0)), np.concatenate(score), np.concatenate(right))
+    parts = [np.concatenate(each) for each in (score, known, right)]
+    return Said(whole if single else np.zeros((0, 0)), *parts, several=several)
 
 
 def _sureness(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -124,6 +133,12 @@ class Strangers:
         if not self._labelled:
             return [Kind(forget.score, holdout.score, np.ones(len(holdout.score)))]
         return [_kind(forget.score[mine], asked, holdout.logits) for mine, asked in self._asked]
+
+    def probabilities(self, forget: Said, holdout: Said) -> list[Kind]:
+        """Return probabilities in the place of the scores of :meth:`kinds`; of several units their geometric mean."""
+        if not self._labelled:
+            return [Kind(forget.known, holdout.known, np.ones(len(holdout.known)))]
+        return [kind.mapped(expit(kind.mine), expit(kind.theirs)) for kind in self.kinds(forget, holdout)]
 
     def loss(self, holdout: Said) -> float | None:
         """Return the mean loss of strangers, in nats, asked as above; None where no record has one by its class."""

@@ -117,7 +117,7 @@ class Pass:
         share: of its steps that are made, rounded down; the rest of the records is left out.
         moments: passes of one name share what the optimiser remembers (momentum); passes of another have their own.
         weight_decay: of these steps, in the place of that of the settings.
-        taught: of ``both``, the set that teachers answer, or ``both``.
+        taught: the set that teachers answer, or ``both``.
         unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read; or ``both``.
         doubled: whether the objective reads another record for each of the lead, and trains on it as well.
         retain / forget: records in the place of the problem's retain or forget set: a part of it, or noise.
@@ -164,7 +164,7 @@ class Pass:
     def taught_visits(self, problem: Problem) -> int:
         """Return how many records teachers read."""
         if self.over != "both":
-            return self._once(problem)
+            return self._once(problem) if self.taught in ("both", self.over) else 0
         if self.taught == "both":
             return self._once(problem) + self._beside(problem)
         return self._once(problem) if self.taught == self.lead else self._beside(problem)

@@ -7,7 +7,7 @@ Shapes: n records of a kind, m values of their counterparts, each with a weight.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,30 @@ def distance(kinds: Sequence[Kind]) -> float:
     Raises:
         ValueError: no kinds.
     """
+    return _averaged(kinds, lambda k: wasserstein_distance(k.mine, k.theirs, v_weights=k.weights))
+
+
+def gap(kinds: Sequence[Kind]) -> float:
+    """Return the largest distance between the two distribution functions, averaged over all records, in [0, 1].
+
+    Kolmogorov's distance: it asks for the order of scores alone, so that any rising map leaves it as it is. 1 where
+    every record lies on one side of all its counterparts, however far.
+
+    Raises:
+        ValueError: no kinds.
+    """
+    return _averaged(kinds, _gap)
+
+
+def _gap(kind: Kind) -> float:
+    grid, order = np.concatenate([kind.mine, kind.theirs]), np.argsort(kind.theirs)
+    below = np.concatenate([[0.0], np.cumsum(kind.weights[order]) / kind.weights.sum()])
+    theirs = below[np.searchsorted(kind.theirs[order], grid, side="right")]
+    mine = np.searchsorted(np.sort(kind.mine), grid, side="right") / len(kind.mine)
+    return float(np.abs(mine - theirs).max())
+
+
+def _averaged(kinds: Sequence[Kind], of: Callable[[Kind], float]) -> float:
     if not kinds:
         raise ValueError("nothing to compare: no kind has both records and counterparts")
-    parts = [len(k.mine) * wasserstein_distance(k.mine, k.theirs, v_weights=k.weights) for k in kinds]
-    return float(sum(parts) / sum(len(k.mine) for k in kinds))
+    return float(sum(len(k.mine) * of(k) for k in kinds) / sum(len(k.mine) for k in kinds))
