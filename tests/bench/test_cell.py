@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from expunge.bench.cell import Cell, Judged, State, Yardstick, place
-from expunge.core.check import Measurement
+from expunge.core.check import Measurement, NotMeasured
 from expunge.core.serial import build, canonical
 from tests.support import reports
 
@@ -56,6 +56,11 @@ def test_a_yardstick_counts_the_retrained_models_that_pass_every_required_check(
     assert stick.passing == sum(map(all, zip(*by_hand.values(), strict=True)))
     assert 0 < stick.passing < min(stick.passes.values()) < 12, "the example shows nothing"
     assert stick.verdict == audit.verdict.value
+    assert stick.unasked == ()
+    silent = (NotMeasured(check="a", because="no trigger"), replace(pattern.result, references=(), null_errors=()))
+    more = [replace(pattern, check=f"silent {i}", result=each, required=True) for i, each in enumerate(silent)]
+    less = Yardstick(original={}, references=()).judged(replace(audit, findings=(*findings, *more)))
+    assert less == replace(stick, unasked=("silent 0", "silent 1")), "what says nothing of them is named"
     few = replace(pattern, result=replace(pattern.result, references=(0.5, 0.5, 0.5), null_errors=(0.0,) * 3))
     assert Yardstick(original={}, references=()).judged(replace(audit, findings=(few,))).passing is None
     assert build(Yardstick, json.loads(canonical(stick))) == stick

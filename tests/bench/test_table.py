@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,9 @@ def test_anchors_say_how_many_retrained_models_pass_and_how_the_original_was_jud
     (said,) = table.reasons(Table(rows=tuple(rows), differences=(), sentences=()))
     assert "of 4 retrained models, each judged against the others, 2.5 pass all required checks" in said
     assert said.endswith("fewest pass b, 2.5 of them")
+    silent = [replace(one, unasked=("c", "d")) for one in stick]
+    (said,) = table.reasons(Table(rows=tuple(table.anchors("class", silent)), differences=(), sentences=()))
+    assert "2.5 pass all required checks but c, d, not asked of them (mean of 2 seeds)" in said
     assert table.verdict(rows[1]) == "before, not erased 1, inconclusive 1"
     unknown = Yardstick(original=SCORES, references=seen)
     assert table.anchors("class", [unknown, *stick])[0].hardest == ("b", 2.5), "who was not counted is not none of them"

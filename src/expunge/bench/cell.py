@@ -99,7 +99,8 @@ class Yardstick:
         references: the same of each; its gaps are to the other references.
         verdict: of the audit of the original.
         passes: how many references pass each required check against the others: how often a true retrain does.
-        passing: how many pass all of them; None where there are too few references to judge one by the others.
+        passing: how many pass all of these; None where there are too few references to judge one by the others.
+        unasked: required checks that say nothing of a reference: not measured, or judged by something else than these.
     """
 
     original: Mapping[str, float]
@@ -107,13 +108,16 @@ class Yardstick:
     verdict: str = ""
     passes: Mapping[str, int] = field(default_factory=dict)
     passing: int | None = None
+    unasked: tuple[str, ...] = ()
 
     def judged(self, control: Audit) -> Yardstick:
         """Return it with what the audit of the original says of it and of the references."""
         said = {
             each.check: null_passes(each.result, each.margin, control.alpha)
+            if isinstance(each.result, Measurement)
+            else []
             for each in control.findings
-            if each.required and isinstance(each.result, Measurement)
+            if each.required
         }
         known = {name: passes for name, passes in said.items() if passes}
         return replace(
@@ -121,6 +125,7 @@ class Yardstick:
             verdict=control.verdict.value,
             passes={name: sum(passes) for name, passes in known.items()},
             passing=sum(map(all, zip(*known.values(), strict=True))) if known else None,
+            unasked=tuple(name for name in said if name not in known),
         )
 
 

@@ -60,6 +60,7 @@ class Row:
         without: why there is no model, and for how many seeds.
         passing: of the anchor ``retrained``: how many pass all required checks against the others, over seeds.
         hardest: the check that fewest of these pass, and how many do.
+        unasked: required checks that said nothing of them, so that ``passing`` leaves these out.
     """
 
     scenario: str
@@ -74,6 +75,7 @@ class Row:
     without: Mapping[str, int] = field(default_factory=dict)
     passing: Spread | None = None
     hardest: tuple[str, float] | None = None
+    unasked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,7 @@ def anchors(scenario: str, yardsticks: Sequence[Yardstick]) -> list[Row]:
             scores=_spreads(by_model),
             passing=Spread.of([one.passing for one in yardsticks if one.passing is not None]),
             hardest=min(checks.items(), key=lambda each: each[1]) if checks else None,
+            unasked=tuple(dict.fromkeys(name for one in yardsticks for name in one.unasked)),
         ),
         Row(
             scenario=scenario,
@@ -291,7 +294,7 @@ def reasons(found: Table) -> list[str]:
             least = f"; fewest pass {row.hardest[0]}, {row.hardest[1]:.1f} of them" if row.hardest else ""
             told.append(
                 f"{row.scenario}: of {count} retrained models, each judged against the others, {row.passing.mean:.1f} "
-                f"pass all required checks (mean of {row.passing.n} seeds){least}"
+                f"pass all required checks{but(row.unasked)} (mean of {row.passing.n} seeds){least}"
             )
         if row.chosen:
             names = ", ".join(f"{name} ({count} of the seeds)" for name, count in row.chosen.items())
@@ -301,6 +304,11 @@ def reasons(found: Table) -> list[str]:
             f"{row.scenario}, {row.method}: {reason} ({count} of the seeds)" for reason, count in row.without.items()
         ]
     return told
+
+
+def but(unasked: Sequence[str]) -> str:
+    """Return in words which required checks were not asked of retrained models; nothing where all were."""
+    return f" but {', '.join(unasked)}, not asked of them" if unasked else ""
 
 
 def as_text(found: Table) -> str:
