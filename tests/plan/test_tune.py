@@ -270,3 +270,18 @@ def test_no_run_of_what_is_tried_costs_more_than_it_may():
     dear = study().run(2.0, trials=8)
     within = [trial for trial in dear if trial.look is not None and trial.config["epochs"] <= 2]
     assert study(most=0.02).best(dear) in within, "what an earlier command kept is not chosen"
+
+
+def test_where_one_epoch_is_too_dear_there_are_fewer_repairs(monkeypatch):
+    class Mending(Fake):
+        @dataclass(frozen=True, kw_only=True)
+        class Config(Fake.Config):
+            repairs: int = setting(2, "repairs", low=0, search=(0, 2))
+
+        def cost(self, problem):
+            return Cost(trained=10.0 * self.config.epochs * (1 + self.config.repairs))
+
+    monkeypatch.setattr(registry, "load", lambda room, name: Mending)
+    assert [(t.config["epochs"], t.config["repairs"]) for t in study(most=0.02).run(2.0, trials=1)] == [(1, 1)]
+    assert study(most=0.06).run(2.0, trials=1)[0].config["repairs"] == 2, "epochs go first"
+    assert study(most=0.005).run(2.0, trials=1) == []

@@ -58,8 +58,8 @@ class Forgetting(Passes):
         """Settings; the learning rate decides more than the method does, and small models need a larger one."""
 
         lr: float = setting(5e-5, "peak learning rate", above=0, search=(1e-5, 1e-2))
-        epochs: int = setting(10, "passes over the forget set at the most", low=0, search=(2, 20))
-        batch_size: int = setting(32, "forgotten records per step", low=1)
+        epochs: int = setting(10, "passes over the forget set at the most", low=0, search=(1, 20))
+        batch_size: int = setting(32, "forgotten records per step", low=1, search=(2, 64))
         beside: int = setting(1, "retained records that are read for each forgotten one", low=1)
         forget_weight: float = setting(1.0, "weight of the forgotten records' loss", low=0)
         retain: str = setting(
@@ -69,7 +69,9 @@ class Forgetting(Passes):
             choices=("nll", "kl", "none"),
         )
         retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0, search=(0.1, 10))
-        repairs: int = setting(0, "passes over the retained records alone, after each one over the forget set", low=0)
+        repairs: int = setting(
+            0, "passes over the retained records alone, after each one over the forget set", low=0, search=(0, 2)
+        )
         until: str = setting(
             "retrained",
             "stop when the mean loss of a forgotten token has reached that of retrained models (`retrained`), or that "
