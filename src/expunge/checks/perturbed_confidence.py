@@ -31,11 +31,11 @@ class PerturbedConfidence(Check):
         return Cost(read=around.DRAWS * n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
-        """Return the mean scaled confidence over the moved copies, paired by record with the references."""
+        """Return the scaled confidence beside the records, paired by record with the references."""
         nothing = "nothing lies beside the records: inputs are neither continuous numbers nor a row of four values"
-        because = evidence.lacks("forget") or evidence.lacks_array("around", nothing)
+        because = evidence.lacks("forget") or evidence.lacks_array(evidence.beside, nothing)
         if because:
             return NotMeasured(check=self.name, because=because)
-        said = {model: evidence.around(model).mean(axis=0) for model in evidence.models}
+        said = {model: evidence.around(model) for model in evidence.models}
         scale = spread(np.stack([said[model] for model in evidence.references]))
         return evidence.compare_means(self, ("forget",), lambda model: said[model] / scale)

@@ -32,7 +32,8 @@ SHARE = 0.2
 """Of the deviation of each column of the inputs: enough to miss a table of what was forgotten, and so little that
 the original says of a moved digit nearly what it says of the digit."""
 DRAWS = 4
-"""Moved copies of each record; their mean varies half as much as one."""
+"""Copies of each record: the mean of as many moved ones varies half as much as one, and of as many that lack one value
+each, some lack one that matters little."""
 _SIZE = 512
 
 
@@ -41,6 +42,7 @@ class Noise:
     """Gaussian noise of deviation ``reach`` [D], float64, by column."""
 
     reach: Tensor
+    name = "around"
 
     @property
     def key(self) -> list[object]:
@@ -61,6 +63,7 @@ class Exchange:
     """One value of each record exchanged for that of one of ``others``, drawn for it."""
 
     others: Records
+    name = "exchanged"
 
     @property
     def key(self) -> list[object]:

@@ -257,7 +257,7 @@ def collect(
     read = sum(len(view) for _, view in parts.items())
     trained = 0
     if parts.beside is not None and len(parts.forget):
-        arrays["around"] = around.confidences(problem, model, parts.forget, parts.beside, seed=seed)
+        arrays[parts.beside.name] = around.confidences(problem, model, parts.forget, parts.beside, seed=seed)
         read += around.DRAWS * len(parts.forget)
     if parts.held is not None and len(parts.forget):
         said = members.confidences(problem, model, parts.forget)
@@ -504,9 +504,19 @@ class Evidence:
         )
 
     def around(self, model: str) -> Array:
-        """Return the confidence of the label on moved copies of the judged forget records, [draws, n]."""
-        said = self._arrays[model]["around"]
-        return said if self.scale is None else np.stack([self._answers(row, "forget").confidence for row in said])
+        """Return the confidence of the label beside the judged forget records, [n].
+
+        Of copies moved by noise the mean; of copies with one value exchanged the largest: what is remembered shows where
+        the value that is missing mattered least.
+        """
+        said = self._arrays[model][self.beside]
+        copies = said if self.scale is None else np.stack([self._answers(row, "forget").confidence for row in said])
+        return np.asarray(copies.max(axis=0) if self.beside == around.Exchange.name else copies.mean(axis=0))
+
+    @property
+    def beside(self) -> str:
+        """The name of the array of what was said beside the forgotten records (``engine/around``)."""
+        return around.Exchange.name if self.has(around.Exchange.name) else around.Noise.name
 
     def by_member(self, model: str) -> Array:
         """Return the confidence of the label of the judged forget records by each member of an ensemble, [S, n]."""
