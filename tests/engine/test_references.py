@@ -20,6 +20,7 @@ from expunge.engine.references import (
     _jobs,
     build,
     check_trainer,
+    most_of_checking,
     seed_of,
     stage_of,
     train_one,
@@ -209,6 +210,23 @@ def test_an_honest_trainer_that_learns_by_heart_is_not_refused(labels):
     facts = check_trainer(knowing(learns, labels=labels))
     assert facts.notes == ()
     assert facts.cost.trained == 5 * 64, "one pair of models is enough to clear it"
+
+
+def test_who_is_under_suspicion_is_tried_on_twice_as_many_records():
+    sizes = []
+
+    def keeps(records, *, seed):
+        sizes.append(len(records))
+        return learn(records, seed=seed, more=kept, epochs=300)
+
+    train = toys.records(700)
+    train.y[:40] = wrong(train.y[:40])
+    kept = train.read(range(40))
+    problem = toys.problem(train=train, forget=40, trainer=keeps, model=learn(train, seed=0))
+    with pytest.raises(BrokenTrainer, match="knows forgotten records"):
+        check_trainer(problem)
+    assert sizes == [66] * 5 + [132] * 10
+    assert sum(sizes) <= most_of_checking(problem, passes=1).trained
 
 
 def test_a_trainer_that_knows_the_classes_from_elsewhere_is_told_and_not_refused():

@@ -121,16 +121,22 @@ class Patterns:
         return Patterns(self.known & other.known, self.mirror & other.mirror)
 
 
+def suspect(forget: Patterns) -> bool:
+    """Return whether the forget set is known more often than mirrored: an exact sign test, one-sided, at LEVEL."""
+    known, mirror = int(forget.known.sum()), int(forget.mirror.sum())
+    return known >= FEWEST and bool(stats.binomtest(known, known + mirror, 0.5, alternative="greater").pvalue <= LEVEL)
+
+
 def remembers(forget: Patterns, given: Labels, others: Patterns, given_others: Labels) -> bool:
     """Return whether the forget set is known: more often than mirrored, and more often than what nobody was given.
 
-    Two one-sided tests at LEVEL, both of which must reject: an exact sign test of ``known`` against ``mirror``, and an
-    exact test of ``known`` on the forget set against ``others`` within each label (conditional on totals; Mantel and
-    Haenszel 1959). A label that the others lack is compared with all of them.
+    Two one-sided tests at LEVEL, both of which must reject: that of :func:`suspect`, and an exact test of ``known`` on
+    the forget set against ``others`` within each label (conditional on totals; Mantel and Haenszel 1959). A label that
+    the others lack is compared with all of them.
     """
-    known, mirror = int(forget.known.sum()), int(forget.mirror.sum())
-    if known < FEWEST or stats.binomtest(known, known + mirror, 0.5, alternative="greater").pvalue > LEVEL:
+    if not suspect(forget):
         return False
+    known = int(forget.known.sum())
     law = np.ones(1)  # of the number of forget records that show the pattern, were the forget set like the others
     elsewhere = Counter(given_others.tolist())
     alone = np.array([elsewhere[int(label)] == 0 for label in given])
