@@ -38,12 +38,12 @@ def figures(name):
         yield f"| {row['name'].strip()} | {row['value']:.4g} | {target} | {row['unit']} |"
 
 
-def classifiers():
-    """Return the lines of the table of methods for classifiers, and what is said below it."""
+def classifiers(name):
+    """Return the lines of a table of methods for classifiers, and what is said below it."""
     from expunge.bench.table import Table, as_markdown
     from expunge.core.serial import build
 
-    found = build(Table, results("classifiers")["table"], where="classifiers")
+    found = build(Table, results(name)["table"], where=name)
     return [line for line in as_markdown(found).splitlines() if line]
 
 

@@ -8,7 +8,8 @@ from tests.docs.blocks import ROOT
 PAGES = {
     "concepts/classifiers.md": [
         *measured.figures("classifiers"),
-        *measured.classifiers(),
+        *measured.classifiers("classifiers"),
+        *measured.classifiers("classifiers_as_they_come"),
         *measured.figures("cifar10"),
         *measured.figures("descent_overhead"),
     ],
