@@ -152,6 +152,16 @@ def test_one_value_of_a_row_is_exchanged():
     assert rows.frame.job.tolist() == ["a", "a", "a"]
 
 
+def test_rows_of_another_frame_may_have_other_types():
+    def rows(values, kind):
+        frame = pd.DataFrame({"job": pd.Categorical(values), "n": pd.Series([1] * len(values), dtype=kind), "y": 0})
+        return TableRecords(frame, label="y").read(range(len(values)))[0]
+
+    made = rows(["a", "b"], "int8").exchanged(rows(["c", "d"], "int64"), np.zeros(2)).frame
+    assert made.job.tolist() == ["c", "d"]
+    assert made.n.tolist() == [1, 1]
+
+
 def test_infinite_numbers_are_found_and_missing_ones_left():
     frame = pd.DataFrame({"a": [1.0, np.inf, np.nan], "y": [0, 1, 0]})
     assert TableRecords(frame, label="y").read([0, 1, 2])[0].infinite() == [1]

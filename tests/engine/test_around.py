@@ -89,6 +89,34 @@ def test_of_whole_numbers_one_is_exchanged_for_that_of_a_retained_record():
     assert len({tuple((given != inputs).nonzero()[:, 1].tolist()) for given in seen[:4]}) > 1, "other places every time"
 
 
+def test_a_short_text_among_others_has_itself_beside_it():
+    """Whatever comes first, and however wide a batch is: neither the check nor the run depends on it."""
+
+    class Texts(ArrayRecords):
+        def read(self, indices):
+            ids, labels = super().read(indices)
+            ids = ids[:, : int((ids > 0).sum(dim=1).max())]
+            return {"input_ids": ids, "attention_mask": (ids > 0).long()}, labels
+
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(200, 3)
+
+        def forward(self, input_ids, attention_mask):
+            return (self.table(input_ids) * attention_mask[..., None]).sum(dim=1)
+
+    ids = 1 + torch.arange(20)[:, None] * 8 + torch.arange(8)
+    ids[[0, 1, 4], 3:] = 0  # two of those to forget, and the first that stays
+    problem = toys.problem(train=Texts(ids, torch.arange(20) % 3), forget=4, holdout=0, model=Words())
+    assert around.possible(problem)
+    beside = around.beside(problem, problem.retain_view)
+    made = [beside.batch(problem, problem.forget_view, range(i, i + 1), seed=1, draw=0)[0] for i in range(4)]
+    changed = [int((each["input_ids"] != ids[i, : each["input_ids"].shape[1]]).sum()) for i, each in enumerate(made)]
+    assert changed == [0, 0, 1, 1]
+    assert around.confidences(problem, Words(), problem.forget_view, beside, seed=1).shape == (around.DRAWS, 4)
+
+
 def test_records_of_three_numbers_have_nothing_beside_them():
     problem = numbers(3)
     assert not around.possible(problem)

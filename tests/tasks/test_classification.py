@@ -97,21 +97,31 @@ def test_tokens_and_whole_numbers_are_not_moved():
 
 
 def test_a_word_is_exchanged_together_with_its_mask_and_never_one_that_is_hidden():
-    ids = torch.tensor([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]])
+    ids = torch.tensor([[1, 2, 3, 4, 0, 0], [4, 5, 6, 7, 8, 0]])
     batch = ({"input_ids": ids, "attention_mask": (ids > 0).long()}, torch.tensor([1, 0]))
-    longer = torch.tensor([[1, 9, 3, 9, 9, 9], [4, 5, 6, 9, 9, 9]])
-    other = ({"input_ids": longer, "attention_mask": torch.ones(2, 6, dtype=torch.long)}, torch.tensor([0, 0]))
+    longer = torch.tensor([[1, 9, 3, 4, 9, 9, 9], [4, 5, 6, 9, 9, 9, 9]])
+    other = ({"input_ids": longer, "attention_mask": torch.ones(2, 7, dtype=torch.long)}, torch.tensor([0, 0]))
     inputs, labels = TASK.exchanged(batch, other, torch.tensor([0.99, 0.5]))
-    assert inputs["input_ids"].tolist() == [[1, 9, 3, 0, 0], [4, 5, 6, 7, 9]]
+    assert inputs["input_ids"].tolist() == [[1, 9, 3, 4, 0, 0], [4, 5, 6, 7, 9, 0]]
     assert torch.equal(inputs["attention_mask"], batch[0]["attention_mask"])
     assert labels.tolist() == [1, 0]
-    assert ids.tolist() == [[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]]
+    assert ids.tolist() == [[1, 2, 3, 4, 0, 0], [4, 5, 6, 7, 8, 0]]
 
 
-def test_few_values_and_uneven_ones_are_not_exchanged():
+def test_short_texts_stay_in_whatever_batch_they_are_and_segments_are_no_words():
+    ids = torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7]])
+    parts = {"input_ids": ids, "attention_mask": (ids > 0).long(), "token_type_ids": torch.zeros_like(ids)}
+    longer = torch.tensor([[9, 9, 9, 9, 9], [4, 5, 6, 7, 9]])
+    others = {"input_ids": longer, "attention_mask": (longer > 0).long(), "token_type_ids": torch.ones_like(longer)}
+    batch, other = (parts, torch.tensor([1, 0])), (others, torch.tensor([0, 0]))
+    inputs, _ = TASK.exchanged(batch, other, torch.zeros(2))
+    assert all(torch.equal(inputs[key], part) for key, part in parts.items()), "three tokens, and nothing unlike"
+    narrow = ({key: part[:1, :3] for key, part in parts.items()}, batch[1][:1])
+    assert torch.equal(TASK.exchanged(narrow, other, torch.zeros(1))[0]["input_ids"], ids[:1, :3])
+
+
+def test_uneven_parts_are_not_exchanged():
     where, labels = torch.zeros(2), torch.zeros(2)
-    few = (torch.zeros(2, 3, dtype=torch.long), labels)
-    assert TASK.exchanged(few, few, where) is None
     uneven = ({"input_ids": torch.zeros(2, 4, dtype=torch.long), "weight": torch.zeros(2, 1)}, labels)
     assert TASK.exchanged(uneven, uneven, where) is None
 

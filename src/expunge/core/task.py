@@ -53,8 +53,8 @@ class Task(ABC):
         """Return a new batch in which each record has one value that another record has in the same place.
 
         ``other`` holds one other record for each; ``where`` [B], float64, in [0, 1), which of the places at which the
-        two differ, from the first to the last; a record with no such place stays. Targets stay. None where a record
-        is not a few values in places: where :meth:`moved` is None too, nothing is measured beside the records.
+        two differ, from the first to the last; a record with no such place stays. Targets stay. None where
+        inputs are not values in places: where :meth:`moved` is None too, nothing is measured beside the records.
         """
         return None
 

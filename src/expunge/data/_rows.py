@@ -99,8 +99,10 @@ class Rows:
         rows, places = one_each(mine != theirs, where)
         frame = self.frame.copy()
         for place in np.unique(places):
-            values, taken = frame.iloc[:, place].copy(), rows[places == place]
-            values.iloc[taken] = others.frame.iloc[taken, place].to_numpy()
+            values, theirs, taken = frame.iloc[:, place].copy(), others.frame.iloc[:, place], rows[places == place]
+            if values.dtype != theirs.dtype:  # a batch of its own may have categories, or numbers, of its own
+                values = values.astype(object)
+            values.iloc[taken] = theirs.iloc[taken].to_numpy()
             frame.isetitem(int(place), values)
         return Rows(frame, self.columns, self.classes)
 

@@ -34,7 +34,7 @@ the original says of a moved digit nearly what it says of the digit."""
 DRAWS = 4
 """Copies of each record: the mean of as many moved ones varies half as much as one, and of as many that lack one value
 each, some lack one that matters little."""
-_SIZE = 512
+_SIZE, _FEW = 512, 64
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Exchange:
     @property
     def key(self) -> list[object]:
         """What identifies it beside problem and seed."""
-        return ["exchange", DRAWS]
+        return ["largest of exchanged", DRAWS]
 
     def batch(self, problem: Problem, records: Records, places: range, *, seed: int, draw: int) -> Any:
         """Return the records at ``places``, exchanged; a function of seed, draw and record id."""
@@ -82,7 +82,7 @@ class Exchange:
 
 
 def possible(problem: Problem) -> bool:
-    """Return whether there is something beside records of this problem; reads one record."""
+    """Return whether there is something beside records of this problem; reads a few."""
     return bool(len(problem.retain_view)) and (_movable(problem) or _exchangeable(problem))
 
 
@@ -101,8 +101,12 @@ def _movable(problem: Problem) -> bool:
 
 
 def _exchangeable(problem: Problem) -> bool:
-    batch = problem.retain_view.read([0])
-    return problem.meaning.exchanged(batch, batch, torch.zeros(1, dtype=torch.float64)) is not None
+    """Return whether most of a few records have a value that can be exchanged for that of the next."""
+    task, records = problem.meaning, problem.retain_view
+    few = list(range(min(_FEW, len(records))))
+    batch = records.read(few)
+    made = task.exchanged(batch, records.read([*few[1:], 0]), torch.zeros(len(few), dtype=torch.float64))
+    return made is not None and 2 * int((task.inputs(made) != task.inputs(batch)).any(dim=1).sum()) > len(few)
 
 
 def reach(problem: Problem, records: Records) -> Tensor:

@@ -506,8 +506,8 @@ class Evidence:
     def around(self, model: str) -> Array:
         """Return the confidence of the label beside the judged forget records, [n].
 
-        Of copies moved by noise the mean; of copies with one value exchanged the largest: what is remembered shows where
-        the value that is missing mattered least.
+        Of copies moved by noise the mean; of copies with one value exchanged the largest: what is remembered shows
+        where the value that is missing mattered least.
         """
         said = self._arrays[model][self.beside]
         copies = said if self.scale is None else np.stack([self._answers(row, "forget").confidence for row in said])

@@ -81,10 +81,11 @@ class Pairs(Task):
         return (moved if isinstance(inputs, Mapping) else moved[""]), target
 
     def exchanged(self, batch: Any, other: Any, where: Tensor) -> Any:
-        """Return the batch with one value of each record exchanged; None where there are fewer than ``PLACES``.
+        """Return the batch with one value of each record exchanged; a record of fewer than ``PLACES`` values stays.
 
-        Tensors of one length in a mapping are one row of places (a token and its mask go together), and what an
-        ``attention_mask`` hides is no place.
+        In a mapping what belongs to one token goes together, tokens are compared by ``input_ids``, and what an
+        ``attention_mask`` hides is no value; without one, padding is a value like any other. None for tables of fewer
+        than ``PLACES`` columns, and for a mapping whose parts are not all of one shape.
         """
         (inputs, target), (others, _) = batch, other
         if isinstance(inputs, Rows):
@@ -92,14 +93,9 @@ class Pairs(Task):
             return None if rows is None else (rows, target)
         whole = isinstance(inputs, Mapping)
         mine, theirs = ({key: _flat(part) for key, part in (x if whole else {"": x}).items()} for x in (inputs, others))
-        if len({part.shape for part in mine.values()}) != 1 or next(iter(mine.values())).shape[1] < PLACES:
+        if len({part.shape for part in mine.values()}) != 1 or mine.keys() != theirs.keys():
             return None
-        length = min(part.shape[1] for side in (mine, theirs) for part in side.values())
-        free = torch.zeros(len(target), length, dtype=torch.bool)
-        for key, part in mine.items():
-            free |= part[:, :length] != theirs[key][:, :length]
-        if "attention_mask" in mine:
-            free &= (mine["attention_mask"][:, :length] > 0) & (theirs["attention_mask"][:, :length] > 0)
+        free = _unlike(mine, theirs)
         rows, places = map(torch.from_numpy, one_each(free.numpy(), where.numpy()))
         made = {}
         for key, part in mine.items():
@@ -241,6 +237,17 @@ def unreadable(records: Records, where: str) -> list[Obstacle]:
                 )
             ]
     return []
+
+
+def _unlike(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor:
+    """Return at which places a value of each record can be exchanged, [B, the shorter length], bool."""
+    length = min(part.shape[1] for side in (mine, theirs) for part in side.values())
+    compared = ["input_ids"] if "input_ids" in mine else list(mine)
+    free = torch.stack([mine[key][:, :length] != theirs[key][:, :length] for key in compared]).any(dim=0)
+    shown = mine.get("attention_mask", torch.ones_like(next(iter(mine.values())))) > 0
+    if "attention_mask" in mine:
+        free &= shown[:, :length] & (theirs["attention_mask"][:, :length] > 0)
+    return free & (shown.sum(dim=1, keepdim=True) >= PLACES)
 
 
 def _flat(part: Tensor) -> Tensor:
