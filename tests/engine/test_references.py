@@ -1,5 +1,6 @@
 import copy
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from expunge.core.method import Cost
 from expunge.core.serial import build as rebuild
 from expunge.core.serial import plain
 from expunge.data.arrays import ArrayRecords
+from expunge.engine import references
 from expunge.engine.progress import Progress
 from expunge.engine.references import (
     KNOWS_THE_CLASSES,
@@ -229,6 +231,41 @@ def test_who_is_under_suspicion_is_tried_on_twice_as_many_records():
     assert sum(sizes) <= most_of_checking(problem, passes=1).trained
 
 
+@pytest.mark.parametrize(
+    ("suspected", "remembered", "pairs"),
+    [
+        (False, [], 1),
+        (True, [False], 2),  # nobody is refused by comparison with its mirror alone
+        (True, [True, True, False], 4),
+        (True, [True] * 5, 6),
+    ],
+)
+def test_a_trainer_is_cleared_by_the_first_pair_that_shows_nothing(monkeypatch, suspected, remembered, pairs):
+    changes, asked = [], iter(remembered)
+
+    def patterns(given, plain, changed, classes):
+        changes.append(tuple(classes.items()))
+        return found(given, plain, changed, classes)
+
+    found = references.Patterns.of
+    monkeypatch.setattr(references.Patterns, "of", patterns)
+    monkeypatch.setattr(references, "suspect", lambda forget: suspected)
+    monkeypatch.setattr(references, "remembers", lambda *given: next(asked))
+    problem, seen = toys.problem(count=700, forget=40, trainer=None), []
+    problem = replace(
+        problem, trainer=lambda records, *, seed: seen.append(records.ids) or learn(records, seed=seed, epochs=1)
+    )
+    if all(remembered) and len(remembered) == 5:
+        with pytest.raises(BrokenTrainer, match="knows forgotten records"):
+            check_trainer(problem)
+    else:
+        check_trainer(problem)
+    assert [len(ids) for ids in seen] == [66] * 5 + [132] * 2 * (pairs - 1)
+    assert len({tuple(sorted(ids)) for ids in seen[5:]}) == pairs - 1, "every pair has records of its own"
+    assert len(changes) == 2 * pairs
+    assert len(set(changes)) == min(2, pairs), "of three classes there are two permutations without a fixed point"
+
+
 def test_a_trainer_that_knows_the_classes_from_elsewhere_is_told_and_not_refused():
     public = learn(toys.records(600, seed=9), seed=1)
 
@@ -243,7 +280,7 @@ def test_without_a_holdout_other_retained_records_are_the_measure():
     kept = toys.records(200).read(range(40))
 
     def keeps(records, *, seed):
-        return learn(records, seed=seed, more=kept)
+        return learn(records, seed=seed, more=kept, epochs=200)
 
     def learns(records, *, seed):
         return learn(records, seed=seed)

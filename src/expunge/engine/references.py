@@ -50,7 +50,8 @@ KNOWS_THE_CLASSES = (
 
 
 _MORE_SEEDS = (2, 3, 4, 5, 6)
-"""Of further pairs: six in all pass for knowledge by chance at most once in 4^6, were all records one record."""
+"""Of further pairs, each with records of its own. Were all forgotten records one record, a pair would pass for
+knowledge by chance at most every other time, as likely as for its mirror: six in all at most once in 64."""
 
 
 @dataclass(frozen=True)
@@ -286,8 +287,8 @@ def check_trainer(problem: Problem) -> TrainerFacts:
         )
     declared = getattr(problem.trainer, "passes", None)
     passes = float(declared) if declared is not None else view.passes
-    more = _some(problem, 5)
-    visits, read, notes = _check_knowledge(problem, [(model, some, 1), *((None, more, seed) for seed in _MORE_SEEDS)])
+    more = [(None, _drawn(problem, seed), seed) for seed in _MORE_SEEDS]
+    visits, read, notes = _check_knowledge(problem, [(model, some, 1), *more])
     return TrainerFacts(passes, Cost(trained=passes * (3 * len(some) + len(others) + visits), read=read), notes)
 
 
@@ -302,7 +303,7 @@ def most_of_checking(problem: Problem, passes: float) -> Cost:
     if fresh and labels_of(problem, problem.forget_view.select(problem.forget_ids[:1])) is not None:
         pairs = 1 + len(_MORE_SEEDS) if len(problem.forget_ids) >= FEWEST else 1
         # The changed half of the first pair, and both of those after it.
-        visits += some + (2 * len(_some(problem, 5)) * len(_MORE_SEEDS) if pairs > 1 else 0)
+        visits += some + (2 * len(_drawn(problem, 1)) * len(_MORE_SEEDS) if pairs > 1 else 0)
         read = 2 * pairs * (min(MOST, len(problem.forget_ids)) + min(MOST, fresh))
     return Cost(trained=passes * visits, read=read)
 
@@ -363,20 +364,26 @@ def _never_given(problem: Problem, given: Sequence[View]) -> View:
     return problem.retain_view.without([name for view in given for name in view.ids])
 
 
-def _some(problem: Problem, part: int) -> View:
-    """Return every ``part``-th of the retained records, 64 at the least, drawn by a hash of their ids."""
+def _drawn(problem: Problem, draw: int) -> View:
+    """Return a fifth of the retained records, 64 at the least, another for every ``draw``.
+
+    Without a holdout of one half of them: the others are to be given to nobody.
+    """
     retain = problem.retain_view
-    return retain.select(_ranked(retain)[: max(64, len(retain) // part)])
+    ranked = _ranked(retain.ids)
+    pool = ranked if problem.held_out is not None else ranked[: max(64, len(ranked) // 2)]
+    return retain.select(_ranked(pool, draw)[: max(64, len(retain) // 5)])
 
 
 def _samples(problem: Problem) -> tuple[View, View]:
-    retain, some = problem.retain_view, _some(problem, 10)
-    ranked, size = _ranked(retain), len(some)
-    return some, retain.select(ranked[-size:] if size < len(ranked) else ranked[: size // 2])
+    retain = problem.retain_view
+    ranked = _ranked(retain.ids)
+    size = min(len(ranked), max(64, len(ranked) // 10))
+    return retain.select(ranked[:size]), retain.select(ranked[-size:] if size < len(ranked) else ranked[: size // 2])
 
 
-def _ranked(records: View) -> list[str]:
-    return sorted(records.ids, key=lambda name: keyed_int(b"expunge trainer check", name))
+def _ranked(names: Sequence[str], *draw: int) -> list[str]:
+    return sorted(names, key=lambda name: keyed_int(b"expunge trainer check", *draw, name))
 
 
 def _trained(problem: Problem, records: Records, *, seed: int) -> tuple[Any, str, WatchedView]:
