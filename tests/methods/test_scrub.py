@@ -102,7 +102,7 @@ def test_ascent_leaves_the_teacher_from_the_second_pass_on_and_the_first_is_none
 
     settings = {**STEP, "epochs": 2, "ascents": 2, "weight_decay": 0.0, "forget_batch_size": 4, "decay": [9]}
     outcome = Watching(settings).unlearn(problem, toys.context(problem))
-    assert max(far[:3]) < 1e-25  # three steps of the first ascent
+    assert max(far[:3]) < 1e-15  # three steps of the first ascent: rounding is all that is left
     assert far[3] > 1e-6  # the first descent
     assert far[4] > far[3]
     assert far[6] > far[4]
