@@ -575,11 +575,8 @@ def report(site: Site) -> int:
 
 def _summary(name: str, table: list[dict[str, Any]], given: Namespace) -> Iterator[Row]:
     by = {m: [t for t in table if t["method"] == m] for m in given.methods if m not in CONTROLS}
-    done = {
-        m: found
-        for m, found in by.items()
-        if len(found) == given.seeds and all((t["share"] or 0.0) <= BUDGET for t in found)
-    }
+    # Of a method that fewer seeds were run with, those that there are; what is missing is named beside the table.
+    done = {m: found for m, found in by.items() if found and all((t["share"] or 0.0) <= BUDGET for t in found)}
     if not done:
         return
 
@@ -589,7 +586,8 @@ def _summary(name: str, table: list[dict[str, Any]], given: Namespace) -> Iterat
             name=f"{name}: {what}", value=value, target=target, better=better, unit=unit, against=against, n=len(done)
         )
 
-    erased = sum(all(t["verdict"] == "erased" for t in found) for found in done.values())
+    whole = [found for found in done.values() if len(found) == given.seeds]
+    erased = sum(all(t["verdict"] == "erased" for t in found) for found in whole)
     target = 1 if name == "forget05" else None
     yield row("methods of at most 20% that erase with every seed", erased, "methods", target)
     # Where there are few texts a check can be open for any model; what is open for a retraining tells of no method.
