@@ -28,7 +28,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
-from expunge.engine.split import held_choosing, judged_count
+from expunge.engine.split import forget_choosing, held_choosing
 from expunge.numerics.losses import distillation, mean_loss
 
 
@@ -138,7 +138,8 @@ class Forgetting(Passes):
         """Return the looks at forgotten records after every epoch, and the one at held-out ones that may end it."""
         c = self.config
         held = held_choosing(problem) if c.epochs and c.until == "retrained" else 0
-        return Cost(read=c.epochs * _watched(problem) + held)
+        watched = forget_choosing(problem) or len(problem.forget_view)  # as in :meth:`observe`
+        return Cost(read=c.epochs * watched + held)
 
     def preparation(self, problem: Problem) -> Cost:
         """Return one look at the forgotten records, where the original's losses are wanted."""
@@ -181,8 +182,3 @@ def summed(model: nn.Module, problem: Problem, records: Records, *, size: int) -
             units: Any = problem.meaning.units(model, batch)
             found += units.sum_by_record(units.loss.double()).tolist()
     return dict(zip(records.ids, found, strict=True))
-
-
-def _watched(problem: Problem) -> int:
-    count = len(problem.forget_view)
-    return count - judged_count(count) or count

@@ -143,7 +143,11 @@ class Passes(Method):
         return 0
 
     def observation(self, problem: Problem) -> Cost:
-        """Return the most that :meth:`observe`, :meth:`stop` and :meth:`rewind` read, all epochs together."""
+        """Return the most that :meth:`observe`, :meth:`stop` and :meth:`rewind` read, all epochs together.
+
+        Without what models retrained for choosing are asked: how many there are is not the method's to know, and each
+        is asked the forgotten records of the choosing part once.
+        """
         return Cost()
 
     @property

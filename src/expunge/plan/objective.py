@@ -47,7 +47,8 @@ class Look:
     """What the objective says of one model.
 
     Attributes:
-        match: distance of forgotten records from their strangers, in [0, 1]; 0 where they cannot be told apart.
+        match: distance of forgotten records from their strangers, in [0, 1]; 0 only where they are answered exactly
+            alike: of two draws of one law there is a rest, in few texts a large one (``numerics/matching.gap``).
         harm: confidence that was lost on what stays, in [0, 1].
         accuracy: share of held-out records of the choosing part, of classes that stay, that are answered right; of
             texts the share of the tokens of retained ones.
