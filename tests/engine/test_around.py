@@ -86,7 +86,8 @@ def test_of_whole_numbers_one_is_exchanged_for_that_of_a_retained_record():
         assert all(given[row, place] in kept[:, place] for row, place in zip(rows, places, strict=True))
         with torch.no_grad():
             np.testing.assert_allclose(said, confidence(model(given).double().numpy(), labels.numpy()), rtol=1e-6)
-    assert len({tuple((given != inputs).nonzero()[:, 1].tolist()) for given in seen[:4]}) > 1, "other places every time"
+    places = torch.stack([(given != inputs).int().argmax(dim=1) for given in seen[: len(found)]])
+    assert all(len(set(own)) == 5 for own in places.T.tolist()), "eight copies, and every one of five places"
 
 
 def test_a_short_text_among_others_has_itself_beside_it():
@@ -114,7 +115,7 @@ def test_a_short_text_among_others_has_itself_beside_it():
     made = [beside.batch(problem, problem.forget_view, range(i, i + 1), seed=1, draw=0)[0] for i in range(4)]
     changed = [int((each["input_ids"] != ids[i, : each["input_ids"].shape[1]]).sum()) for i, each in enumerate(made)]
     assert changed == [0, 0, 1, 1]
-    assert around.confidences(problem, Words(), problem.forget_view, beside, seed=1).shape == (around.DRAWS, 4)
+    assert around.confidences(problem, Words(), problem.forget_view, beside, seed=1).shape == (around.EXCHANGES, 4)
 
 
 def test_records_of_three_numbers_have_nothing_beside_them():

@@ -19,7 +19,7 @@ from expunge.core.method import Cost
 from expunge.core.plan import Foresight
 from expunge.core.problem import Problem
 from expunge.core.verdict import alpha_of_attempt
-from expunge.engine import members
+from expunge.engine import around, members
 from expunge.engine.evidence import available
 from expunge.engine.peers import peers
 from expunge.engine.relearning import RelearningConfig
@@ -44,6 +44,8 @@ def audit_cost(problem: Problem, policy: Policy, suite: Mapping[str, Margin]) ->
         if EvidenceKind.GRADIENTS in check.needs:  # a check states its work at the default number of passes
             passes = policy.relearning.epochs / RelearningConfig().epochs
             work = Cost(trained=work.trained * passes, read=work.read * passes)
+        if EvidenceKind.AROUND in check.needs:  # and for as many copies as there are of numbers
+            work = Cost(trained=work.trained, read=work.read * around.copies(problem) / around.DRAWS)
         cost += work
     return cost
 

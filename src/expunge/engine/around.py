@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 SHARE = 0.2
 """Of the deviation of each column of the inputs: enough to miss a table of what was forgotten, and so little that
 the original says of a moved digit nearly what it says of the digit."""
-DRAWS = 4
-"""Copies of each record: the mean of as many moved ones varies half as much as one, and of as many that lack one value
-each, some lack one that matters little."""
+DRAWS, EXCHANGES = 4, 8
+"""Copies of each record: the mean of four that noise moved varies half as much as one. Of eight that lack one value
+each, all places in turn, some lack one that matters little."""
 _SIZE, _FEW = 512, 64
 
 
@@ -42,12 +42,12 @@ class Noise:
     """Gaussian noise of deviation ``reach`` [D], float64, by column."""
 
     reach: Tensor
-    name = "around"
+    name, copies = "around", DRAWS
 
     @property
     def key(self) -> list[object]:
         """What identifies it beside problem and seed."""
-        return [SHARE, DRAWS]
+        return [SHARE, self.copies]
 
     def batch(self, problem: Problem, records: Records, places: range, *, seed: int, draw: int) -> Any:
         """Return the records at ``places``, moved; a function of seed, draw and record id."""
@@ -63,19 +63,23 @@ class Exchange:
     """One value of each record exchanged for that of one of ``others``, drawn for it."""
 
     others: Records
-    name = "exchanged"
+    name, copies = "exchanged", EXCHANGES
 
     @property
     def key(self) -> list[object]:
         """What identifies it beside problem and seed."""
-        return ["largest of exchanged", DRAWS]
+        return ["largest of exchanged in turn", self.copies]
 
     def batch(self, problem: Problem, records: Records, places: range, *, seed: int, draw: int) -> Any:
-        """Return the records at ``places``, exchanged; a function of seed, draw and record id."""
-        drawn = [
-            torch.rand(2, generator=_generator(seed, draw, name), dtype=torch.float64).tolist()
-            for name in records.ids[places.start : places.stop]
-        ]
+        """Return the records at ``places``, exchanged; a function of seed, draw and record id.
+
+        From draw to draw it goes on by an eighth of the places, so that all of a record is gone over.
+        """
+        drawn = []
+        for name in records.ids[places.start : places.stop]:
+            which = float(torch.rand(1, generator=_generator(seed, draw, name), dtype=torch.float64))
+            first = float(torch.rand(1, generator=_generator(seed, self.copies, name), dtype=torch.float64))
+            drawn.append((which, (first + draw / self.copies) % 1))
         others = self.others.read([int(which * len(self.others)) for which, _ in drawn])
         where = torch.tensor([where for _, where in drawn], dtype=torch.float64)
         return problem.meaning.exchanged(records.read(places), others, where)
@@ -84,6 +88,11 @@ class Exchange:
 def possible(problem: Problem) -> bool:
     """Return whether there is something beside records of this problem; reads a few."""
     return bool(len(problem.retain_view)) and (_movable(problem) or _exchangeable(problem))
+
+
+def copies(problem: Problem) -> int:
+    """Return how many copies of a record are asked; where there are none, as many as there would be of numbers."""
+    return DRAWS if not len(problem.retain_view) or _movable(problem) else EXCHANGES
 
 
 def beside(problem: Problem, sample: Records) -> Noise | Exchange | None:
@@ -125,14 +134,14 @@ def reach(problem: Problem, records: Records) -> Tensor:
 
 
 def confidences(problem: Problem, model: Any, records: Records, beside: Noise | Exchange, *, seed: int) -> Array:
-    """Return the logit-scaled confidence of the label on :data:`DRAWS` moved copies of each record, [R, n].
+    """Return the logit-scaled confidence of the label on copies of each record, [R, n].
 
     Of a regressor it is the answer: how far off it is, is measured by what other models say (``engine/answers``).
 
     The copies are a function of seed, draw and record id: the same for every model, and however records are batched.
     """
     model = ready(model)
-    return np.stack([_draw(problem, model, records, beside, seed=seed, draw=draw) for draw in range(DRAWS)])
+    return np.stack([_draw(problem, model, records, beside, seed=seed, draw=draw) for draw in range(beside.copies)])
 
 
 def _draw(problem: Problem, model: Any, records: Records, beside: Noise | Exchange, *, seed: int, draw: int) -> Array:

@@ -258,7 +258,7 @@ def collect(
     trained = 0
     if parts.beside is not None and len(parts.forget):
         arrays[parts.beside.name] = around.confidences(problem, model, parts.forget, parts.beside, seed=seed)
-        read += around.DRAWS * len(parts.forget)
+        read += parts.beside.copies * len(parts.forget)
     if parts.held is not None and len(parts.forget):
         said = members.confidences(problem, model, parts.forget)
         if said is not None:
