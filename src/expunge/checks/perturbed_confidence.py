@@ -27,7 +27,7 @@ class PerturbedConfidence(Check):
     cannot_see = "a filter that also knows inputs this near, and memory that shows on the exact input only"
 
     def cost(self, n: int, references: int) -> Cost:
-        """Return a forward pass over every copy that noise moved, on each model; of copies by exchange there are more."""
+        """Return a forward pass over every copy that noise moves, on each model; of other copies there are more."""
         return Cost(read=around.DRAWS * n * (references + 1))
 
     def measure(self, evidence: Evidence) -> Measurement | NotMeasured:
