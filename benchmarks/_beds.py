@@ -91,7 +91,7 @@ class NextWord(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(WORDS, 16)
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(16 * CONTEXT, 64), nn.ReLU(), nn.Linear(64, WORDS))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(16 * CONTEXT, 128), nn.ReLU(), nn.Linear(128, WORDS))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
@@ -103,15 +103,16 @@ def language_bed(draw: int, data: Path) -> Bed:
     """Return answers about forty authors who do not exist; a quarter of those learned must be forgotten.
 
     A record is a place in a text: the four words before it and the word that stands there. Its subject is the text.
-    Many more texts are held out than learned: errors are reckoned over texts, and sixty of them would leave every model
-    open.
+    More texts are held out than learned: errors are reckoned over texts, and sixty of them would leave every model
+    open. Of 120 texts learned and thirty forgotten, seeds would make the models differ by more than the policy can tell
+    apart.
     """
     lines = (data / "tofu/full.json").read_text().splitlines()
     texts = [re.findall(r"\w+|[^\w\s]", json.loads(line)["answer"].lower()) for line in lines]
     generator = np.random.default_rng([draw, 7])
     authors = generator.permutation(len(texts) // 20)[:40]
     chosen = generator.permutation([20 * a + q for a in authors for q in range(20)])
-    train, holdout = chosen[:120], chosen[120:]
+    train, holdout = chosen[:240], chosen[240:]
     counts = Counter(word for text in train for word in texts[text])
     number = {word: 2 + i for i, (word, _) in enumerate(counts.most_common(WORDS - 2))}
 
@@ -128,7 +129,7 @@ def language_bed(draw: int, data: Path) -> Bed:
         return ArrayRecords(np.array(rows), np.array(targets), ids=ids, subjects=[text for text, _ in names])
 
     records = places(train)
-    gone = {f"text-{text:04d}" for text in train[:30]}
+    gone = {f"text-{text:04d}" for text in train[:60]}
     return Bed(
         title="next word, four words before",
         train=records,

@@ -88,10 +88,15 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=60, help="of each kind, over all draws")
     parser.add_argument("--policy", default="standard")
     parser.add_argument(
-        "--kept", type=Path, default=Path("runs/cheats"), help="where draws are kept: killed, it goes on"
+        "--kept",
+        type=Path,
+        default=Path("runs/cheats"),
+        help="where draws are kept: killed, it goes on; another folder after any change of the code",
     )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data that does not come with a library")
     given = parser.parse_args()
+    if given.runs <= 2 * DRAWS:
+        parser.error(f"--runs {given.runs}: more than two a draw, {2 * DRAWS + 1} or more")
     names = [name for name in given.bed or BEDS if NEEDS[name] is None or (given.data / str(NEEDS[name])).exists()]
     for name in set(given.bed or BEDS) - set(names):
         print(f"left out: {name}: there is no {NEEDS[name]} in --data", file=sys.stderr)
@@ -222,6 +227,7 @@ def play(bed_name: str, draw: int, runs: int, policy: str, data: str) -> tuple[d
             for run in range(runs):
                 references = tuple(pool[i] for i in drawn[run][1:])
                 tallies[kind].add(*judge.verdict(models[run], before[run], references))
+            judge.drop(models)
         for run in range(runs):
             saw = tuple(name for name in before if name != before[run])[: judge.policy.references]
             tallies[DECEIVED].add(*judge.verdict(before[run], before[run], saw))
@@ -251,6 +257,13 @@ class Judge:
             self.problem, again, self.parts, relearning, digest=name, seed=0, cache=self.folder
         )
         return name
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Keep nothing of these models: what all of them say of every held-out word would fill the memory."""
+        for name in names:
+            del self.said[name]
+        for key in [key for key in self.outputs if key[0] in set(names)]:
+            del self.outputs[key]
 
     def findings(self, candidate: str, original: str, references: tuple[str, ...], alpha: float) -> tuple[Finding, ...]:
         """Return the findings on ``candidate``."""
