@@ -126,6 +126,14 @@ def test_uneven_parts_are_not_exchanged():
     assert TASK.exchanged(uneven, uneven, where) is None
 
 
+@pytest.mark.parametrize(("columns", "exchanged"), [(3, False), (4, True)])
+def test_of_a_table_of_three_columns_nothing_is_exchanged(columns, exchanged):
+    frame = pd.DataFrame({f"c{i}": ["a", "b"] for i in range(columns)} | {"y": [0, 1]})
+    records = TableRecords(frame, label="y")
+    made = TASK.exchanged(records.read([0]), records.read([1]), torch.zeros(1))
+    assert (made is not None) is exchanged
+
+
 def test_features_are_what_the_linear_layer_that_ran_last_was_given():
     class Twisted(nn.Module):
         """The head is made before the body, and one layer is never used."""
