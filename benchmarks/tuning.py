@@ -30,6 +30,7 @@ import numpy as np
 from _table import Row, arguments, finish
 from scipy import stats
 
+from expunge.core import registry
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.request import Request
@@ -147,6 +148,7 @@ def studied(case: str, method: str, options: Any, objective: Watched, problem: P
         context=context,
         whole=whole,
         seed=options.seed,
+        base=registry.load("methods", method).start(problem),
         most=options.most,
         prune=False,
     )

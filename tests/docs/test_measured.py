@@ -15,7 +15,7 @@ PAGES = {
     ],
     "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
     "concepts/cheats.md": list(measured.cheats()),
-    "guides/tuning.md": [*measured.figures("tuning"), *measured.figures("tuning_texts")],
+    "guides/tuning.md": [row for name in ("tuning", "tuning_eu_k", "tuning_texts") for row in measured.figures(name)],
     "concepts/many-models.md": [
         *measured.figures("stacked"),
         *measured.figures("stacked_avx512"),

@@ -9,7 +9,7 @@ from expunge.plan.tune import space
 from tests.support import toys
 
 
-def tuned(method, match, *, best=1, trials=3):
+def tuned(method, match, *, best=1, trials=3, anew=False):
     return Tuned(
         method=method,
         title=method,
@@ -28,6 +28,7 @@ def tuned(method, match, *, best=1, trials=3):
         missing=0,
         cost=Cost(),
         share=0.1,
+        anew=anew,
     )
 
 
@@ -85,3 +86,23 @@ def test_what_keeps_a_problem_from_being_tuned_is_said_at_once():
     found = auto.obstacles(toys.problem(trainer=None, holdout=0))
     assert [each.found for each in found] == ["no trainer", "no holdout"]
     assert all(each.fix for each in found)
+
+
+def test_what_leaves_nothing_of_the_original_is_tried_before_all_others():
+    found = [tuned("ct", 0.001), tuned("eu_k", 0.2, anew=True), tuned("ssd", 0.0, best=None, trials=0)]
+    assert [each.method for each in auto.order(found)] == ["eu_k", "ct", "ssd"]
+    assert [each.method for each in auto.order([tuned("ct", 0.001), tuned("eu_k", 0.2)])] == ["ct", "eu_k"]
+    assert tuned("eu_k", 0.2, anew=True).value == 0.01, "how unlike held-out records they are is no fault of it"
+
+
+def test_the_training_of_the_problem_goes_before_a_recipe_and_what_is_given_before_both(monkeypatch):
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda room: ("eu_k",) if room == "methods" else names(room))
+    (one,) = auto.candidates(toys.problem(), {"eu_k": {"batch_size": 5}})
+    config = toys.TRAINER.config
+    assert one.start == "the training"
+    assert (one.base["lr"], one.base["optimiser"], one.base["epochs"]) == (config.lr, config.optimiser, config.epochs)
+    assert one.base["batch_size"] == 5
+    assert one.fixed == ("batch_size",)
+    (other,) = auto.candidates(toys.problem(trainer=lambda records, *, seed: toys.network()), {})
+    assert other.start == "the recipe for ordinary"

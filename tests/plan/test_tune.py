@@ -285,3 +285,16 @@ def test_where_one_epoch_is_too_dear_there_are_fewer_repairs(monkeypatch):
     assert [(t.config["epochs"], t.config["repairs"]) for t in study(most=0.02).run(2.0, trials=1)] == [(1, 1)]
     assert study(most=0.06).run(2.0, trials=1)[0].config["repairs"] == 2, "epochs go first"
     assert study(most=0.005).run(2.0, trials=1) == []
+
+
+def test_of_what_cannot_know_the_records_only_harm_is_made_small_and_its_floor_is_lower(monkeypatch):
+    def trial(number, match, harm, accuracy):
+        look = Look(match=match, harm=harm, accuracy=accuracy)
+        return Trial(number=number, config={}, state="finished", why="", look=look, steps={}, cost=Cost())
+
+    done = [trial(1, 0.1, 0.2, 0.9), trial(2, 0.3, 0.1, 0.9), trial(3, 0.0, 0.05, 0.48), trial(4, 0.0, 0.0, 0.46)]
+    assert study().best(done).number == 1
+    assert study().floor == 0.5
+    monkeypatch.setattr(Fake, "anew", lambda self, problem: True)
+    assert study().best(done).number == 3
+    assert study().floor == pytest.approx(0.47)

@@ -107,6 +107,18 @@ class Method(ABC):
     def cost(self, problem: Problem) -> Cost:
         """Return the work of :meth:`unlearn`, before it is done."""
 
+    @classmethod
+    def start(cls, problem: Problem) -> Mapping[str, object]:
+        """Return settings that a search begins with on this problem, in the place of the method's own."""
+        return {}
+
+    def anew(self, problem: Problem) -> bool:
+        """Return whether what comes back is drawn anew, all of it, and trained on what stays alone.
+
+        Such a model cannot know a forgotten record; whether it has become as good as a retrained one is another matter.
+        """
+        return False
+
     def advice(self, problem: Problem) -> tuple[str, ...]:
         """Return what a person should know before the work: what its cost comes from, what would make it cheaper."""
         return ()

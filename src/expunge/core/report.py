@@ -90,6 +90,7 @@ class Tuned:
         original: the match of the original; ``floor`` the lowest accuracy that a trial might have; 0 without trials.
         missing: forgotten records of the choosing part that nothing could be compared with.
         cost: of all trials; ``share`` of one retraining.
+        anew: whether a run with these settings leaves nothing of the original, and so cannot know what it forgets.
     """
 
     method: str
@@ -109,11 +110,12 @@ class Tuned:
     missing: int
     cost: Cost
     share: float
+    anew: bool = False
 
     @property
     def value(self) -> float:
-        """What was made small."""
-        return self.match + self.harm
+        """What was made small: of what cannot know the records no match, which says how unusual they are."""
+        return self.harm if self.anew else self.match + self.harm
 
     @property
     def sentence(self) -> str:

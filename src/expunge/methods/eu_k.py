@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from expunge.core.config import setting
@@ -12,11 +15,22 @@ from expunge.core.errors import Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.engine.anatomy import cannot_reset, freeze_all_but, last, reset, unresettable
+from expunge.core.task import Task
+from expunge.engine.anatomy import blocks, cannot_reset, freeze_all_but, head, last, reset, unresettable
 from expunge.engine.context import Context
 from expunge.engine.descent import Descent
+from expunge.engine.loop import LoopConfig
+from expunge.engine.relabelling import labels_of
+from expunge.engine.split import held_choosing
+from expunge.engine.strangers import gone, said
 from expunge.numerics.losses import mean_loss
+from expunge.numerics.sureness import scale, sureness
 from expunge.numerics.units import Units
+
+SMALLER = 4
+"""How many times smaller batches a search begins with than the training's: fewer passes, hardly fewer steps."""
+AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay")
+"""Settings of a training that a network drawn anew is best served by."""
 
 
 class EuK(Descent):
@@ -38,18 +52,50 @@ class EuK(Descent):
     class Config(Descent.Config):
         """Settings of EU-k."""
 
-        epochs: int = setting(30, "passes over the retain set; as many as the original's training", low=0)
+        epochs: int = setting(
+            30, "passes over the retain set; as many as the original's training", low=0, search=(1, 30)
+        )
         lr: float = setting(0.01, "peak learning rate", above=0, search=(1e-3, 0.1))
         optimiser: str = setting("sgd", "optimiser", choices=("adamw", "sgd"))
-        k: int = setting(1, "blocks before the head drawn anew with it; more than there are: all", low=0, search=(0, 9))
+        k: int = setting(1, "blocks before the head drawn anew with it; more than there are: all", low=0)
+        as_sure: bool = setting(
+            False,
+            "whether the head is scaled at the end until the model is as sure of its answers about held-out records as "
+            "the original is; not in the paper, right where the forgotten are no errors",
+        )
+
+    @classmethod
+    def start(cls, problem: Problem) -> Mapping[str, object]:
+        """Return all blocks, and the settings of the training itself in smaller batches, where it says them."""
+        config = getattr(problem.trainer, "config", None)
+        if not isinstance(config, LoopConfig):
+            return {}
+        return {
+            **{name: getattr(config, name) for name in AS_TRAINED},
+            "batch_size": max(1, config.batch_size // SMALLER),
+            "epochs": config.epochs,
+            "k": len(blocks(problem.source.open())) - 1,
+            "as_sure": not problem.request.corrections and not _unscalable(problem),
+        }
+
+    def anew(self, problem: Problem) -> bool:
+        """Return whether no block is frozen: then nothing of the original is left."""
+        return bool(self.config.k >= len(blocks(problem.source.open())) - 1)
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what the contract says, and layers among the last ones that cannot be drawn anew."""
         found = super().obstacles(problem)
         if found:
             return found
-        stubborn = unresettable(last(problem.source.open(), self.config.k))
-        return [cannot_reset([type(part).__name__ for part in stubborn])] if stubborn else []
+        model = problem.source.open()
+        stubborn = unresettable(last(model, self.config.k))
+        if stubborn:
+            found.append(cannot_reset([type(part).__name__ for part in stubborn]))
+        lacks = _unscalable(problem) if self.config.as_sure else ""
+        if lacks:
+            what = f"{self.name} cannot make answers as sure as the original's"
+            found.append(Obstacle(what=what, where="as_sure", found=lacks, fix="set as_sure = false"))
+        return found
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Draw the last blocks anew, and freeze what comes before."""
@@ -58,6 +104,39 @@ class EuK(Descent):
         reset(fresh)
         return Cost()
 
+    def observation(self, problem: Problem) -> Cost:
+        """Return the looks at held-out records, of the original and at the end, where answers are scaled."""
+        return Cost(read=2 * held_choosing(problem) if self.config.as_sure and self.config.epochs else 0)
+
+    def finish(self, model: nn.Module, problem: Problem, run: Context) -> None:
+        """Scale the head until the model is as sure of its answers about held-out records as the original.
+
+        Of classes that stay: what the original answers about others no model without them should.
+        """
+        held = run.choosing.holdout
+        if not self.config.as_sure or held is None or not len(held):
+            return
+        run.spent += Cost(read=2 * len(held))
+        before, after = (said(problem, each, held) for each in (problem.source.open(), model))
+        labels, layer = labels_of(problem, held), head(model, problem)
+        for there in (before, after, labels, layer):
+            assert there is not None, "see obstacles"
+        staying = ~np.isin(labels, list(gone(problem, labels)))
+        if staying.any():
+            factor = scale(after.logits[staying], float(sureness(before.logits[staying]).mean()))
+            with torch.no_grad():
+                for parameter in layer.parameters():
+                    parameter.mul_(factor)
+
     def objective(self, retain: Units, forget: Units | None) -> Tensor:
         """Return the mean loss of the retain batch."""
         return mean_loss(retain)
+
+
+def _unscalable(problem: Problem) -> str:
+    """Return what keeps answers from being scaled by those about held-out records; empty where nothing does."""
+    if problem.held_out is None or not len(problem.held_out):
+        return "no holdout"
+    if type(problem.meaning).relabelled is Task.relabelled:
+        return f"task {problem.task}, which has no classes"
+    return "" if head(problem.source.open(), problem) is not None else "no linear layer at the end"

@@ -26,7 +26,8 @@ class Candidate:
 
     Attributes:
         method: its name.
-        base: settings to start from: those of a recipe, with the user's in their place.
+        base: settings to start from: those of a recipe, with those that suit the problem in their place, and in the
+            place of these the user's.
         fixed: the user's, which are not searched.
         start: where the others come from, in words.
     """
@@ -51,7 +52,8 @@ def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) ->
         kind: type[Method] = registry.load("methods", name)
         recipe = ours.get(name)
         mine = dict(configs.get(name, {}))
-        base = {**(recipe.config if recipe else {}), **mine}
+        trained = kind.start(problem)
+        base = {**(recipe.config if recipe else {}), **trained, **mine}
         method = kind(base)
         if kind.control or method.guarantee_on(problem) is not Level.AUDITED or not space(kind):
             continue
@@ -60,7 +62,7 @@ def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) ->
         known = recipe or others.get(name)
         cost = method.cost(problem)
         rank = (recipe is None, known is None, known.measured.gap if known else 0.0, 3 * cost.trained + cost.read, name)
-        start = f"the recipe for {case}" if recipe else "the method's own"
+        start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
         found.append((rank, Candidate(method=name, base=base, fixed=tuple(sorted(mine)), start=start)))
     return tuple(candidate for _, candidate in sorted(found, key=lambda each: each[0])[:MOST])
 
@@ -92,6 +94,10 @@ def obstacles(problem: Problem) -> list[Obstacle]:
 
 
 def order(tuned: Sequence[Tuned]) -> list[Tuned]:
-    """Return what to try, the smallest objective first; what was not tuned last, what no trial may do not at all."""
+    """Return what to try, the smallest objective first; what was not tuned last, what no trial may do not at all.
+
+    Before all others what leaves nothing of the original. The objective asks whether forgotten records are answered as
+    held-out ones are, and guesses there by what is the same for both: what was never read is answered as it would be.
+    """
     usable = [each for each in tuned if each.best is not None or not each.trials]
-    return sorted(usable, key=lambda each: (each.best is None, each.value, each.method))
+    return sorted(usable, key=lambda each: (each.best is None, not each.anew, each.value, each.method))

@@ -16,6 +16,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_type_hints
 
 from expunge.core import registry
@@ -25,7 +26,7 @@ from expunge.core.problem import Problem
 from expunge.core.serial import plain
 from expunge.engine.context import Context
 from expunge.engine.references import seed_of
-from expunge.plan.objective import Look, Objective
+from expunge.plan.objective import FLOOR, Look, Objective
 
 TRIALS = 40
 """Of one method at the most, however cheap they are."""
@@ -124,6 +125,11 @@ class Study:
         found = space(registry.load("methods", self.method), self.fixed)
         return {name: self._widened(each, float(start[name])) for name, each in found.items()}
 
+    @property
+    def floor(self) -> float:
+        """The lowest accuracy of a trial; lower of what cannot know the records: what it lacks, retraining may lack."""
+        return self.objective.floor - (FLOOR if self._anew else 0.0)
+
     def run(self, budget: float, trials: int = TRIALS) -> list[Trial]:
         """Return the trials, in order, that ``budget`` (a share of one retraining) allows; at most so many."""
         done: list[Trial] = []
@@ -143,9 +149,9 @@ class Study:
     def best(self, done: Sequence[Trial]) -> Trial | None:
         """Return the trial with the smallest objective among those that may be used; None where none may."""
         usable = [
-            (t.look.value, t.number, t)
+            (self._value(t.look), t.number, t)
             for t in done
-            if t.look is not None and self.objective.allows(t.look) and self._affordable(t.config)
+            if t.look is not None and t.look.accuracy >= self.floor and self._affordable(t.config)
         ]
         return min(usable, default=(0.0, 0, None), key=lambda each: each[:2])[2]
 
@@ -183,10 +189,18 @@ class Study:
         cost += objective.cost
         return Trial(**told, state="finished", why=outcome.stopped, look=look, steps=steps, cost=cost)
 
+    @cached_property
+    def _anew(self) -> bool:
+        return self._method(self.base).anew(self.problem)
+
+    def _value(self, look: Look) -> float:
+        """Return what is made small; of a model that cannot know the records no match: it says how unusual they are."""
+        return look.harm if self._anew else look.value
+
     def _told(self, look: Look) -> float:
         """Return what the search is told: what is not allowed is worse than all that is, by how far it is off."""
-        off = self.objective.floor - look.accuracy
-        return look.value + (_NOT_ALLOWED + off if off > 0 else 0.0)
+        off = self.floor - look.accuracy
+        return self._value(look) + (_NOT_ALLOWED + off if off > 0 else 0.0)
 
     def _method(self, config: Mapping[str, object]) -> Method:
         method: Method = registry.load("methods", self.method)(config)

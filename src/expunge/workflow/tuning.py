@@ -108,6 +108,7 @@ def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
     best, kind = study.best(trials), registry.load("methods", candidate.method)
     look = best.look if best is not None else None
     cost = sum((trial.cost for trial in trials), Cost())
+    config = best.config if best is not None else plain(kind(candidate.base).config)
     return Tuned(
         method=candidate.method,
         title=kind.title,
@@ -117,13 +118,14 @@ def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
         cut=sum(trial.state == "cut short" for trial in trials),
         failed=sum(trial.state == "failed" for trial in trials),
         best=best.number if best is not None else None,
-        config=best.config if best is not None else plain(kind(candidate.base).config),
+        config=config,
         match=look.match if look else 0.0,
         harm=look.harm if look else 0.0,
         accuracy=look.accuracy if look else 0.0,
         original=study.objective.original.match if trials else 0.0,
-        floor=study.objective.floor if trials else 0.0,
+        floor=study.floor if trials else 0.0,
         missing=study.objective.missing,
         cost=cost,
         share=cost.share_of(study.whole),
+        anew=kind(config).anew(study.problem),
     )
