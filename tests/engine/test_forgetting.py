@@ -136,6 +136,27 @@ def test_repairs_pass_over_the_retained_records_alone_after_each_pass_over_the_f
     assert taught.cost(problem).read - method.cost(problem).read == 2 * (12 + 24 + 48)
 
 
+def test_a_fraction_of_a_repair_reads_so_many_retained_records_and_others_each_time():
+    problem = toys.problem()
+    settings = {**STEP, "batch_size": 4, "beside": 1, "epochs": 2, "until": "guess", "retain": "none"}
+    seen = []
+
+    class Watching(Up):
+        def kept(self, batch):
+            seen.append(batch.retain_side.ids)
+            return super().kept(batch)
+
+    method = Watching({**settings, "repairs": 0.5})
+    outcome = method.unlearn(problem, toys.context(problem))
+    half, forgotten = len(problem.retain_view) // 2, len(problem.forget_ids)
+    assert outcome.cost.trained == method.cost(problem).trained == 2 * (forgotten + half)
+    first, second = (sum(part, ()) for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]))
+    assert len(set(first)) == len(first) == len(second) == half
+    assert set(first) != set(second)
+    more = Watching({**settings, "repairs": 1.5})
+    assert more.cost(problem).trained == 2 * (forgotten + 3 * half)
+
+
 def test_repairs_bring_back_what_was_retained():
     lost = {}
     for repairs in (0, 1):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -69,8 +69,12 @@ class Forgetting(Passes):
             choices=("nll", "kl", "none"),
         )
         retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0, search=(0.1, 10))
-        repairs: int = setting(
-            0, "passes over the retained records alone, after each one over the forget set", low=0, search=(0, 2)
+        repairs: float = setting(
+            0.0,
+            "passes over the retained records alone, after each one over the forget set; of a fraction a pass reads so "
+            "many of them, others each time",
+            low=0,
+            search=(0, 2),
         )
         until: str = setting(
             "retrained",
@@ -127,7 +131,9 @@ class Forgetting(Passes):
         """
         c = self.config
         beside, held = c.batch_size * c.beside, "retain" if c.retain == "kl" else "forget"
-        repairs = [Pass("retain", self._held, beside, taught=held)] * c.repairs
+        whole = Pass("retain", self._held, beside, taught=held)
+        rest = c.repairs % 1
+        repairs = [*[whole] * int(c.repairs), *([replace(whole, share=rest)] if rest else [])]
         if c.retain == "none":
             return (Pass("forget", self._away, c.batch_size), *repairs)
         taught = "both" if c.retain == "kl" and self.distils else held

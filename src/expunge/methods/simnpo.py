@@ -28,7 +28,7 @@ class Simnpo(Forgetting):
         forget_weight: float = setting(0.125, "weight of the forgotten records' loss", low=0)
         beta: float = setting(4.5, "how soon a record that is forgotten weighs less", above=0, search=(2.5, 6))
         delta: float = setting(
-            0.0, "nats per token from which on an answer counts as forgotten (the paper's gamma)", low=0, search=(0, 2)
+            0.0, "nats per token from which on an answer counts as forgotten (the paper's gamma)", low=0, search=(0, 8)
         )
 
     def forgotten(self, batch: Batch) -> Tensor:

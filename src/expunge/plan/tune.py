@@ -220,7 +220,7 @@ class Study:
         for name in PASSES:
             least = self.ranges[name].low if name in self.ranges else math.inf
             while not fits() and (now := plain(self._method(config).config).get(name, 0)) > least:
-                config = {**config, name: int(now) - 1}
+                config = {**config, name: now - 1 if isinstance(now, int) else max(least, now - 1)}
         return config if fits() else None
 
     def _affordable(self, config: Mapping[str, object]) -> bool:
