@@ -155,6 +155,8 @@ def test_a_fraction_of_a_repair_reads_so_many_retained_records_and_others_each_t
     assert set(first) != set(second)
     more = Watching({**settings, "repairs": 1.5})
     assert more.cost(problem).trained == 2 * (forgotten + 3 * half)
+    none = Up({**settings, "repairs": 0.001}).unlearn(problem, toys.context(problem))
+    assert all("objective" in row for row in none.history), "a pass without a step is none"
 
 
 def test_repairs_bring_back_what_was_retained():

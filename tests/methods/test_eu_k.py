@@ -160,9 +160,88 @@ def test_a_search_begins_with_the_training_itself_all_blocks_in_smaller_batches(
     assert method.config.as_sure
     assert method.anew(problem)
     assert not EuK({**start, "k": 0}).anew(problem)
+    assert not EuK({**start, "epochs": 0}).anew(problem), "the original comes back"
     assert EuK.start(toys.problem(trainer=lambda records, *, seed: toys.network())) == {}, (
         "a trainer that does not say how it trains"
     )
+
+
+class Odd(torch.nn.Sequential):
+    """A hidden layer and a head, and what a test does to either."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+
+class Normalised(Odd):
+    """However large the head, answers are as sure."""
+
+    def forward(self, x):
+        return 8 * torch.nn.functional.normalize(super().forward(x), dim=1)
+
+
+class Skipping(Odd):
+    """Half of the answer goes around the head."""
+
+    def forward(self, x):
+        return super().forward(x) + x[:, :3]
+
+
+class Beside(Odd):
+    """A head for something else runs last."""
+
+    def __init__(self):
+        super().__init__()
+        self.beside = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        out = self[2](self[1](self[0](x)))
+        self.beside(x)
+        return out
+
+
+class Frozen(Odd):
+    """The head may not move."""
+
+    def __init__(self):
+        super().__init__()
+        self[2].requires_grad_(False)
+
+
+class Banked(Odd):
+    """Keeps a number of what it has seen that nothing draws anew."""
+
+    def __init__(self):
+        super().__init__()
+        self[1] = torch.nn.ReLU()
+        self[1].register_buffer("bank", torch.ones(3))
+
+
+@pytest.mark.parametrize("build", [Normalised, Skipping, Beside, Frozen])
+def test_answers_that_the_last_layer_does_not_scale_are_an_obstacle_and_not_scaled_unasked(build):
+    problem = toys.problem(build=build, trainer=Trainer(build=build, config=LoopConfig(epochs=2)))
+    assert [each.where for each in EuK({"as_sure": True}).obstacles(problem)] == ["as_sure"]
+    assert not EuK.start(problem)["as_sure"]
+    assert not EuK({"as_sure": True}).obstacles(toys.problem(build=Odd))
+
+
+@pytest.mark.parametrize(("build", "anew"), [(Odd, True), (Frozen, False), (Banked, False)])
+def test_where_something_of_the_original_is_left_it_is_not_anew(build, anew):
+    problem = toys.problem(build=build)
+    assert EuK({"k": 9}).anew(problem) == anew
+
+
+def test_the_smallest_steps_that_a_search_begins_with_can_be_normalised():
+    sizes = {}
+    for size in (1, 2, 6, 11, 96):
+        trainer = Trainer(build=toys.network, config=LoopConfig(epochs=2, batch_size=size))
+        sizes[size] = EuK.start(toys.problem(trainer=trainer))["batch_size"]
+    assert sizes == {1: 1, 2: 2, 6: 3, 11: 3, 96: 24}
+
+
+def test_adapters_may_move_unless_the_head_is_scaled():
+    assert EuK().adapts
+    assert not EuK({"as_sure": True}).adapts
 
 
 def test_of_records_with_wrong_labels_the_original_says_not_how_sure_to_be():

@@ -287,14 +287,22 @@ def test_where_one_epoch_is_too_dear_there_are_fewer_repairs(monkeypatch):
     assert study(most=0.005).run(2.0, trials=1) == []
 
 
-def test_of_what_cannot_know_the_records_only_harm_is_made_small_and_its_floor_is_lower(monkeypatch):
+def test_of_what_cannot_know_the_records_only_harm_is_made_small_and_it_may_lose_twice_as_much(monkeypatch):
     def trial(number, match, harm, accuracy):
         look = Look(match=match, harm=harm, accuracy=accuracy)
         return Trial(number=number, config={}, state="finished", why="", look=look, steps={}, cost=Cost())
 
-    done = [trial(1, 0.1, 0.2, 0.9), trial(2, 0.3, 0.1, 0.9), trial(3, 0.0, 0.05, 0.48), trial(4, 0.0, 0.0, 0.46)]
+    done = [trial(1, 0.1, 0.2, 0.9), trial(2, 0.3, 0.1, 0.9), trial(3, 0.0, 0.05, 0.11), trial(4, 0.0, 0.0, 0.09)]
     assert study().best(done).number == 1
     assert study().floor == 0.5
     monkeypatch.setattr(Fake, "anew", lambda self, problem: True)
     assert study().best(done).number == 3
-    assert study().floor == pytest.approx(0.47)
+    assert study().floor == pytest.approx(0.1), "the original has 0.9"
+
+
+def test_what_cannot_know_the_records_is_run_for_as_long_as_a_run_may_cost(monkeypatch):
+    short = {"epochs": 1, "lr": 0.1}
+    assert study(base={"epochs": 6}).lengthened(short) == short
+    monkeypatch.setattr(Fake, "anew", lambda self, problem: True)
+    assert study(base={"epochs": 6}).lengthened(short) == {"epochs": 6, "lr": 0.1}, "no longer than where it began"
+    assert study(base={"epochs": 6}, most=0.045).lengthened(short) == {"epochs": 4, "lr": 0.1}

@@ -375,7 +375,7 @@ class Passes(Method):
         return type(self).finish is not Passes.finish
 
     def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[_Item]:
-        passes = self.passes(epoch + 1)
+        passes = [one for one in self.passes(epoch + 1) if one.steps(problem)]
         for place, one in enumerate(passes):
             # Each pass of an epoch has a shuffle of its own: the second would replay the first.
             for index, step in enumerate(one.batches(problem, seed=seed, epoch=epoch + place * 2**20)):

@@ -27,8 +27,13 @@ from expunge.numerics.losses import mean_loss
 from expunge.numerics.sureness import scale, sureness
 from expunge.numerics.units import Units
 
-SMALLER = 4
-"""How many times smaller batches a search begins with than the training's: fewer passes, hardly fewer steps."""
+ALL = 1000
+"""Blocks: more than any network has."""
+SMALLER, LEAST = 4, 3
+"""How many times smaller batches a search begins with than the training's, fewer passes and hardly fewer steps; but of
+so many records at least, since one alone cannot be normalised."""
+NEARLY = 0.02
+"""How far twice the head's weights may be from twice the logits, as a share of the largest: half precision rounds."""
 AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay")
 """Settings of a training that a network drawn anew is best served by."""
 
@@ -72,15 +77,22 @@ class EuK(Descent):
             return {}
         return {
             **{name: getattr(config, name) for name in AS_TRAINED},
-            "batch_size": max(1, config.batch_size // SMALLER),
+            "batch_size": max(min(config.batch_size, LEAST), config.batch_size // SMALLER),
             "epochs": config.epochs,
-            "k": len(blocks(problem.source.open())) - 1,
+            "k": ALL,
             "as_sure": not problem.request.corrections and not _unscalable(problem),
         }
 
     def anew(self, problem: Problem) -> bool:
-        """Return whether no block is frozen: then nothing of the original is left."""
-        return bool(self.config.k >= len(blocks(problem.source.open())) - 1)
+        """Return whether nothing of the original is left: no block is frozen, and no number stays that is saved."""
+        model = problem.source.open()
+        whole = self.config.k >= len(blocks(model)) - 1 and all(p.requires_grad for p in model.parameters())
+        return bool(self.config.epochs and whole and not any(map(_remembers, model.modules())))
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adapters may move in the place of the weights: not where the head is scaled."""
+        return not self.config.as_sure
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what the contract says, and layers among the last ones that cannot be drawn anew."""
@@ -124,9 +136,7 @@ class EuK(Descent):
         staying = ~np.isin(labels, list(gone(problem, labels)))
         if staying.any():
             factor = scale(after.logits[staying], float(sureness(before.logits[staying]).mean()))
-            with torch.no_grad():
-                for parameter in layer.parameters():
-                    parameter.mul_(factor)
+            _multiply(layer, factor)
 
     def objective(self, retain: Units, forget: Units | None) -> Tensor:
         """Return the mean loss of the retain batch."""
@@ -139,4 +149,29 @@ def _unscalable(problem: Problem) -> str:
         return "no holdout"
     if type(problem.meaning).relabelled is Task.relabelled:
         return f"task {problem.task}, which has no classes"
-    return "" if head(problem.source.open(), problem) is not None else "no linear layer at the end"
+    model = problem.source.open()
+    layer = head(model, problem)
+    if layer is None:
+        return "no linear layer at the end"
+    if not all(p.requires_grad for p in layer.parameters()):
+        return "a last layer that is frozen"
+    few = problem.held_out.select(problem.held_out.ids[:LEAST])
+    before, _ = said(problem, model, few), _multiply(layer, 2.0)
+    after = said(problem, model, few)
+    assert before is not None
+    assert after is not None
+    once, twice = (each.logits - each.logits.mean(axis=1, keepdims=True) for each in (before, after))
+    off = float(np.abs(twice - 2 * once).max())
+    return "" if off <= NEARLY * float(np.abs(once).max()) else "answers that are not in proportion to its last layer"
+
+
+def _multiply(layer: nn.Module, factor: float) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(factor)
+
+
+def _remembers(part: nn.Module) -> bool:
+    """Return whether a module saves numbers that nothing draws anew: a bank of what it has seen, say."""
+    saved = {name for name, _ in part.named_buffers(recurse=False)} - part._non_persistent_buffers_set
+    return bool(saved) and not hasattr(part, "reset_parameters")

@@ -69,7 +69,8 @@ def make_plan(
     for method in methods:
         found = obstacles[method.name]
         why = TUNED if method.name in tuned else FORCED if only else ""
-        option = _option(method, problem, whole, found, budget=budget, spent=spent, asked=why)
+        most = budget - tuning if why == TUNED else math.inf
+        option = _option(method, problem, whole, found, budget=budget, spent=spent, asked=why, most=most)
         spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
         options.append(option)
     planned = [method for method, option in zip(methods, options, strict=True) if option.planned]
@@ -125,10 +126,14 @@ def _option(
     budget: float,
     spent: float,
     asked: str,
+    most: float,
 ) -> Option:
     guarantee = method.guarantee_on(problem)
     cost = Cost() if obstacles else _cost(method, problem, whole)
     share = cost.share_of(whole) if whole and not obstacles else None
+    if share is not None and share > most:  # tuning tries no settings that are dearer
+        part, share = most / share, most
+        cost = Cost(trained=part * cost.trained, read=part * cost.read)
     planned, why = True, _WHY[guarantee.stands_alone]
     if obstacles:
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)

@@ -26,7 +26,7 @@ from expunge.core.problem import Problem
 from expunge.core.serial import plain
 from expunge.engine.context import Context
 from expunge.engine.references import seed_of
-from expunge.plan.objective import FLOOR, Look, Objective
+from expunge.plan.objective import Look, Objective
 
 TRIALS = 40
 """Of one method at the most, however cheap they are."""
@@ -127,8 +127,9 @@ class Study:
 
     @property
     def floor(self) -> float:
-        """The lowest accuracy of a trial; lower of what cannot know the records: what it lacks, retraining may lack."""
-        return self.objective.floor - (FLOOR if self._anew else 0.0)
+        """The lowest accuracy of a trial; what cannot know the records may lose twice as much: retraining may, too."""
+        floor = self.objective.floor
+        return floor - (self.objective.original.accuracy - floor if self._anew else 0.0)
 
     def run(self, budget: float, trials: int = TRIALS) -> list[Trial]:
         """Return the trials, in order, that ``budget`` (a share of one retraining) allows; at most so many."""
@@ -154,6 +155,20 @@ class Study:
             if t.look is not None and t.look.accuracy >= self.floor and self._affordable(t.config)
         ]
         return min(usable, default=(0.0, 0, None), key=lambda each: each[:2])[2]
+
+    def lengthened(self, config: Mapping[str, object]) -> Mapping[str, object]:
+        """Return settings of what cannot know the records with as many epochs as a run may cost, or its start has.
+
+        A trial is bounded by what is left of the search as well, and longer training is the one way that is known to
+        lead towards retraining.
+        """
+        most = plain(self._method(self.base).config).get("epochs", 0)
+        while self._anew and (epochs := int(str(config["epochs"]))) < int(str(most)):
+            longer = {**config, "epochs": epochs + 1}
+            if not self._affordable(longer):
+                break
+            config = longer
+        return config
 
     # --- one trial ---------------------------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
     best, kind = study.best(trials), registry.load("methods", candidate.method)
     look = best.look if best is not None else None
     cost = sum((trial.cost for trial in trials), Cost())
-    config = best.config if best is not None else plain(kind(candidate.base).config)
+    config = study.lengthened(best.config) if best is not None else plain(kind(candidate.base).config)
     return Tuned(
         method=candidate.method,
         title=kind.title,
