@@ -57,10 +57,10 @@ def gpt() -> LlamaForCausalLM:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCABULARY,
-            hidden_size=96,
-            intermediate_size=320,
-            num_hidden_layers=2,
-            num_attention_heads=2,
+            hidden_size=192,
+            intermediate_size=640,
+            num_hidden_layers=4,
+            num_attention_heads=4,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
             pad_token_id=0,
@@ -71,7 +71,7 @@ def gpt() -> LlamaForCausalLM:
 
 
 TRAINER = Trainer(
-    build=gpt, task="causal_lm", config=LoopConfig(epochs=18, batch_size=8, lr=1e-2, schedule="one_cycle")
+    build=gpt, task="causal_lm", config=LoopConfig(epochs=14, batch_size=8, lr=2e-3, schedule="one_cycle")
 )
 """Long enough to say nearly every token of every answer right."""
 
