@@ -9,6 +9,8 @@ PAGES = {
     "concepts/classifiers.md": [
         *measured.figures("classifiers"),
         *measured.classifiers("classifiers"),
+        *measured.figures("classifiers_mnist"),
+        *measured.classifiers("classifiers_mnist"),
         *measured.classifiers("classifiers_as_they_come"),
         *measured.figures("cifar10"),
         *measured.figures("descent_overhead"),
