@@ -92,6 +92,7 @@ def test_what_leaves_nothing_of_the_original_is_tried_before_all_others():
     found = [tuned("ct", 0.001), tuned("eu_k", 0.2, anew=True), tuned("ssd", 0.0, best=None, trials=0)]
     assert [each.method for each in auto.order(found)] == ["eu_k", "ct", "ssd"]
     assert [each.method for each in auto.order([tuned("ct", 0.001), tuned("eu_k", 0.2)])] == ["ct", "eu_k"]
+    assert ", for as many epochs as a run may cost, found without" in tuned("eu_k", 0.2, anew=True).sentence
     assert tuned("eu_k", 0.2, anew=True).value == 0.01, "how unlike held-out records they are is no fault of it"
 
 

@@ -122,7 +122,9 @@ class Tuned:
         """How the settings were found, for a reader."""
         if self.best is None:
             return f"settings of {self.start}, not tuned: the budget allows no trial"
-        return f"settings of trial {self.best} of {self.trials}, found without a retrained model; start: {self.start}"
+        longer = ", for as many epochs as a run may cost" if self.anew else ""
+        found = f"settings of trial {self.best} of {self.trials}{longer}, found without a retrained model"
+        return f"{found}; start: {self.start}"
 
 
 @dataclass(frozen=True, kw_only=True)
