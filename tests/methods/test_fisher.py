@@ -3,8 +3,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
+import expunge
 from expunge.core.method import Cost
 from expunge.methods.fisher import Fisher, variance
+from expunge.plan.auto import candidates
 from tests.support import toys
 
 
@@ -100,3 +102,15 @@ def test_the_work_is_one_visit_and_a_backward_pass_more_for_each_further_class()
     problem = toys.problem(trainer=None, holdout=0)
     outcome = Fisher().unlearn(problem, toys.context(problem))
     assert outcome.cost == Fisher().cost(problem) == Cost(trained=48, read=2 * 2 * 48)
+
+
+def test_a_task_without_classes_is_an_obstacle_and_auto_goes_on():
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    train = expunge.ArrayRecords(x, x.sum(1), ids=[f"r{i}" for i in range(20)])
+    network = torch.nn.Linear(4, 1)
+    problem = expunge.Problem(
+        model=network, train=train, forget=["r0", "r1"], task="regression", trainer=lambda records, *, seed: network
+    )
+    assert [each.found for each in Fisher().obstacles(problem)] == ["task regression, which has none"]
+    assert not Fisher().obstacles(toys.problem())
+    assert candidates(problem, {})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.config import Config, setting
+from expunge.core.errors import Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
@@ -51,6 +52,14 @@ class Fisher(Edit):
             low=0,
             search=(1e-9, 1e-6),
         )
+
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return what the contract says, and that the task has no classes: information is a mean over them."""
+        found = super().obstacles(problem)
+        if not problem.meaning.scored:
+            what, fix = f"{self.name} needs logits", "see which methods `expunge plan` offers instead"
+            found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
+        return found
 
     def work(self, problem: Problem) -> Cost:
         """Return one visit to every retained record, with as many backward passes as there are classes."""
