@@ -1,5 +1,7 @@
 """Losses and gradients of scored tokens against plain PyTorch in float64 and NumPy; no [tokens, vocabulary] is made."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,37 @@ def test_no_unit_at_all():
     none = Tokens(leaves[0][:0], units.head, units.target[:0], units.record[:0], 3)
     assert none.loss.shape == none.per_unit(lambda logits, target: logits.sum(dim=1)).shape == (0,)
     assert none.output.shape == (0, 4)
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_second_pass_adds_to_the_gradient_where_it_lies(hooked):
+    units, (hidden, weight, _) = drawn(bias=False)
+    expected = torch.autograd.grad(3 * units.loss.sum() + (weight**2).sum(), weight, retain_graph=True)[0]
+    seen = []
+    if hooked:
+        weight.register_hook(seen.append)
+    with tokens.adding_up():
+        (units.loss.sum() + (weight**2).sum()).backward(retain_graph=True)
+        first = weight.grad
+        (2 * units.loss.sum()).backward(retain_graph=True)
+    assert weight.grad is first
+    assert torch.allclose(weight.grad, expected, rtol=1e-12)
+    assert len(seen) == 2 * hooked, "a hook is shown every gradient, also that of the second pass"
+    before = weight.grad.clone()
+    handed = torch.autograd.grad(units.loss.sum(), [weight, hidden], retain_graph=True)[0]
+    assert torch.equal(weight.grad, before), "asked for apart, a gradient is handed out and added to nothing"
+    assert torch.allclose(3 * handed + 2 * weight, expected, rtol=1e-12)
+
+
+def test_a_second_pass_holds_no_gradient_of_its_own(monkeypatch):
+    units, (_, weight, _) = drawn(bias=False)
+    made = []
+    zeros = torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda like, **more: made.append(tuple(like.shape)) or zeros(like, **more))
+    for adding, expected in ((True, 1), (False, 2)):
+        weight.grad = None
+        made.clear()
+        for _ in range(2):
+            with tokens.adding_up() if adding else contextlib.nullcontext():
+                units.loss.sum().backward(retain_graph=True)
+        assert made == [(V, H)] * expected

@@ -17,6 +17,7 @@ from expunge.core.errors import Diverged
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
 from expunge.engine.runtime import seed_everything
+from expunge.numerics.tokens import adding_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +165,8 @@ def _descend(objective: Tensor | Iterable[Tensor]) -> float:
     """Add up the gradients of all terms, one after the other, and return their sum."""
     total = 0.0
     for term in [objective] if isinstance(objective, Tensor) else objective:
-        term.backward()  # type: ignore[no-untyped-call]
+        with adding_up():
+            term.backward()  # type: ignore[no-untyped-call]
         total += float(term.detach())
     return total
 

@@ -6,6 +6,7 @@ Shapes: N scored tokens, H the width of the model, V the vocabulary, n tokens of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -154,6 +155,32 @@ class Tokens(Scored):
         )
 
 
+_adding = False
+
+
+@contextmanager
+def adding_up() -> Iterator[None]:
+    """Add the gradients of heads to those that are there, where they lie, in backward passes that end in ``.grad``.
+
+    Such a gradient is as large as the vocabulary is wide, and a step of several passes would hold one more of them. Not
+    for ``torch.autograd.grad``, which hands gradients out.
+    """
+    global _adding  # backward passes on a GPU run in threads of their own: no context reaches these
+    before, _adding = _adding, True
+    try:
+        yield
+    finally:
+        _adding = before
+
+
+def _place_for(weight: Tensor) -> Tensor | None:
+    """Return what the gradient of a weight is to be added to; None where it is handed on."""
+    if not _adding or not weight.is_leaf or weight.grad is None or weight.grad.dtype != weight.dtype:
+        return None
+    hooked = weight._backward_hooks or weight._post_accumulate_grad_hooks  # type: ignore[attr-defined]
+    return None if hooked else weight.grad
+
+
 SAID = ("log-probability of the target", "whether it is the most likely token", "mean", "deviation")
 """The columns of :func:`said`; mean and deviation are those of the log-probability of a token drawn by the model."""
 
@@ -206,7 +233,8 @@ class _CrossEntropy(torch.autograd.Function):
         hidden, weight, bias, target, sums = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         to_hidden = torch.empty_like(hidden) if wants_hidden else None
-        to_weight = torch.zeros_like(weight) if wants_weight else None
+        place = _place_for(weight) if wants_weight else None
+        to_weight = torch.zeros_like(weight) if wants_weight and place is None else place
         to_bias = torch.zeros_like(bias) if wants_bias and bias is not None else None
         for i in range(0, len(hidden), ctx.rows):
             here = slice(i, i + ctx.rows)
@@ -221,4 +249,4 @@ class _CrossEntropy(torch.autograd.Function):
                 to_weight.addmm_(part.T, hidden[here])
             if to_bias is not None:
                 to_bias += part.sum(dim=0)
-        return to_hidden, to_weight, to_bias, None, None
+        return to_hidden, to_weight if place is None else None, to_bias, None, None
