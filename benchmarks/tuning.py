@@ -30,7 +30,6 @@ import numpy as np
 from _table import Row, arguments, finish
 from scipy import stats
 
-from expunge.core import registry
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.request import Request
@@ -44,6 +43,7 @@ from expunge.engine.split import split
 from expunge.engine.strangers import Said, said
 from expunge.numerics.agreement import agreement
 from expunge.numerics.matching import Kind, distance, gap
+from expunge.plan.auto import candidate
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study, Trial
 from expunge.testbeds import digits, people
@@ -141,6 +141,7 @@ def studied(case: str, method: str, options: Any, objective: Watched, problem: P
     def context(seed: int, label: str) -> Context:
         return Context(problem=problem, seed=seed, label=label, choosing=choosing, choosing_models=list)
 
+    begun = candidate(problem, "", method, {})
     study = Study(
         method=method,
         problem=problem,
@@ -148,7 +149,8 @@ def studied(case: str, method: str, options: Any, objective: Watched, problem: P
         context=context,
         whole=whole,
         seed=options.seed,
-        base=registry.load("methods", method).start(problem),
+        base=begun.base,
+        fixed=begun.fixed,
         most=options.most,
         prune=False,
     )

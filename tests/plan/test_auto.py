@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from expunge.core import registry
@@ -67,7 +69,7 @@ def test_recipes_for_the_case_come_first_and_are_started_from(monkeypatch):
         assert [each.method for each in found] == expected
     monkeypatch.setattr(recipes, "shipped", lambda: (other,))
     first = auto.candidates(toys.problem(), {"neg_grad_plus": {"alpha": 0.8}})[0]
-    assert first.base == {"lr": 0.002, "alpha": 0.8}, "what the user gives stands"
+    assert {"lr": 0.002, "alpha": 0.8}.items() <= first.base.items(), "what the user gives stands"
     assert first.fixed == ("alpha",)
     assert first.start == "the recipe for ordinary"
 
@@ -92,6 +94,9 @@ def test_what_leaves_nothing_of_the_original_is_tried_before_all_others():
     found = [tuned("ct", 0.001), tuned("eu_k", 0.2, anew=True), tuned("ssd", 0.0, best=None, trials=0)]
     assert [each.method for each in auto.order(found)] == ["eu_k", "ct", "ssd"]
     assert [each.method for each in auto.order([tuned("ct", 0.001), tuned("eu_k", 0.2)])] == ["ct", "eu_k"]
+    short = replace(tuned("eu_k", 0.2, anew=True), harm=0.061)
+    assert [each.method for each in auto.order([tuned("ct", 0.001), short])] == ["ct", "eu_k"], "it lost too much"
+    assert [each.method for each in auto.order([tuned("ct", 0.3), short])] == ["eu_k", "ct"], "less than the other"
     assert ", for as many epochs as a run may cost, found without" in tuned("eu_k", 0.2, anew=True).sentence
     assert tuned("eu_k", 0.2, anew=True).value == 0.01, "how unlike held-out records they are is no fault of it"
 
@@ -107,3 +112,18 @@ def test_the_training_of_the_problem_goes_before_a_recipe_and_what_is_given_befo
     assert one.fixed == ("batch_size",)
     (other,) = auto.candidates(toys.problem(trainer=lambda records, *, seed: toys.network()), {})
     assert other.start == "the recipe for ordinary"
+
+
+def test_batches_are_no_larger_than_the_training_s_unless_the_user_says_so():
+    smaller = replace(toys.TRAINER, config=replace(toys.TRAINER.config, batch_size=10))
+
+    def batch(trainer, method="salun", **given):
+        base = auto.candidate(toys.problem(trainer=trainer), "ordinary", method, given).base
+        return registry.load("methods", method)(base).config.batch_size
+
+    assert registry.load("methods", "salun")().config.batch_size == 256, "as its paper has it, for 45,000 images"
+    assert batch(smaller) == 10
+    assert batch(smaller, batch_size=50) == 50
+    assert batch(lambda records, *, seed: toys.network()) == 256, "nothing is known of the training"
+    larger = replace(toys.TRAINER, config=replace(toys.TRAINER.config, batch_size=300))
+    assert batch(larger) == 256

@@ -55,7 +55,8 @@ class Method(ABC):
     only run by name. The plan tries a method ``unasked``, or else only where it is named. One that ``spreads`` runs in
     several processes that hold one model together (``engine/spread``), all of them in step. ``trial`` holds
     settings for a problem of some sixty records, under which the contract cases run; ``exempt`` names cases
-    that do not apply, each with the reason (see ``expunge conformance``).
+    that do not apply, each with the reason (see ``expunge conformance``). What is ``settled`` a search leaves as
+    :meth:`start` has it.
     """
 
     name = ""
@@ -68,6 +69,7 @@ class Method(ABC):
     spreads: bool = False
     trial: ClassVar[Mapping[str, object]] = {}
     exempt: ClassVar[Mapping[str, str]] = {}
+    settled: ClassVar[frozenset[str]] = frozenset()
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Config):

@@ -29,7 +29,13 @@ from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.split import forget_choosing, held_choosing
+from expunge.engine.training import SMALLER, settings_of
 from expunge.numerics.losses import distillation, mean_loss
+
+GENTLER = 0.3
+"""Rates that a search begins with, as a share of the training's."""
+MENDED = 0.6
+"""Share of the retained records that are passed through after each pass over the forget set, where a search begins."""
 
 
 class Forgetting(Passes):
@@ -50,6 +56,7 @@ class Forgetting(Passes):
     of_units: ClassVar[bool] = True
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {"beside": 4}
+    settled: ClassVar[frozenset[str]] = frozenset({"batch_size", "lr"})
     remembers: ClassVar[bool] = False
     distils: ClassVar[bool] = False
 
@@ -74,7 +81,7 @@ class Forgetting(Passes):
             "passes over the retained records alone, after each one over the forget set; of a fraction a pass reads so "
             "many of them, others each time",
             low=0,
-            search=(0, 2),
+            search=(0, 1),
         )
         until: str = setting(
             "retrained",
@@ -88,6 +95,19 @@ class Forgetting(Passes):
         super().__init__(config)
         if self.config.retain == "none" and not self.config.repairs:
             self.needs = self.needs - {Need.RETAIN}  # type: ignore[misc]
+
+    @classmethod
+    def start(cls, problem: Problem) -> Mapping[str, object]:
+        """Return steps gentler and smaller than those of the training, and mending after each pass; of texts alone.
+
+        Rates and batches that suit one network suit no other, but their ratio to those that it was trained with does.
+        """
+        config = settings_of(problem)
+        if config is None or not problem.meaning.scored:
+            return {}
+        batch = max(2, config.batch_size // SMALLER)
+        steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine"}
+        return {**steps, "repairs": MENDED, "until": "guess"}
 
     # --- what a method says ------------------------------------------------------------------------------------
 

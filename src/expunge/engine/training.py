@@ -11,12 +11,22 @@ from torch import nn
 
 from expunge.core import registry
 from expunge.core.digest import sha256
+from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.core.serial import canonical
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import LoopConfig, Steps, run_loop
 from expunge.engine.runtime import seed_everything
+
+SMALLER = 4
+"""How many times smaller than the training's batches are where few passes must do: hardly fewer steps than it took."""
+
+
+def settings_of(problem: Problem) -> LoopConfig | None:
+    """Return the settings of the training, where the problem's trainer says them, as expunge's own does."""
+    config = getattr(problem.trainer, "config", None)
+    return config if isinstance(config, LoopConfig) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,19 +19,18 @@ from expunge.core.task import Task
 from expunge.engine.anatomy import blocks, cannot_reset, freeze_all_but, head, last, reset, unresettable
 from expunge.engine.context import Context
 from expunge.engine.descent import Descent
-from expunge.engine.loop import LoopConfig
 from expunge.engine.relabelling import labels_of
 from expunge.engine.split import held_choosing
 from expunge.engine.strangers import gone, said
+from expunge.engine.training import SMALLER, settings_of
 from expunge.numerics.losses import mean_loss
 from expunge.numerics.sureness import scale, sureness
 from expunge.numerics.units import Units
 
 ALL = 1000
 """Blocks: more than any network has."""
-SMALLER, LEAST = 4, 3
-"""How many times smaller batches a search begins with than the training's, fewer passes and hardly fewer steps; but of
-so many records at least, since one alone cannot be normalised."""
+LEAST = 3
+"""Records of a batch that a search begins with: one alone cannot be normalised."""
 NEARLY = 0.02
 """How far twice the head's weights may be from twice the logits, as a share of the largest: half precision rounds."""
 AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay")
@@ -72,8 +71,8 @@ class EuK(Descent):
     @classmethod
     def start(cls, problem: Problem) -> Mapping[str, object]:
         """Return all blocks, and the settings of the training itself in smaller batches, where it says them."""
-        config = getattr(problem.trainer, "config", None)
-        if not isinstance(config, LoopConfig):
+        config = settings_of(problem)
+        if config is None:
             return {}
         return {
             **{name: getattr(config, name) for name in AS_TRAINED},

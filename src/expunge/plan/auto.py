@@ -11,7 +11,9 @@ from expunge.core.level import Level
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.report import Tuned
+from expunge.engine.training import settings_of
 from expunge.plan import recipes
+from expunge.plan.objective import FLOOR
 from expunge.plan.tune import space
 
 AUTO = "auto"
@@ -27,8 +29,8 @@ class Candidate:
     Attributes:
         method: its name.
         base: settings to start from: those of a recipe, with those that suit the problem in their place, and in the
-            place of these the user's.
-        fixed: the user's, which are not searched.
+            place of these the user's; no larger batches than the training's, unless they are the user's.
+        fixed: those that are not searched: the user's, and what the problem settles.
         start: where the others come from, in words.
     """
 
@@ -50,21 +52,33 @@ def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) ->
     found = []
     for name in registry.names("methods"):
         kind: type[Method] = registry.load("methods", name)
-        recipe = ours.get(name)
-        mine = dict(configs.get(name, {}))
-        trained = kind.start(problem)
-        base = {**(recipe.config if recipe else {}), **trained, **mine}
-        method = kind(base)
+        one = candidate(problem, case, name, configs.get(name, {}))
+        method = kind(one.base)
         if kind.control or method.guarantee_on(problem) is not Level.AUDITED or not space(kind):
             continue
         if method.obstacles(problem):
             continue
-        known = recipe or others.get(name)
-        cost = method.cost(problem)
-        rank = (recipe is None, known is None, known.measured.gap if known else 0.0, 3 * cost.trained + cost.read, name)
-        start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
-        found.append((rank, Candidate(method=name, base=base, fixed=tuple(sorted(mine)), start=start)))
-    return tuple(candidate for _, candidate in sorted(found, key=lambda each: each[0])[:MOST])
+        known = ours.get(name) or others.get(name)
+        near, cost = known.measured.gap if known else 0.0, method.cost(problem)
+        found.append(((name not in ours, known is None, near, 3 * cost.trained + cost.read, name), one))
+    return tuple(one for _, one in sorted(found, key=lambda each: each[0])[:MOST])
+
+
+def candidate(problem: Problem, case: str, name: str, given: Mapping[str, object]) -> Candidate:
+    """Return a method with the settings that a search begins with, on a problem of the ``case``; ``given`` by the user.
+
+    A case that is none, ``""``, has no recipe. Papers' batches suit tens of thousands of records, and make a step or
+    two an epoch of a few hundred: they are no larger than the training's, where the trainer says these.
+    """
+    kind: type[Method] = registry.load("methods", name)
+    recipe, trained = recipes.for_case(case).get(name), kind.start(problem)
+    base = {**(recipe.config if recipe else {}), **trained, **given}
+    training, batch = settings_of(problem), getattr(kind(base).config, "batch_size", 0)
+    if training is not None and batch > training.batch_size and "batch_size" not in given:
+        base["batch_size"] = training.batch_size
+    start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
+    fixed = tuple(sorted({*given, *(kind.settled & trained.keys())}))
+    return Candidate(method=name, base=base, fixed=fixed, start=start)
 
 
 def obstacles(problem: Problem) -> list[Obstacle]:
@@ -94,10 +108,16 @@ def obstacles(problem: Problem) -> list[Obstacle]:
 
 
 def order(tuned: Sequence[Tuned]) -> list[Tuned]:
-    """Return what to try, the smallest objective first; what was not tuned last, what no trial may do not at all.
-
-    Before all others what leaves nothing of the original. The objective asks whether forgotten records are answered as
-    held-out ones are, and guesses there by what is the same for both: what was never read is answered as it would be.
-    """
+    """Return what to try, the smallest objective first; what was not tuned last, what no trial may do not at all."""
     usable = [each for each in tuned if each.best is not None or not each.trials]
-    return sorted(usable, key=lambda each: (each.best is None, not each.anew, each.value, each.method))
+    return sorted(usable, key=lambda t: (t.best is None, *preference(t.value, anew=t.anew, harm=t.harm), t.method))
+
+
+def preference(value: float, *, anew: bool, harm: float) -> tuple[bool, float]:
+    """Return what settings are ordered by, the smallest first.
+
+    Before all others what leaves nothing of the original, if it loses no more than such a model may. The objective asks
+    whether forgotten records are answered as held-out ones are, and guesses there by what is the same for both: what
+    was never read is answered as it would be.
+    """
+    return not (anew and harm <= 2 * FLOOR), value
