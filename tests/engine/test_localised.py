@@ -43,7 +43,7 @@ def slopes(problem):
 def test_blocks_are_ranked_by_the_length_of_their_slope_over_all_forgotten_records():
     given, wanted = posed(), slopes(posed())
     model = given.source.open()
-    found = localised.narrow(model, given, share=0.6, size=5)
+    found = localised.narrow(model, given, share=0.6, size=5).blocks
     ranked = sorted(wanted, key=wanted.get, reverse=True)
     assert [block.name for block in found] == ["0", "1", "3"], "from the input on"
     assert {block.name for block in found if block.moves} == set(ranked[:2])  # 0.6 of three, rounded up
@@ -67,7 +67,10 @@ def test_the_others_keep_their_bits_and_what_may_move_is_as_it_was(lora):
     assert moved == {ranked[0]}
     assert [p.requires_grad for p in outcome.model.parameters()] == [p.requires_grad for p in original.parameters()]
     assert any(
-        text.startswith(f"1 of 3 blocks moved, by their share of the slope: {ranked[0]} ") for text in outcome.warnings
+        text.startswith(
+            f"1 of 3 blocks moved, by their share of the slope of the forgotten records' loss: {ranked[0]} "
+        )
+        for text in outcome.warnings
     )
     (chart,) = outcome.charts
     total = sum(slopes(given).values())
@@ -81,7 +84,7 @@ def test_the_others_keep_their_bits_and_what_may_move_is_as_it_was(lora):
 
 def test_of_a_language_model_blocks_are_those_of_the_stack_and_a_tied_head_counts_once():
     given = spoken(gpt(n_layer=3))
-    found = localised.narrow(given.source.open(), given, share=1.0, size=4)
+    found = localised.narrow(given.source.open(), given, share=1.0, size=4).blocks
     names = {block.name for block in found}
     assert {f"transformer.h.{i}" for i in range(3)} <= names
     assert "lm_head" not in names
@@ -95,3 +98,93 @@ def test_who_does_not_read_them_cannot_tell():
     (found,) = Finetune({"blocks": 0.5}).obstacles(posed())
     assert "does not read" in found.what
     assert not GradientAscent({"blocks": 0.5}).obstacles(posed())
+
+
+def test_fisher_information_is_that_of_every_record_alone():
+    given = posed()
+    model = given.source.open()
+    inputs, labels = given.forget_view.read(range(len(given.forget_view)))
+    traces = dict.fromkeys("013", 0.0)
+    for x, y in zip(inputs, labels, strict=True):
+        model.zero_grad()
+        F.cross_entropy(model(x[None]), y[None]).backward()
+        for name in traces:
+            traces[name] += sum(float((p.grad.double() ** 2).sum()) for p in model[int(name)].parameters())
+    model.zero_grad(set_to_none=True)
+    found = localised.narrow(model, given, share=0.3, size=5, measure="fisher")
+    assert found.measure == "fisher"
+    assert {b.name: b.share for b in found.blocks} == pytest.approx(
+        {name: each / sum(traces.values()) for name, each in traces.items()}, rel=1e-5
+    )
+    assert [b.name for b in found.blocks if b.moves] == [max(traces, key=traces.get)]
+
+
+class Adding(nn.Module):
+    """What it is given, and more."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x + self.outer(self.inner(x))
+
+
+class Stream(nn.Sequential):
+    """Three blocks that add, and a head that does not."""
+
+    def __init__(self):
+        super().__init__(Adding(), Adding(), Adding(), nn.Linear(4, 3))
+
+
+def test_patching_is_the_loss_without_what_a_block_adds():
+    model = toys.network(Stream)
+    with torch.no_grad():
+        model[1].inner.weight.zero_()  # adds the same to every record: its mean is all there is
+    given = toys.problem(build=Stream, model=model)
+    found = localised.narrow(given.source.open(), given, share=0.5, size=5, measure="patching").blocks
+
+    x, labels = (each.numpy() for each in given.forget_view.read(range(len(given.forget_view))))
+
+    def layer(module):
+        return module.weight.detach().double().numpy().T, module.bias.detach().double().numpy()
+
+    def loss(patched):
+        h = x.astype(float)
+        for place in range(3):
+            (w, b), (v, c) = layer(model[place].inner), layer(model[place].outer)
+            added = (h @ w + b) @ v + c
+            h = h + (added.mean(axis=0) if place == patched else added)
+        w, b = layer(model[3])
+        logits = h @ w + b
+        return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]))
+
+    risen = [max(0.0, loss(place) - loss(None)) for place in range(3)]
+    assert [block.name for block in found] == ["0", "1", "2"], "the head adds nothing"
+    assert risen[1] == pytest.approx(0.0, abs=1e-6)
+    assert max(risen) > 0.01
+    assert [block.share for block in found] == pytest.approx([each / sum(risen) for each in risen], abs=1e-4)
+    assert sum(block.moves for block in found) == 2
+
+
+def test_patching_costs_a_look_for_every_block_and_is_refused_where_none_adds():
+    given = spoken(gpt(n_layer=3))
+    method = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"})
+    assert not method.obstacles(given)
+    outcome = method.unlearn(given, toys.context(given))
+    assert any("1 of 3 blocks moved, by their share of the forgotten records' loss that" in w for w in outcome.warnings)
+    plain = GradientAscent(LOOP)
+    parts = 6  # two embeddings, three blocks with the norm behind the last, the head
+    more = Cost(read=(1 + parts) * len(given.forget_view))
+    assert method.cost(given) == plain.cost(given) + more
+    assert outcome.cost == plain.unlearn(given, toys.context(given)).cost + more
+    (found,) = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"}).obstacles(toys.problem(build=Deep2))
+    assert found.where == "located"
+    assert "gradient" in found.fix
+
+
+class Deep2(nn.Sequential):
+    """Two layers of other shapes than they are given."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))

@@ -1,78 +1,219 @@
-"""Which blocks of a network carry the forgotten records, as the slope of their loss tells; and moving these alone."""
+"""Which blocks of a network carry the forgotten records, by one of three measures; and moving these alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from expunge.core.chart import Chart, Role, Series
+from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.engine.anatomy import blocks
+from expunge.engine.batches import in_order
 from expunge.engine.gradients import by_batch, gathered
+from expunge.engine.loop import evaluating
+
+MEASURES = {
+    "gradient": "slope of the forgotten records' loss",
+    "fisher": "Fisher information about the forgotten records",
+    "patching": "forgotten records' loss that a block prevents",
+}
+"""What is summed up over a block, in words."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its name, its ``share`` of the lengths of the slopes of all blocks, in [0, 1], whether it moves."""
+    """One block: its name, its ``share`` of the measure over all blocks, in [0, 1], whether it moves."""
 
     name: str
     share: float
     moves: bool
 
 
-def narrow(model: nn.Module, problem: Problem, *, share: float, size: int) -> tuple[Block, ...]:
-    """Freeze all but a ``share`` of the blocks, rounded up: those of the longest slopes; return all, from the input on.
+@dataclass(frozen=True)
+class Located:
+    """All blocks, from the input on, and by which of :data:`MEASURES` they were told apart."""
 
-    The slope is that of the mean loss of the forgotten records, read at the model as it stands; its length in a block
-    is the root of the summed squares over the parameters that may move. A parameter of two blocks (a head that is its
-    embedding) counts in the first. What is in no block (a number of the model's own) rests.
-    Source: module-wise saliency as in Zhang et al. 2025 (SURE), arXiv 2410.16454, with a share for their threshold.
+    blocks: tuple[Block, ...]
+    measure: str
+
+
+def narrow(model: nn.Module, problem: Problem, *, share: float, size: int, measure: str = "gradient") -> Located:
+    """Freeze all but a ``share`` of the blocks, rounded up: those in which most lies by the ``measure``; return all.
+
+    At the model as it stands, of the forgotten records, in evaluation mode:
+
+    - ``gradient``: the length of the slope of their mean loss. Module-wise saliency as in Zhang et al. 2025 (SURE),
+      arXiv 2410.16454, with a share for their threshold;
+    - ``fisher``: the trace of the empirical Fisher information, the mean over records of the squared slope of each, as
+      Foster et al. 2024, arXiv 2308.07707, weigh parameters. Slopes of different records do not cancel here;
+    - ``patching``: how much their mean loss rises where what a block adds to what it was given is replaced by the mean
+      of that, over records, and over tokens of texts: activation patching with mean activations (Heimersheim and Nanda
+      2024, arXiv 2404.15255). Blocks that return another shape than they are given add nothing, and count as none.
+
+    A parameter of two blocks (a head that is its embedding) counts in the first. What is in no block (a number of the
+    model's own) rests.
     """
-    total, _, count = gathered(by_batch(model, problem, problem.forget_view, size=size), lambda g, n: g * n)
-    slopes = {id(model.get_parameter(name)): float((g / count).double().square().sum()) for name, g in total.items()}
+    free = {id(p) for p in model.parameters() if p.requires_grad}
     names = {id(module): name for name, module in model.named_modules()}
-    lengths: list[tuple[float, str, list[nn.Module]]] = []
-    for modules in blocks(model):
-        mine = {id(p) for module in modules for p in module.parameters()} & slopes.keys()
-        if mine:
-            lengths.append((math.sqrt(sum(slopes.pop(each) for each in mine)), names[id(modules[0])], modules))
-    chosen = sorted(lengths, key=lambda each: -each[0])[: math.ceil(share * len(lengths) - 1e-9)]
-    names_of_chosen = {name for _, name, _ in chosen}
-    free = {id(p) for _, _, modules in chosen for module in modules for p in module.parameters()}
+    found = [block for block in blocks(model) if any(id(p) in free for module in block for p in module.parameters())]
+    if measure == "patching":
+        sizes = _risen(model, problem, found, size)
+    elif measure == "fisher":
+        sizes = _owned(found, _traces(model, problem))
+    else:
+        sizes = [each if each is None else math.sqrt(each) for each in _owned(found, _slopes(model, problem, size))]
+    count = math.ceil(share * sum(each is not None for each in sizes) - 1e-9)
+    ranked = sorted((i for i, each in enumerate(sizes) if each is not None), key=lambda i: -(sizes[i] or 0.0))
+    chosen = set(ranked[:count])
+    moving = {id(p) for i in chosen for module in found[i] for p in module.parameters()}
     for p in model.parameters():
-        p.requires_grad_(p.requires_grad and id(p) in free)
-    whole = sum(length for length, *_ in lengths) or 1.0
-    return tuple(Block(name, length / whole, name in names_of_chosen) for length, name, _ in lengths)
+        p.requires_grad_(p.requires_grad and id(p) in moving)
+    whole = sum(each or 0.0 for each in sizes) or 1.0
+    told = [(i, each) for i, each in enumerate(sizes) if each is not None]
+    return Located(tuple(Block(names[id(found[i][0])], each / whole, i in chosen) for i, each in told), measure)
 
 
-def words(blocks: Sequence[Block]) -> str:
+def adds(model: nn.Module, problem: Problem) -> bool:
+    """Return whether any block adds to what it is given, so that patching can tell blocks apart; asks two records."""
+    seen: list[int] = []
+    found = blocks(model)
+
+    def note(place: int, added: Tensor) -> Tensor:
+        seen.append(place)
+        return added
+
+    with _watched(found, dict.fromkeys(range(len(found)), note)), evaluating(model), torch.no_grad():
+        problem.meaning.units(model, problem.forget_view.read(range(min(2, len(problem.forget_view)))))
+    return bool(seen)
+
+
+def cost(open_model: Callable[[], nn.Module], records: int, measure: str) -> Cost:
+    """Return what it takes to measure so many forgotten records; of patching the most, a pass for every block."""
+    return Cost(read=(1 + len(blocks(open_model()))) * records) if measure == "patching" else Cost(trained=records)
+
+
+# --- what is measured ---------------------------------------------------------------------------------------------
+
+
+def _slopes(model: nn.Module, problem: Problem, size: int) -> dict[int, float]:
+    """Return the squared length of the slope of the mean loss, by parameter."""
+    total, _, count = gathered(by_batch(model, problem, problem.forget_view, size=size), lambda g, n: g * n)
+    return {id(model.get_parameter(name)): float((g / count).double().square().sum()) for name, g in total.items()}
+
+
+def _traces(model: nn.Module, problem: Problem) -> dict[int, float]:
+    """Return the sum over records of the squared length of the slope of each, by parameter."""
+    alone = by_batch(model, problem, problem.forget_view, size=1)
+    total, _, _ = gathered(alone, lambda g, _: g.double().square().sum())
+    return {id(model.get_parameter(name)): float(each) for name, each in total.items()}
+
+
+def _owned(found: Sequence[Sequence[nn.Module]], of_each: dict[int, float]) -> list[float | None]:
+    """Return what the parameters of each block come to; None of one whose own have all counted before."""
+    sizes: list[float | None] = []
+    for modules in found:
+        mine = {id(p) for module in modules for p in module.parameters()} & of_each.keys()
+        sizes.append(sum(of_each.pop(each) for each in mine) if mine else None)
+    return sizes
+
+
+def _risen(model: nn.Module, problem: Problem, found: Sequence[Sequence[nn.Module]], size: int) -> list[float | None]:
+    """Return how much the mean loss rises without what each block adds; None of one that adds nothing."""
+    sums: dict[int, tuple[Tensor, int]] = {}
+
+    def gather(place: int, added: Tensor) -> Tensor:
+        flat = added.double().flatten(0, -2 if added.dim() == 3 else 0)  # a text is many answers
+        before, count = sums.get(place, (torch.zeros_like(flat[0]), 0))
+        sums[place] = before + flat.sum(dim=0), count + len(flat)
+        return added
+
+    with _watched(found, dict.fromkeys(range(len(found)), gather)):
+        plain = _loss(model, problem, size)
+    risen: list[float | None] = [None] * len(found)
+    for place, (total, count) in sums.items():
+        mean = total / count
+        with _watched(found, {place: lambda _, added, mean=mean: mean.to(added.dtype).expand_as(added)}):
+            risen[place] = max(0.0, _loss(model, problem, size) - plain)
+    return risen
+
+
+def _loss(model: nn.Module, problem: Problem, size: int) -> float:
+    """Return the mean loss of the forgotten records' units."""
+    total, count = 0.0, 0
+    with evaluating(model), torch.no_grad():
+        for batch in in_order(problem.forget_view, size):
+            loss = problem.meaning.units(model, batch).loss.double()
+            total, count = total + float(loss.sum()), count + len(loss)
+    return total / count
+
+
+@contextmanager
+def _watched(found: Sequence[Sequence[nn.Module]], by: dict[int, Any]) -> Iterator[None]:
+    """Let ``by[place](place, added)`` say what a block adds to what it is given, where both are of one shape."""
+    given: dict[int, Tensor] = {}
+
+    def enter(place: int, args: Any, named: Any) -> None:
+        start = args[0] if args else named.get("hidden_states")
+        if isinstance(start, Tensor):
+            given[place] = start
+
+    def leave(place: int, output: Any) -> Any:
+        said, start = output[0] if isinstance(output, tuple) else output, given.pop(place, None)
+        if start is None or not isinstance(said, Tensor) or said.shape != start.shape or not said.is_floating_point():
+            return output
+        changed = start + by[place](place, said - start)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    hooks = []
+    for place in by:
+        first, last = found[place][0], found[place][-1]
+        hooks += [
+            first.register_forward_pre_hook(lambda _, args, named, at=place: enter(at, args, named), with_kwargs=True),
+            last.register_forward_hook(lambda _, __, output, at=place: leave(at, output)),
+        ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# --- what is told of it -------------------------------------------------------------------------------------------
+
+
+def words(located: Located) -> str:
     """Return what a reader must know of it."""
-    ranked = sorted(blocks, key=lambda block: -block.share)
+    ranked = sorted(located.blocks, key=lambda block: -block.share)
     moved, rested = ([block for block in ranked if block.moves is moves] for moves in (True, False))
     shares = [", ".join(f"{block.name} {block.share:.0%}" for block in part) for part in (moved, rested)]
-    return f"{len(moved)} of {len(blocks)} blocks moved, by their share of the slope: {shares[0]}" + (
-        f"; {shares[1]} rested" if rested else ""
+    return f"{len(moved)} of {len(ranked)} blocks moved, by their share of the {MEASURES[located.measure]}: " + (
+        f"{shares[0]}; {shares[1]} rested" if rested else shares[0]
     )
 
 
-def chart(blocks: Sequence[Block], records: int) -> Chart:
-    """Return where the slope of the loss of so many forgotten ``records`` lies in the original, block by block."""
-    moved = ", ".join(str(place) for place, block in enumerate(blocks, start=1) if block.moves)
+def chart(located: Located, records: int) -> Chart:
+    """Return where so many forgotten ``records`` lie in the original by the measure, block by block."""
+    found = located.blocks
+    moved = ", ".join(str(place) for place, block in enumerate(found, start=1) if block.moves)
     return Chart(
         title="Where the forgotten records sit in the original",
         x="block, from the input on",
-        y="share of the slope of their loss",
+        y=f"share of the {MEASURES[located.measure]}",
         series=(
             Series(
                 role=Role.ORIGINAL,
-                x=tuple(place + 0.5 for place in range(len(blocks) + 1)),
-                y=tuple(block.share for block in blocks),
+                x=tuple(place + 0.5 for place in range(len(found) + 1)),
+                y=tuple(block.share for block in found),
             ),
         ),
         histogram=True,
         n=records,
-        note=f"Moved: {moved}; first {blocks[0].name}, last {blocks[-1].name}. The others rested.",
+        note=f"Moved: {moved}; first {found[0].name}, last {found[-1].name}. The others rested.",
     )

@@ -75,10 +75,16 @@ class Passes(Method):
         )
         blocks: float = setting(
             1.0,
-            "share of the network's blocks that move: those in which the slope of the forgotten records' loss is "
-            "longest, which is told; 1: all",
+            "share of the network's blocks that move: those that carry most of the forgotten records, which is told; "
+            "1: all",
             above=0,
             high=1,
+        )
+        located: str = setting(
+            "gradient",
+            "what tells which these are: the slope of the records' loss (`gradient`), the Fisher information about "
+            "them (`fisher`), or how their loss rises without what a block adds (`patching`)",
+            choices=tuple(localised.MEASURES),
         )
         lora: int = setting(
             0,
@@ -91,7 +97,7 @@ class Passes(Method):
             (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
         )
 
-    _where: tuple[localised.Block, ...] = ()
+    _where: localised.Located | None = None
 
     # --- what a method says ------------------------------------------------------------------------------------
 
@@ -186,6 +192,8 @@ class Passes(Method):
             found.append(Obstacle(what=what, where="blocks", found=str(self.config.blocks), expected="1", fix=fix))
         elif self.config.lora:
             found += self._adapter_obstacles(problem)
+        if not found and self.config.blocks < 1 and self.config.located == "patching":
+            found += self._patching_obstacles(problem)
         if self.classes and type(problem.meaning).relabelled is Task.relabelled:
             what, fix = f"{self.name} needs class labels", "see which methods `expunge plan` offers instead"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
@@ -202,7 +210,9 @@ class Passes(Method):
         looked = epochs if not self.dips else min(1, epochs) * (not self._finishes)
         looked += epochs > 0 and (self.rewinds or self._finishes)
         looks = Guard.cost(problem, looked, reads_forget=Need.FORGET in self.needs)
-        located = Cost(trained=len(problem.forget_view) if epochs and self.config.blocks < 1 else 0)
+        located = Cost()
+        if epochs and self.config.blocks < 1:
+            located = localised.cost(problem.source.open, len(problem.forget_view), self.config.located)
         looks += self.observation(problem)
         return self.preparation(problem) + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
@@ -283,7 +293,7 @@ class Passes(Method):
         for p, may in zip(model.parameters(), movable, strict=True):
             p.requires_grad_(may)
         share = touched(dict(problem.source.open().named_parameters()), model)
-        where = (localised.words(self._where),) if self._where else ()
+        where = (localised.words(self._where),) if self._where is not None else ()
         warnings = (*where, *self.remarks([dict(row) for row in history]), *guard.warnings(model))
         reads = spent + run.spent.read - reads
         return Outcome(
@@ -293,7 +303,7 @@ class Passes(Method):
             touched=share,
             stopped=stopped,
             warnings=(*((NO_EFFECT,) if share == 0 else ()), *warnings),
-            charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where else (),
+            charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where is not None else (),
         )
 
     def _terms(
@@ -332,8 +342,9 @@ class Passes(Method):
         """Let only those blocks move that carry the forgotten records, where the settings say so; return the work."""
         if self.config.blocks == 1:
             return Cost()
-        self._where = localised.narrow(model, problem, share=self.config.blocks, size=self.config.batch_size)
-        return Cost(trained=len(problem.forget_view))
+        c = self.config
+        self._where = localised.narrow(model, problem, share=c.blocks, size=c.batch_size, measure=c.located)
+        return localised.cost(lambda: model, len(problem.forget_view), c.located)
 
     def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:
         if not self.config.lora:
@@ -359,6 +370,13 @@ class Passes(Method):
             return adapters.obstacles(problem.source.open(), self.config.lora_layers)
         what, fix = f"{self.name} changes the weights themselves, which adapters leave alone", "set lora = 0"
         return [Obstacle(what=what, where="lora", found=str(self.config.lora), expected="0", fix=fix)]
+
+    def _patching_obstacles(self, problem: Problem) -> list[Obstacle]:
+        if localised.adds(problem.source.open(), problem):
+            return []
+        what, found = f"{self.name} cannot tell blocks by patching", "none whose output has the shape of its input"
+        expected, fix = "blocks that add to what they are given", "set located = 'gradient' or 'fisher'"
+        return [Obstacle(what=what, where="located", found=found, expected=expected, fix=fix)]
 
     def _taught_by_itself(self, model: nn.Module) -> bool:
         """Return whether the model without its adapters is its own teacher: no second one is held then.
