@@ -2,16 +2,21 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.checks.begun_answer import BegunAnswer
+from expunge.checks.best_of_samples import BestOfSamples
+from expunge.checks.conversation import Conversation
+from expunge.checks.role_play import RolePlay
 from expunge.core.check import EvidenceKind
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.data.language import LanguageRecords
 from expunge.engine import prompting
 from expunge.engine.evidence import Parts, available, collect
-from expunge.engine.prompting import KINDS, Prompting, questions, split_at_answer
+from expunge.engine.prompting import KINDS, ROLES, SAMPLES, TALK, Prompting, questions, split_at_answer
 from expunge.engine.split import split
 from expunge.engine.writing import Text
 from tests.support import languages as L
+from tests.support.evidence import spoken
 
 NAMES = L.NAMES[:12]
 
@@ -167,3 +172,22 @@ def test_only_what_is_asked_for_is_done_and_counted(tmp_path):
     assert arrays["begun"].shape == (len(judging.forget),)
     assert not {"samples", "lens", "written forget"} & set(arrays)
     assert cost.read == sum(len(view) for _, view in parts.items()) + 4 * len(judging.forget)
+
+
+@pytest.mark.parametrize(
+    ("check", "array", "width"),
+    [(BegunAnswer, "begun", None), (RolePlay, "role play", len(ROLES)), (Conversation, "conversation", len(TALK)),
+     (BestOfSamples, "samples", SAMPLES)],
+)  # fmt: skip
+def test_records_that_were_asked_stand_for_those_that_were_not(monkeypatch, check, array, width):
+    names = ("c", "o", "r1", "r2", "r3")
+    rows = {name: np.array([0.1 * i, 0.2, 0.5, 0.3]) for i, name in enumerate(names)}
+    extra = {
+        name: {array: row if width is None else np.repeat(row[:, None], width, axis=1)} for name, row in rows.items()
+    }
+    said = {name: {"forget": [(0, 1)] * 4} for name in names}
+    whole = check().measure(spoken(said, extra=extra))
+    monkeypatch.setattr(prompting, "MOST", 3)
+    some = check().measure(spoken(said, extra=extra))
+    assert some.value == whole.value
+    assert some.record_error > whole.record_error + 0.05

@@ -34,4 +34,6 @@ class BegunAnswer(Check):
         )
         if because:
             return NotMeasured(check=self.name, because=because)
-        return evidence.compare_means(self, ("forget",), lambda model: evidence.recalled(model, "begun"))
+        return evidence.compare_means(
+            self, ("forget",), lambda model: evidence.recalled(model, "begun"), sample=evidence.asks_some
+        )

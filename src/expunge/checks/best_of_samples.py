@@ -42,6 +42,7 @@ class BestOfSamples(Check):
             self,
             ("forget",),
             lambda model: leak_at(evidence.recalled(model, "samples"), BEST_OF),
+            sample=evidence.asks_some,
             details={f"best of {k}": _best(evidence, k) for k in (1, SAMPLES)},
         )
 

@@ -41,6 +41,7 @@ class Conversation(Check):
             self,
             ("forget",),
             lambda model: evidence.recalled(model, "conversation")[:, -1],
+            sample=evidence.asks_some,
             charts=lambda: _charts(evidence),
         )
 

@@ -42,6 +42,7 @@ class RolePlay(Check):
             self,
             ("forget",),
             lambda model: evidence.recalled(model, "role play").max(axis=1),
+            sample=evidence.asks_some,
             details={
                 f'asked "{text}"': f"{shares[evidence.candidate][i]:.3f} "
                 f"(references {min(row[i] for row in alone):.3f} to {max(row[i] for row in alone):.3f})"

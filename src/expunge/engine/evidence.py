@@ -538,6 +538,11 @@ class Evidence:
         """Return how much of m forgotten answers a model wrote, one of the arrays of ``engine/prompting``."""
         return self._arrays[model][array]
 
+    @property
+    def asks_some(self) -> bool:
+        """Whether more forgotten records are judged than are asked at most: those that are stand for the others."""
+        return len(self.outputs(self.candidate, "forget").loss) > prompting.MOST
+
     def composed(self, model: str, part: str) -> written.Composed:
         """Return what a model wrote of the records :attr:`asked` of a part, numbers [m]."""
         return written.Composed.of(self._arrays[model][f"written {part}"])
