@@ -107,6 +107,17 @@ def test_the_floor_is_below_the_original_unless_it_is_given():
     assert objective(floor=0.99).floor == 0.99
 
 
+def test_few_records_leave_a_loss_of_accuracy_in_doubt():
+    seen = objective()
+    assert seen.original.doubt == 0.0, "nothing was lost"
+    nothing = seen.look(nn.Sequential(Says(), _Times(0.0)))
+    lost = seen._before[1].right.astype(float) - (seen._said(nn.Sequential(Says(), _Times(0.0)))[1].right)
+    assert nothing.doubt == pytest.approx(np.std(lost, ddof=1) / np.sqrt(len(lost)))
+    assert nothing.doubt > 0
+    for off, allowed in ((0.01, True), (0.021, False)):
+        assert seen.allows(Look(0.0, 0.0, seen.floor - off, doubt=0.02)) is allowed
+
+
 def test_of_a_class_that_goes_the_held_out_records_need_not_be_answered():
     train = cards("r", 3 * COUNT, 0)
     noughts = [name for name, (_, y) in zip(train.ids, train, strict=True) if int(y) == 0]

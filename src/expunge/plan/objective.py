@@ -13,14 +13,16 @@ Two things are added, both shares in [0, 1]:
 - ``harm``: how much confidence in the labels of retained and of held-out records was lost against the original, the
   mean of what either lost. More than the original had is no gain: nothing is asked but to hold it.
 
-A trial whose accuracy falls below the ``floor`` is not allowed, whatever else it does well: that on held-out records;
-of texts that on retained ones, since what was never learnt by heart is hardly said by heart, by any model.
+A trial whose accuracy falls below the ``floor`` by more than its standard error is not allowed, whatever else it does
+well: that on held-out records; of texts that on retained ones, since what was never learnt by heart is hardly said by
+heart, by any model.
 
 Only the choosing part is looked at, and a sample of the retained records.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,16 +54,22 @@ class Look:
         harm: confidence that was lost on what stays, in [0, 1].
         accuracy: share of held-out records of the choosing part, of classes that stay, that are answered right; of
             texts the share of the tokens of retained ones.
+        doubt: standard error of how much of it was lost against the original, on the same records.
     """
 
     match: float
     harm: float
     accuracy: float
+    doubt: float = 0.0
 
     @property
     def value(self) -> float:
         """What tuning minimises, in [0, 2]."""
         return self.match + self.harm
+
+    def below(self, floor: float) -> float:
+        """Return by how much accuracy is below a floor, beyond what so few records leave in doubt; 0 at the least."""
+        return max(0.0, floor - self.accuracy - self.doubt)
 
 
 class Objective:
@@ -116,7 +124,7 @@ class Objective:
 
     def allows(self, look: Look) -> bool:
         """Return whether the model does well enough on what stays."""
-        return look.accuracy >= self.floor
+        return not look.below(self.floor)
 
     @cached_property
     def _before(self) -> tuple[Said, Said, Said]:
@@ -135,15 +143,18 @@ class Objective:
                 "no held-out record of the classes that are forgotten, or of any that stays",
                 "held-out records of the same classes as the forgotten ones",
             )
-        match, right = distance(confidence), holdout.right[staying]
-        if forget.several:
-            match, right = (match + gap(self._strangers.kinds(forget, holdout))) / 2, retain.right
         before = self._before
+        match, right, was = distance(confidence), holdout.right[staying], before[1].right[staying]
+        if forget.several:
+            match = (match + gap(self._strangers.kinds(forget, holdout))) / 2
+            right, was = retain.right, before[2].right
+        lost_right = was.astype(float) - right
         lost = (_lost(before[1], holdout, staying), _lost(before[2], retain, np.ones(len(self._retain), dtype=bool)))
         return Look(
             match=match,
             harm=sum(lost) / len(lost),
             accuracy=float(right.mean()),
+            doubt=float(lost_right.std(ddof=1) / math.sqrt(len(right))) if len(right) > 1 else 0.0,
         )
 
 

@@ -152,7 +152,7 @@ class Study:
         usable = [
             (self._value(t.look), t.number, t)
             for t in done
-            if t.look is not None and t.look.accuracy >= self.floor and self._affordable(t.config)
+            if t.look is not None and not t.look.below(self.floor) and self._affordable(t.config)
         ]
         return min(usable, default=(0.0, 0, None), key=lambda each: each[:2])[2]
 
@@ -214,7 +214,7 @@ class Study:
 
     def _told(self, look: Look) -> float:
         """Return what the search is told: what is not allowed is worse than all that is, by how far it is off."""
-        off = self.floor - look.accuracy
+        off = look.below(self.floor)
         return self._value(look) + (_NOT_ALLOWED + off if off > 0 else 0.0)
 
     def _method(self, config: Mapping[str, object]) -> Method:
