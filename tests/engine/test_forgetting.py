@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,10 @@ from expunge.core.method import Need
 from expunge.data.arrays import ArrayRecords
 from expunge.data.language import NOT_SCORED
 from expunge.engine.forgetting import Forgetting, summed
+from expunge.engine.loop import LoopConfig
 from expunge.engine.passes import Passes
+from expunge.engine.training import Trainer
+from expunge.plan.auto import candidate
 from tests.support import toys
 from tests.support.pushing import STEP, far, regression
 
@@ -218,3 +222,26 @@ def test_with_adapters_the_model_without_them_is_the_original(monkeypatch):
     found = run(talking(), Up, retain="kl", lr=1e-3, lora=2)
     assert own.same(wanted.model, found.model)
     assert found.history[1]["objective"] < found.history[0]["objective"]
+
+
+def test_of_texts_a_search_begins_with_the_training_made_gentler():
+    trainer = Trainer(build=_language.llama, task="causal_lm", config=LoopConfig(epochs=6, batch_size=24, lr=4e-3))
+    texts = replace(talking(), trainer=trainer)
+    start = Down.start(texts)
+    assert start["lr"] == pytest.approx(0.3 * 4e-3)
+    assert start["batch_size"] == 6
+    assert Down(start).config.schedule == "cosine"
+    small = replace(trainer, config=replace(trainer.config, batch_size=4))
+    assert Down.start(replace(texts, trainer=small))["batch_size"] == 2, "never one alone"
+    assert Down.start(replace(texts, trainer=lambda records, *, seed: None)) == {}, "it says nothing of its rate"
+    assert Down.start(toys.problem()) == {}, "no texts"
+
+
+def test_what_the_training_settles_is_not_searched_but_for_adapters():
+    trainer = Trainer(build=_language.llama, task="causal_lm", config=LoopConfig(epochs=6, batch_size=24, lr=4e-3))
+    texts = replace(talking(), trainer=trainer)
+    for given, fixed in (({}, ("batch_size", "lr")), ({"lora": 8}, ("lora",)), ({"lr": 1e-4}, ("batch_size", "lr"))):
+        found = candidate(texts, "texts", "wga", given)
+        assert found.fixed == fixed, given
+        assert found.base["lr"] == given.get("lr", pytest.approx(0.3 * 4e-3))
+        assert found.start == "the training"

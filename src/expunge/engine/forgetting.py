@@ -24,6 +24,7 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
 from expunge.core.records import Records
+from expunge.core.task import Task
 from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
@@ -103,7 +104,8 @@ class Forgetting(Passes):
         Rates and batches that suit one network suit no other, but their ratio to those that it was trained with does.
         """
         config = settings_of(problem)
-        if config is None or not problem.meaning.scored:
+        classes = type(problem.meaning).relabelled is not Task.relabelled
+        if config is None or classes or not problem.meaning.scored:
             return {}
         batch = max(2, config.batch_size // SMALLER)
         steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine"}

@@ -77,8 +77,8 @@ def candidate(problem: Problem, case: str, name: str, given: Mapping[str, object
     if training is not None and batch > training.batch_size and "batch_size" not in given:
         base["batch_size"] = training.batch_size
     start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
-    fixed = tuple(sorted({*given, *(kind.settled & trained.keys())}))
-    return Candidate(method=name, base=base, fixed=fixed, start=start)
+    settled = set() if given.get("lora") else kind.settled & trained.keys()  # adapters want other rates than weights
+    return Candidate(method=name, base=base, fixed=tuple(sorted({*given, *settled})), start=start)
 
 
 def obstacles(problem: Problem) -> list[Obstacle]:
