@@ -60,6 +60,22 @@ def test_blocks_come_in_order_and_take_their_normalisation_along():
     assert kinds(Convolution()) == [["Conv2d", "BatchNorm2d"], ["Conv2d"], ["Linear"]]
 
 
+class Rescaling(nn.Module):
+    """A norm of nobody's, as models of transformers have their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(5))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+def test_a_foreign_norm_belongs_to_the_block_before_it():
+    assert kinds(nn.Sequential(nn.Linear(4, 5), Rescaling(), nn.Linear(5, 2))) == [["Linear", "Rescaling"], ["Linear"]]
+    assert kinds(nn.Sequential(Rescaling(), nn.Linear(5, 2))) == [["Rescaling"], ["Linear"]], "nothing is before it"
+
+
 def test_a_transformer_s_layers_are_blocks():
     wanted = [["BertEmbeddings"], ["BertLayer"], ["BertLayer"], ["Linear"], ["Linear"]]
     assert kinds(texts.untrained()) == wanted

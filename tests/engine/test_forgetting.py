@@ -231,6 +231,9 @@ def test_of_texts_a_search_begins_with_the_training_made_gentler():
     assert start["lr"] == pytest.approx(0.3 * 4e-3)
     assert start["batch_size"] == 6
     assert Down(start).config.schedule == "cosine"
+    plain = replace(trainer, config=replace(trainer.config, optimiser="sgd", momentum=0.5))
+    assert Down(Down.start(replace(texts, trainer=plain))).config.optimiser == "sgd", "whose rate it is"
+    assert Down.start(replace(texts, trainer=plain))["momentum"] == 0.5
     small = replace(trainer, config=replace(trainer.config, batch_size=4))
     assert Down.start(replace(texts, trainer=small))["batch_size"] == 2, "never one alone"
     assert Down.start(replace(texts, trainer=lambda records, *, seed: None)) == {}, "it says nothing of its rate"
@@ -240,7 +243,13 @@ def test_of_texts_a_search_begins_with_the_training_made_gentler():
 def test_what_the_training_settles_is_not_searched_but_for_adapters():
     trainer = Trainer(build=_language.llama, task="causal_lm", config=LoopConfig(epochs=6, batch_size=24, lr=4e-3))
     texts = replace(talking(), trainer=trainer)
-    for given, fixed in (({}, ("batch_size", "lr")), ({"lora": 8}, ("lora",)), ({"lr": 1e-4}, ("batch_size", "lr"))):
+    cases = (
+        ({}, ("batch_size", "lr")),
+        ({"lr": 1e-4}, ("batch_size", "lr")),
+        ({"lora": 8}, ("lora",)),
+        ({"optimiser": "sgd"}, ("optimiser",)),
+    )
+    for given, fixed in cases:
         found = candidate(texts, "texts", "wga", given)
         assert found.fixed == fixed, given
         assert found.base["lr"] == given.get("lr", pytest.approx(0.3 * 4e-3))

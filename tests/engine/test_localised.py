@@ -175,9 +175,9 @@ def test_patching_costs_a_look_for_every_block_and_is_refused_where_none_adds():
     assert any("1 of 3 blocks moved, by their share of the forgotten records' loss that" in w for w in outcome.warnings)
     plain = GradientAscent(LOOP)
     parts = 6  # two embeddings, three blocks with the norm behind the last, the head
-    more = Cost(read=(1 + parts) * len(given.forget_view))
-    assert method.cost(given) == plain.cost(given) + more
-    assert outcome.cost == plain.unlearn(given, toys.context(given)).cost + more
+    n = len(given.forget_view)
+    assert method.cost(given) == plain.cost(given) + Cost(read=(1 + parts) * n), "the most"
+    assert outcome.cost == plain.unlearn(given, toys.context(given)).cost + Cost(read=(1 + 3) * n)
     (found,) = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"}).obstacles(toys.problem(build=Deep2))
     assert found.where == "located"
     assert "gradient" in found.fix
@@ -188,3 +188,93 @@ class Deep2(nn.Sequential):
 
     def __init__(self):
         super().__init__(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_of_texts_what_a_block_adds_is_averaged_over_tokens_and_the_last_norm_stays():
+    given = spoken(gpt(n_layer=3))
+    model = given.source.open()
+    body, records = model.transformer, given.forget_view
+    alone = [records.read([i]) for i in range(len(records))]
+
+    def states(ids, patched=None, mean=None):
+        h, added = body.wte(ids) + body.wpe(torch.arange(ids.shape[1])), []
+        for place, block in enumerate(body.h):
+            out = block(h)
+            out = out[0] if isinstance(out, tuple) else out
+            added.append(out - h)
+            h = h + mean if place == patched else out
+        return body.ln_f(h), added
+
+    def loss(patched=None, mean=None):
+        found = []
+        for inputs, labels in alone:
+            logits = model.lm_head(states(inputs["input_ids"], patched, mean)[0])[:, :-1]
+            asked = labels[:, 1:] >= 0
+            found.append(F.cross_entropy(logits[asked], labels[:, 1:][asked], reduction="none"))
+        return float(torch.cat(found).double().mean())
+
+    with torch.no_grad():
+        seen = [states(inputs["input_ids"])[1] for inputs, _ in alone]
+        means = [
+            torch.cat([one[place].flatten(0, 1) for one in seen]).double().mean(dim=0).float() for place in range(3)
+        ]
+        risen = [max(0.0, loss(place, means[place]) - loss()) for place in range(3)]
+    assert len({inputs["input_ids"].shape[1] for inputs, _ in alone}) > 1, "texts of several lengths"
+    found = localised.narrow(model, given, share=0.3, size=4, measure="patching").blocks
+    assert [block.name for block in found] == [f"transformer.h.{i}" for i in range(3)]
+    assert [block.share for block in found] == pytest.approx([each / sum(risen) for each in risen], abs=1e-3)
+
+
+class Named(Adding):
+    """Is given its input by name, and returns more than what it says."""
+
+    def forward(self, hidden_states):
+        return super().forward(hidden_states), "more"
+
+
+class Calling(nn.Module):
+    """The stream of three blocks, called the way models of transformers call theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.head = nn.ModuleList(Named() for _ in range(3)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        for block in self.stack:
+            x, _ = block(hidden_states=x)
+        return self.head(x)
+
+
+def test_blocks_that_are_called_by_name_and_return_more_are_patched_alike():
+    plain, named = toys.network(Stream), toys.network(Calling)
+    for mine, theirs in zip(named.parameters(), plain.parameters(), strict=True):
+        mine.data.copy_(theirs.data)
+    shares = []
+    for build, model in ((Stream, plain), (Calling, named)):
+        given = toys.problem(build=build, model=model)
+        found = localised.narrow(given.source.open(), given, share=0.5, size=5, measure="patching").blocks
+        shares.append([block.share for block in found])
+    assert shares[0] == pytest.approx(shares[1])
+    assert len(shares[0]) == 3
+
+
+def test_blocks_that_may_not_move_are_not_told_apart():
+    model = toys.network(Stream)
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.startswith("3."))
+    (found,) = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"}).obstacles(
+        toys.problem(build=Stream, model=model)
+    )
+    assert found.where == "located"
+
+
+def test_one_block_moves_at_the_least_and_models_are_opened_once_for_the_count(monkeypatch):
+    given = toys.problem(build=Stream, model=toys.network(Stream))
+    found = localised.narrow(given.source.open(), given, share=1e-10, size=5)
+    assert sum(block.moves for block in found.blocks) == 1
+    opened = []
+    whole = given.source.open
+    monkeypatch.setattr(given.source, "open", lambda: opened.append(1) or whole())
+    costs = {localised.most(given, "patching") for _ in range(5)}
+    assert costs == {Cost(read=5 * len(given.forget_view))}
+    assert len(opened) == 1

@@ -187,6 +187,8 @@ def test_records_that_were_asked_stand_for_those_that_were_not(monkeypatch, chec
     }
     said = {name: {"forget": [(0, 1)] * 4} for name in names}
     whole = check().measure(spoken(said, extra=extra))
+    monkeypatch.setattr(prompting, "MOST", 4)
+    assert check().measure(spoken(said, extra=extra)).record_error == whole.record_error, "all were asked"
     monkeypatch.setattr(prompting, "MOST", 3)
     some = check().measure(spoken(said, extra=extra))
     assert some.value == whole.value

@@ -1,18 +1,18 @@
 """Losses and gradients of scored tokens against plain PyTorch in float64 and NumPy; no [tokens, vocabulary] is made."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
 from torch.nn import functional as F
 
+from expunge.engine import loop
 from expunge.numerics import tokens
 from expunge.numerics.tokens import Head, Made, Tokens, said
 from expunge.numerics.units import Scored
 
 N, H, V = 37, 8, 50
+SOME = torch.arange(10) % 2 == 0
 
 
 @pytest.fixture(autouse=True)
@@ -155,21 +155,36 @@ def test_a_second_pass_adds_to_the_gradient_where_it_lies(hooked):
     assert weight.grad is first
     assert torch.allclose(weight.grad, expected, rtol=1e-12)
     assert len(seen) == 2 * hooked, "a hook is shown every gradient, also that of the second pass"
+    assert all(isinstance(each, torch.Tensor) for each in seen)
     before = weight.grad.clone()
     handed = torch.autograd.grad(units.loss.sum(), [weight, hidden], retain_graph=True)[0]
     assert torch.equal(weight.grad, before), "asked for apart, a gradient is handed out and added to nothing"
     assert torch.allclose(3 * handed + 2 * weight, expected, rtol=1e-12)
 
 
+def buffers(monkeypatch, run, dtype=torch.float64):
+    """Return how many gradients of the head are made anew in two passes."""
+    units, _ = drawn(dtype, bias=False)
+    made, zeros = [], torch.zeros_like
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros_like", lambda like, **more: made.append(tuple(like.shape)) or zeros(like, **more))
+        run(units)
+    assert set(made) == {(V, H)}
+    return len(made)
+
+
+def twice(units):
+    for _ in range(2):
+        units.loss.sum().backward(retain_graph=True)
+
+
+def adding(units):
+    with tokens.adding_up():
+        twice(units)
+
+
 def test_a_second_pass_holds_no_gradient_of_its_own(monkeypatch):
-    units, (_, weight, _) = drawn(bias=False)
-    made = []
-    zeros = torch.zeros_like
-    monkeypatch.setattr(torch, "zeros_like", lambda like, **more: made.append(tuple(like.shape)) or zeros(like, **more))
-    for adding, expected in ((True, 1), (False, 2)):
-        weight.grad = None
-        made.clear()
-        for _ in range(2):
-            with tokens.adding_up() if adding else contextlib.nullcontext():
-                units.loss.sum().backward(retain_graph=True)
-        assert made == [(V, H)] * expected
+    assert buffers(monkeypatch, adding) == 1
+    assert buffers(monkeypatch, twice) == 2
+    assert buffers(monkeypatch, adding, torch.bfloat16) == 2, "chunk by chunk, small ones would be rounded away"
+    assert buffers(monkeypatch, lambda units: loop._descend([units.loss.sum(), units.among(SOME).loss.sum()])) == 1

@@ -40,11 +40,17 @@ def blocks(model: nn.Module) -> list[list[nn.Module]]:
     """
     found: list[list[nn.Module]] = []
     for part in _opened(model):
-        if found and isinstance(part, NORMALISERS):
+        if found and _rescales(part):
             found[-1].append(part)
         else:
             found.append([part])
     return found
+
+
+def _rescales(part: nn.Module) -> bool:
+    """Return whether a layer rescales: those of torch, and foreign ones that have nothing but numbers per feature."""
+    alone = next(part.children(), None) is None
+    return isinstance(part, NORMALISERS) or (alone and all(p.dim() == 1 for p in part.parameters(recurse=False)))
 
 
 def _opened(module: nn.Module, *, outermost: bool = True) -> list[nn.Module]:

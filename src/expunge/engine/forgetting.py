@@ -108,8 +108,8 @@ class Forgetting(Passes):
         if config is None or classes or not problem.meaning.scored:
             return {}
         batch = max(2, config.batch_size // SMALLER)
-        steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine"}
-        return {**steps, "repairs": MENDED, "until": "guess"}
+        steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine", "repairs": MENDED}
+        return {**steps, "optimiser": config.optimiser, "momentum": config.momentum, "until": "guess"}
 
     # --- what a method says ------------------------------------------------------------------------------------
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from expunge.core.chart import Chart, Role, Series
 from expunge.core.method import Cost
+from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
+from expunge.core.records import Records
 from expunge.engine.anatomy import blocks
 from expunge.engine.batches import in_order
 from expunge.engine.gradients import by_batch, gathered
@@ -38,10 +41,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Located:
-    """All blocks, from the input on, and by which of :data:`MEASURES` they were told apart."""
+    """All blocks, from the input on, by which of :data:`MEASURES` they were told apart, and the work of that."""
 
     blocks: tuple[Block, ...]
     measure: str
+    cost: Cost
 
 
 def narrow(model: nn.Module, problem: Problem, *, share: float, size: int, measure: str = "gradient") -> Located:
@@ -55,48 +59,57 @@ def narrow(model: nn.Module, problem: Problem, *, share: float, size: int, measu
       Foster et al. 2024, arXiv 2308.07707, weigh parameters. Slopes of different records do not cancel here;
     - ``patching``: how much their mean loss rises where what a block adds to what it was given is replaced by the mean
       of that, over records, and over tokens of texts: activation patching with mean activations (Heimersheim and Nanda
-      2024, arXiv 2404.15255). Blocks that return another shape than they are given add nothing, and count as none.
+      2024, arXiv 2404.15255). The norm behind a block stays. Blocks that return another shape than they are given add
+      nothing, and rest.
 
     A parameter of two blocks (a head that is its embedding) counts in the first. What is in no block (a number of the
     model's own) rests.
     """
-    free = {id(p) for p in model.parameters() if p.requires_grad}
     names = {id(module): name for name, module in model.named_modules()}
-    found = [block for block in blocks(model) if any(id(p) in free for module in block for p in module.parameters())]
+    found, cost = _movable(model), Cost(trained=len(problem.forget_view))
     if measure == "patching":
         sizes = _risen(model, problem, found, size)
+        cost = Cost(read=(1 + sum(each is not None for each in sizes)) * len(problem.forget_view))
     elif measure == "fisher":
         sizes = _owned(found, _traces(model, problem))
     else:
         sizes = [each if each is None else math.sqrt(each) for each in _owned(found, _slopes(model, problem, size))]
-    count = math.ceil(share * sum(each is not None for each in sizes) - 1e-9)
-    ranked = sorted((i for i, each in enumerate(sizes) if each is not None), key=lambda i: -(sizes[i] or 0.0))
-    chosen = set(ranked[:count])
-    moving = {id(p) for i in chosen for module in found[i] for p in module.parameters()}
+    told = {place: each for place, each in enumerate(sizes) if each is not None}
+    count = max(1, math.ceil(share * len(told) - 1e-9))
+    chosen = set(sorted(told, key=lambda place: -told[place])[:count])
+    moving = {id(p) for place in chosen for module in found[place] for p in module.parameters()}
     for p in model.parameters():
         p.requires_grad_(p.requires_grad and id(p) in moving)
-    whole = sum(each or 0.0 for each in sizes) or 1.0
-    told = [(i, each) for i, each in enumerate(sizes) if each is not None]
-    return Located(tuple(Block(names[id(found[i][0])], each / whole, i in chosen) for i, each in told), measure)
+    whole = sum(told.values()) or 1.0
+    rows = tuple(Block(names[id(found[i][0])], each / whole, i in chosen) for i, each in told.items())
+    return Located(rows, measure, cost)
+
+
+def _movable(model: nn.Module) -> list[list[nn.Module]]:
+    """Return the blocks of which something may move."""
+    return [block for block in blocks(model) if any(p.requires_grad for module in block for p in module.parameters())]
 
 
 def adds(model: nn.Module, problem: Problem) -> bool:
-    """Return whether any block adds to what it is given, so that patching can tell blocks apart; asks two records."""
+    """Return whether any block that may move adds to what it is given, so that patching can tell; asks two records."""
     seen: list[int] = []
-    found = blocks(model)
-
-    def note(place: int, added: Tensor) -> Tensor:
-        seen.append(place)
-        return added
-
-    with _watched(found, dict.fromkeys(range(len(found)), note)), evaluating(model), torch.no_grad():
-        problem.meaning.units(model, problem.forget_view.read(range(min(2, len(problem.forget_view)))))
+    found = _movable(model)
+    with _watched(found, dict.fromkeys(range(len(found)), lambda place, *_: seen.append(place))):
+        _loss(model, problem, problem.forget_view.select(problem.forget_view.ids[:2]), size=2)
     return bool(seen)
 
 
-def cost(open_model: Callable[[], nn.Module], records: int, measure: str) -> Cost:
-    """Return what it takes to measure so many forgotten records; of patching the most, a pass for every block."""
-    return Cost(read=(1 + len(blocks(open_model()))) * records) if measure == "patching" else Cost(trained=records)
+_counts: WeakKeyDictionary[ModelSource, int] = WeakKeyDictionary()
+
+
+def most(problem: Problem, measure: str) -> Cost:
+    """Return the most that :func:`narrow` takes; of patching a pass for every block and one more."""
+    n, source = len(problem.forget_view), problem.source
+    if measure != "patching":
+        return Cost(trained=n)
+    if source not in _counts:  # a search asks for every trial, and models are read from a disk
+        _counts[source] = len(_movable(source.open()))
+    return Cost(read=(1 + _counts[source]) * n)
 
 
 # --- what is measured ---------------------------------------------------------------------------------------------
@@ -126,29 +139,29 @@ def _owned(found: Sequence[Sequence[nn.Module]], of_each: dict[int, float]) -> l
 
 def _risen(model: nn.Module, problem: Problem, found: Sequence[Sequence[nn.Module]], size: int) -> list[float | None]:
     """Return how much the mean loss rises without what each block adds; None of one that adds nothing."""
-    sums: dict[int, tuple[Tensor, int]] = {}
+    records, sums = problem.forget_view, dict[int, tuple[Tensor, int]]()
+    texts = isinstance(records.read([0])[0], Mapping)
 
-    def gather(place: int, added: Tensor) -> Tensor:
-        flat = added.double().flatten(0, -2 if added.dim() == 3 else 0)  # a text is many answers
-        before, count = sums.get(place, (torch.zeros_like(flat[0]), 0))
-        sums[place] = before + flat.sum(dim=0), count + len(flat)
-        return added
+    def gather(place: int, start: Tensor, said: Tensor) -> None:
+        added = (said.double() - start.double()).flatten(0, 1 if texts else 0)
+        before, count = sums.get(place, (torch.zeros_like(added[0]), 0))
+        sums[place] = before + added.sum(dim=0), count + len(added)
 
     with _watched(found, dict.fromkeys(range(len(found)), gather)):
-        plain = _loss(model, problem, size)
+        plain = _loss(model, problem, records, size=1 if texts else size)  # alone a text is not padded
     risen: list[float | None] = [None] * len(found)
     for place, (total, count) in sums.items():
         mean = total / count
-        with _watched(found, {place: lambda _, added, mean=mean: mean.to(added.dtype).expand_as(added)}):
-            risen[place] = max(0.0, _loss(model, problem, size) - plain)
+        with _watched(found, {place: lambda _, start, said, mean=mean: (start.double() + mean).to(said.dtype)}):
+            risen[place] = max(0.0, _loss(model, problem, records, size=size) - plain)
     return risen
 
 
-def _loss(model: nn.Module, problem: Problem, size: int) -> float:
-    """Return the mean loss of the forgotten records' units."""
+def _loss(model: nn.Module, problem: Problem, records: Records, *, size: int) -> float:
+    """Return the mean loss of the records' units, a record at a time where these are many."""
     total, count = 0.0, 0
     with evaluating(model), torch.no_grad():
-        for batch in in_order(problem.forget_view, size):
+        for batch in in_order(records, size):
             loss = problem.meaning.units(model, batch).loss.double()
             total, count = total + float(loss.sum()), count + len(loss)
     return total / count
@@ -156,33 +169,28 @@ def _loss(model: nn.Module, problem: Problem, size: int) -> float:
 
 @contextmanager
 def _watched(found: Sequence[Sequence[nn.Module]], by: dict[int, Any]) -> Iterator[None]:
-    """Let ``by[place](place, added)`` say what a block adds to what it is given, where both are of one shape."""
-    given: dict[int, Tensor] = {}
+    """Show ``by[place](place, given, said)`` what a block is given and says, where these are of one shape.
 
-    def enter(place: int, args: Any, named: Any) -> None:
+    What it returns, if anything, is passed on in the place of what was said.
+    """
+
+    def hook(place: int, args: Any, named: Any, output: Any) -> Any:
         start = args[0] if args else named.get("hidden_states")
-        if isinstance(start, Tensor):
-            given[place] = start
+        said = output[0] if isinstance(output, tuple) else output
+        if not isinstance(start, Tensor) or not isinstance(said, Tensor) or not said.is_floating_point():
+            return None
+        changed = by[place](place, start, said) if said.shape == start.shape else None
+        return (changed, *output[1:]) if changed is not None and isinstance(output, tuple) else changed
 
-    def leave(place: int, output: Any) -> Any:
-        said, start = output[0] if isinstance(output, tuple) else output, given.pop(place, None)
-        if start is None or not isinstance(said, Tensor) or said.shape != start.shape or not said.is_floating_point():
-            return output
-        changed = start + by[place](place, said - start)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    hooks = []
-    for place in by:
-        first, last = found[place][0], found[place][-1]
-        hooks += [
-            first.register_forward_pre_hook(lambda _, args, named, at=place: enter(at, args, named), with_kwargs=True),
-            last.register_forward_hook(lambda _, __, output, at=place: leave(at, output)),
-        ]
+    hooks = [
+        found[place][0].register_forward_hook(lambda _, *seen, at=place: hook(at, *seen), with_kwargs=True)
+        for place in by
+    ]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for each in hooks:
+            each.remove()
 
 
 # --- what is told of it -------------------------------------------------------------------------------------------

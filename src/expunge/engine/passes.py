@@ -212,7 +212,7 @@ class Passes(Method):
         looks = Guard.cost(problem, looked, reads_forget=Need.FORGET in self.needs)
         located = Cost()
         if epochs and self.config.blocks < 1:
-            located = localised.cost(problem.source.open, len(problem.forget_view), self.config.located)
+            located = localised.most(problem, self.config.located)
         looks += self.observation(problem)
         return self.preparation(problem) + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
@@ -344,7 +344,7 @@ class Passes(Method):
             return Cost()
         c = self.config
         self._where = localised.narrow(model, problem, share=c.blocks, size=c.batch_size, measure=c.located)
-        return localised.cost(lambda: model, len(problem.forget_view), c.located)
+        return self._where.cost
 
     def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:
         if not self.config.lora:

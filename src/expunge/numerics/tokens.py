@@ -5,6 +5,7 @@ Shapes: N scored tokens, H the width of the model, V the vocabulary, n tokens of
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -155,7 +156,7 @@ class Tokens(Scored):
         )
 
 
-_adding = False
+_lock, _adding = threading.Lock(), 0
 
 
 @contextmanager
@@ -166,19 +167,27 @@ def adding_up() -> Iterator[None]:
     for ``torch.autograd.grad``, which hands gradients out.
     """
     global _adding  # backward passes on a GPU run in threads of their own: no context reaches these
-    before, _adding = _adding, True
+    with _lock:
+        _adding += 1
     try:
         yield
     finally:
-        _adding = before
+        with _lock:
+            _adding -= 1
 
 
 def _place_for(weight: Tensor) -> Tensor | None:
-    """Return what the gradient of a weight is to be added to; None where it is handed on."""
-    if not _adding or not weight.is_leaf or weight.grad is None or weight.grad.dtype != weight.dtype:
+    """Return what the gradient of a weight is to be added to; None where it is handed on.
+
+    It comes chunk by chunk: in half precision small ones would be lost beside what is there.
+    """
+    if not _adding or not weight.is_leaf:
+        return None
+    there = weight.grad
+    if there is None or there.layout != torch.strided:
         return None
     hooked = weight._backward_hooks or weight._post_accumulate_grad_hooks  # type: ignore[attr-defined]
-    return None if hooked else weight.grad
+    return None if hooked or there.dtype != weight.dtype or torch.finfo(weight.dtype).bits < 32 else there
 
 
 SAID = ("log-probability of the target", "whether it is the most likely token", "mean", "deviation")

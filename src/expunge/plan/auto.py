@@ -77,7 +77,8 @@ def candidate(problem: Problem, case: str, name: str, given: Mapping[str, object
     if training is not None and batch > training.batch_size and "batch_size" not in given:
         base["batch_size"] = training.batch_size
     start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
-    settled = set() if given.get("lora") else kind.settled & trained.keys()  # adapters want other rates than weights
+    # A rate that follows from the training suits its optimiser, and weights: adapters want another one.
+    settled = set() if {"lora", "optimiser"} & given.keys() else kind.settled & trained.keys()
     return Candidate(method=name, base=base, fixed=tuple(sorted({*given, *settled})), start=start)
 
 
