@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
+
+from scipy.stats import t
 
 from expunge.engine.runtime import environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure: what it is, its target, which way is better, in what unit, against what, over how many."""
+    """One figure: what it is, its target, which way is better, in what unit, against what, over how many.
+
+    ``interval``: where it is a mean over seeds, the 95% interval of that mean.
+    """
 
     name: str
     value: float
@@ -25,6 +33,7 @@ class Row:
     unit: str
     against: str
     n: int
+    interval: tuple[float, float] | None = None
 
     @property
     def met(self) -> str:
@@ -41,6 +50,13 @@ def arguments(about: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--save", type=Path, help="write the object to this file, with commit, environment and date")
     return parser
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Return the mean of one value per seed, with Student's interval where there are several seeds."""
+    middle, n = fmean(values), len(values)
+    half = float(t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n) if n > 1 else None
+    return {"value": middle, "n": n, "interval": None if half is None else (middle - half, middle + half)}
 
 
 def finish(rows: list[Row], options: argparse.Namespace, **facts: Any) -> None:
@@ -61,7 +77,8 @@ def finish(rows: list[Row], options: argparse.Namespace, **facts: Any) -> None:
     print(f"{'':{width}}  {'value':>9}  {'target':>8}         n  unit")
     for row in rows:
         target = "" if row.target is None else f"{'≥' if row.better == 'higher' else '≤'} {row.target:g}"
-        print(f"{row.name:{width}}  {row.value:9.4g}  {target:>8}  {row.met:6} {row.n:4d}  {row.unit}")
+        between = "" if row.interval is None else f" ({row.interval[0]:.4g} to {row.interval[1]:.4g})"
+        print(f"{row.name:{width}}  {row.value:9.4g}  {target:>8}  {row.met:6} {row.n:4d}  {row.unit}{between}")
 
 
 def _commit() -> str:

@@ -49,7 +49,8 @@ from expunge.engine.runtime import Here, seed_everything, single_thread
 from expunge.engine.split import Part, split
 from expunge.models.huggingface import HuggingFaceModel
 from expunge.numerics.truth_ratio import forget_quality
-from expunge.plan.auto import AUTO
+from expunge.plan import recipes
+from expunge.plan.auto import AUTO, candidate
 from expunge.plan.objective import Objective
 
 BUDGET = 0.2
@@ -77,11 +78,23 @@ between such as were tried. All others have weights that suited a network a fift
 
 @dataclass(frozen=True)
 class Entry:
-    """A method, its settings but for rate and epochs, and the rates."""
+    """A method, its settings but for rate and epochs, and the rates; ``NAME@recipe`` has those that are shipped."""
 
     name: str
     settings: Mapping[str, Any]
     rates: tuple[float, ...] = RATES
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.name.partition("@")[0]
+
+    def on(self, problem: Problem) -> Entry:
+        """Return the entry with what the recipe says on a problem, where that is what it has: as `auto` begins."""
+        if self.name == self.method:
+            return self
+        base = candidate(problem, recipes.case_of(problem), self.method, {}).base
+        return replace(self, settings={k: v for k, v in base.items() if k != "epochs"}, rates=(float(str(base["lr"])),))
 
     def config(self, rate: float, epochs: int) -> dict[str, Any]:
         """Return its settings with a rate and a number of epochs."""
@@ -109,6 +122,7 @@ METHODS = (
     Entry("task_arithmetic", {**_BY_STEPS, "scale": 0.5}, GENTLE),
     Entry("tau", {}, GENTLE),
     Entry("idk_dpo", _BESIDE),
+    *(Entry(f"{name}@recipe", {}) for name in ("wga", "npo", "grad_diff", "simnpo", "undial")),
 )
 CONTROLS = ("noop", "retrain")
 """The original, and one retraining more: what the audit calls the worst and the best there is."""
@@ -282,6 +296,7 @@ class Making(Site):
         assert choosing.holdout is not None
         visible = replace(problem, holdout=choosing.holdout)
         objective = Objective(visible, choosing)
+        entry = entry.on(visible)
         trying = Trying(entry, visible, choosing, objective, whole, seed)
         planned = plan(entry, problem, whole, look=objective.cost)
         if not planned:
@@ -302,7 +317,7 @@ class Making(Site):
         return {"model": f"trial-{trials.index(best)}", "share": share, "trials": trials}
 
     def _trial(self, of: Trying, folder: Path, config: dict[str, Any], *, alone: bool) -> dict[str, Any]:
-        method = registry.load("methods", of.entry.name)(config)
+        method = registry.load("methods", of.entry.method)(config)
         told = {"config": plain(method.config), "value": None}
         run = Context(
             problem=of.problem,
@@ -339,15 +354,20 @@ class Making(Site):
 def plan(entry: Entry, problem: Problem, whole: Cost, *, look: Cost) -> list[dict[str, Any]]:
     """Return the settings of the trials: as many rates as the budget holds with ``LEAST`` epochs each, else the first.
 
-    Each of several costs a ``look`` at what it made. Nothing where not even one epoch of it fits.
+    Each of several costs a ``look`` at what it made. Where not even one epoch of it fits, less is mended after it; and
+    nothing where that does not fit either.
     """
-    kind = registry.load("methods", entry.name)
+    kind = registry.load("methods", entry.method)
     for count in range(len(entry.rates), 0, -1):
         for epochs in range(MOST, (LEAST if count > 1 else 1) - 1, -1):
             cost = kind(entry.config(entry.rates[0], epochs)).cost(problem) + (look if count > 1 else Cost())
             if count * cost.share_of(whole) <= BUDGET:
                 return [entry.config(rate, epochs) for rate in entry.rates[:count]]
-    return []
+    mended = entry.settings.get("repairs", 0.0)
+    if not mended:
+        return []
+    less = {**entry.settings, "repairs": max(0.0, round(mended - 0.2, 1))}
+    return plan(replace(entry, settings=less), problem, whole, look=look)
 
 
 # --- judging --------------------------------------------------------------------------------------------------------

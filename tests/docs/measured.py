@@ -1,6 +1,8 @@
 """Rows of tables in the documentation, rebuilt from the committed results of benchmarks."""
 
 import json
+from collections import Counter
+from statistics import fmean
 
 from tests.docs.blocks import ROOT
 
@@ -31,11 +33,13 @@ def cheats():
 
 
 def figures(name):
-    """Return one row per figure of a benchmark: what, value, target, unit."""
+    """Return one row per figure of a benchmark: what, value with its interval, target, unit."""
     for row in results(name)["results"]:
         sign = "≥" if row["better"] == "higher" else "≤"
         target = "" if row["target"] is None else f"{sign} {row['target']:g}"
-        yield f"| {row['name'].strip()} | {row['value']:.4g} | {target} | {row['unit']} |"
+        value, between = f"{row['value']:.4g}", row.get("interval")
+        value += f" ({between[0]:.4g} to {between[1]:.4g})" if between else ""
+        yield f"| {row['name'].strip()} | {value} | {target} | {row['unit']} |"
 
 
 def classifiers(name):
@@ -48,21 +52,40 @@ def classifiers(name):
 
 
 def tofu():
-    """Return one row per model of the benchmark on TOFU: what it is, the verdict, and what was measured of it."""
+    """Return one row per method of the benchmark on TOFU: verdicts, and the mean over seeds of what was measured."""
+    groups = {}
     for found in results("tofu")["table"]:
-        name = found["method"] if found["seed"] == 0 else f"{found['method']}, seed {found['seed']}"
-        cost = "" if found["share"] is None else f"{100 * found['share']:.1f}"
-        cells = [found["forget"], name, found["verdict"]]
-        cells += [str(len(found[kind])) if kind in found else "" for kind in ("failed", "open")]
-        if "figures" not in found:
+        groups.setdefault((found["forget"], found["method"]), []).append(found)
+    for (forget, method), rows in groups.items():
+        verdicts = Counter(row["verdict"] for row in rows)
+        verdict = rows[0]["verdict"] if len(verdicts) == 1 else ", ".join(f"{n} {name}" for name, n in verdicts.items())
+        cells = [forget, method, str(len(rows)), verdict]
+        cells += [
+            _ends([len(row[kind]) for row in rows], "d") if kind in rows[0] else "" for kind in ("failed", "open")
+        ]
+        shares = [row["share"] for row in rows if row["share"] is not None]
+        cost = f"{100 * fmean(shares):.1f}" if shares else ""
+        said = [row["figures"] for row in rows if "figures" in row]
+        if not said:
             cells += [""] * 11
         else:
-            said = found["figures"]
-            cells += [f"{said[key]:.2f}" for key in ("extraction strength", "exact memorisation")]
-            cells += [f"{said['distance']:.2f} ({said['distance, low']:.2f}-{said['distance, high']:.2f})"]
-            cells += [f"{said['p']:.2g}", f"{said['forget truth ratio']:.2f}"]
+            mean = {key: fmean(one[key] for one in said) for key in said[0]}
+            cells += [f"{mean['extraction strength']:.2f}", _with_ends([one["exact memorisation"] for one in said])]
+            cells += [f"{mean['distance']:.2f} ({mean['distance, low']:.2f}-{mean['distance, high']:.2f})"]
+            cells += [_ends([one["p"] for one in said], ".2g"), f"{mean['forget truth ratio']:.2f}"]
             cells += [
-                f"{said[f'retain {part}']:.2f}" for part in ("probability", "rouge", "truth ratio", "memorisation")
+                f"{mean[f'retain {part}']:.2f}" for part in ("probability", "rouge", "truth ratio", "memorisation")
             ]
-            cells += [f"{said['utility']:.2f}", f"{said['membership']:.2f}"]
+            cells += [f"{mean['utility']:.2f}", _with_ends([one["membership"] for one in said])]
         yield f"| {' | '.join([*cells, cost])} |"
+
+
+def _ends(values, form):
+    """Return the smallest and the largest of some values, one number where they are written alike."""
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low}-{high}"
+
+
+def _with_ends(values):
+    mean, ends = f"{fmean(values):.2f}", _ends(values, ".2f")
+    return mean if ends == mean else f"{mean} ({ends})"
