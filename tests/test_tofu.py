@@ -114,14 +114,40 @@ def test_rows_out_of_order_are_refused(tofu, folder, tmp_path):
 
 def test_all_trials_of_every_method_together_stay_within_the_budget(tofu, problem):
     whole, look = Cost(trained=20 * len(problem.retain_view)), Cost(read=50)
-    planned = {entry.name: tofu.plan(entry, problem, whole, look=look) for entry in tofu.METHODS}
+    planned = {entry.name: tofu.plan(entry.on(problem), problem, whole, look=look) for entry in tofu.METHODS}
     for name, configs in planned.items():
         looks = look if len(configs) > 1 else Cost()  # one trial alone is looked at by nobody
-        costs = [registry.load("methods", name)(config).cost(problem) + looks for config in configs]
+        kind = registry.load("methods", name.removesuffix("@recipe"))
+        costs = [kind(config).cost(problem) + looks for config in configs]
         assert sum(cost.share_of(whole) for cost in costs) <= tofu.BUDGET, name
     rates = [config["lr"] for config in planned["npo"]]
     assert rates == list(tofu.RATES[: len(rates)])
     assert rates
+
+
+def test_a_recipe_is_what_is_shipped_with_the_rate_of_the_training(tofu, problem):
+    from expunge.plan import recipes
+
+    (entry,) = (entry for entry in tofu.METHODS if entry.name == "wga@recipe")
+    shipped, training = recipes.for_case("texts")["wga"].config, problem.trainer.config
+    (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
+    assert config["beta"] == shipped["beta"]
+    assert config["retain_weight"] == shipped["retain_weight"]
+    assert config["lr"] == pytest.approx(0.3 * training.lr)
+    assert config["batch_size"] == max(2, training.batch_size // 4)
+
+
+def test_less_is_mended_where_a_whole_round_does_not_fit(tofu, problem):
+    entry = next(entry for entry in tofu.METHODS if entry.name == "simnpo")
+
+    def visits(repairs):
+        cost = registry.load("methods", "simnpo")({**entry.config(1e-3, 1), "repairs": repairs}).cost(problem)
+        return (cost.trained + cost.read / 3) / tofu.BUDGET
+
+    for fits in (0.6, 0.4, 0.2, 0.0):
+        (config,) = tofu.plan(entry, problem, Cost(trained=1.001 * visits(fits)), look=Cost())
+        assert (config["repairs"], config["epochs"]) == (fits, 1)
+    assert tofu.plan(entry, problem, Cost(trained=0.99 * visits(0.0)), look=Cost()) == []
 
 
 def test_few_epochs_are_not_shared_out_among_rates(tofu, problem):
