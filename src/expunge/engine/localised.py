@@ -143,7 +143,8 @@ def _risen(model: nn.Module, problem: Problem, found: Sequence[Sequence[nn.Modul
     texts = isinstance(records.read([0])[0], Mapping)
 
     def gather(place: int, start: Tensor, said: Tensor) -> None:
-        added = (said.double() - start.double()).flatten(0, 1 if texts else 0)
+        added = said.double() - start.double()
+        added = added.flatten(0, added.dim() - 2 if texts else 0)  # what is said of a whole text has no tokens
         before, count = sums.get(place, (torch.zeros_like(added[0]), 0))
         sums[place] = before + added.sum(dim=0), count + len(added)
 
@@ -158,7 +159,7 @@ def _risen(model: nn.Module, problem: Problem, found: Sequence[Sequence[nn.Modul
 
 
 def _loss(model: nn.Module, problem: Problem, records: Records, *, size: int) -> float:
-    """Return the mean loss of the records' units, a record at a time where these are many."""
+    """Return the mean loss of the records' units."""
     total, count = 0.0, 0
     with evaluating(model), torch.no_grad():
         for batch in in_order(records, size):
