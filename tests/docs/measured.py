@@ -60,9 +60,9 @@ def tofu():
         verdicts = Counter(row["verdict"] for row in rows)
         verdict = rows[0]["verdict"] if len(verdicts) == 1 else ", ".join(f"{n} {name}" for name, n in verdicts.items())
         cells = [forget, method, str(len(rows)), verdict]
-        cells += [
-            _ends([len(row[kind]) for row in rows], "d") if kind in rows[0] else "" for kind in ("failed", "open")
-        ]
+        for kind in ("failed", "open"):
+            counted = [len(row[kind]) for row in rows if kind in row]
+            cells.append(_ends(counted, "d") if counted else "")
         shares = [row["share"] for row in rows if row["share"] is not None]
         cost = f"{100 * fmean(shares):.1f}" if shares else ""
         said = [row["figures"] for row in rows if "figures" in row]
