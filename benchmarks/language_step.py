@@ -3,8 +3,9 @@
 The plain way holds two models, the one that is trained and a copy of the original, and calls each on every padded batch
 whole, prompts and padding under the head as well: ``[batch, tokens, vocabulary]`` logits of every call. Ours asks the
 original once before training where one number per record is enough, or by three matrices put back; runs the head at
-scored tokens only, some at a time; and answers records of like length together. Both take the same batches with the
-same optimiser, one thread. Lengths are those of TOFU's questions and answers at 4.6 letters a token, tokens are drawn.
+scored tokens only, some at a time; answers records of like length together; and adds gradients of head and embedding
+where they lie. Both take the same batches with the same optimiser, one thread; memory is the peak up to the last step.
+Lengths are those of TOFU's questions and answers at 4.6 letters a token, tokens are drawn.
 
 Count per step, in calls of the body on the batch's tokens (a backward pass counts two), of 8 forgotten and 8 retained:
 see ``COUNT``. Bytes: the plain way holds at least 12 bytes of logits per padded token and word of the vocabulary
@@ -112,18 +113,20 @@ def problem(vocabulary: int) -> Problem:
 
 
 class Stops(Progress):
-    """Notes when each step ended."""
+    """Notes when each step ended, and the peak memory until then."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.peak = 0.0
 
-    def advance(self, label: str, count: int = 1) -> None:
-        """Note the time."""
+    def advance(self, label: str = "", count: int = 1) -> None:
+        """Note the time and the peak."""
         self.times.append(time.process_time())
+        self.peak = _memory("VmHWM")
 
 
-def ours(made: Problem, case: str) -> tuple[list[float], float]:
-    """Return CPU-seconds of the steps after the first, and the mean loss of all of them."""
+def ours(made: Problem, case: str) -> tuple[Stops, float]:
+    """Return what was noted of the steps, and the mean loss of all of them."""
     name, more = CASES[case]
     stops = Stops()
     run = Context(
@@ -136,11 +139,7 @@ def ours(made: Problem, case: str) -> tuple[list[float], float]:
     )
     settings = {**more, "epochs": 1, "batch_size": BATCH, "lr": LR, "optimiser": "adamw"}
     outcome = registry.load("methods", name)(settings).unlearn(made, run)
-    return _steps(stops.times), outcome.history[0]["objective"]
-
-
-def _steps(times: list[float]) -> list[float]:
-    return [late - early for early, late in pairwise(times)]
+    return stops, outcome.history[0]["objective"]
 
 
 # --- the plain way ------------------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def misdirected(h: Tensor, aim: Tensor, labels: Tensor) -> Tensor:
     return ((each * scored).sum(dim=1) / scored.sum(dim=1)).mean()
 
 
-def plain(made: Problem, case: str) -> tuple[list[float], float]:
+def plain(made: Problem, case: str) -> tuple[Stops, float]:
     """Return the same of the plain way, on the batches that the method draws."""
     name, more = CASES[case]
     method = registry.load("methods", name)({**more, "epochs": 1, "batch_size": BATCH, "lr": LR})
@@ -190,7 +189,7 @@ def plain(made: Problem, case: str) -> tuple[list[float], float]:
         for place in moving:
             model.model.layers[place].mlp.down_proj.weight.requires_grad_(True)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], LR, weight_decay=0.0, fused=True)
-    times, losses = [], []
+    stops, losses = Stops(), []
     for step in method.passes(1)[0].batches(made, seed=0, epoch=0):
         (f, fl), (r, rl) = step.forget.batch, step.retain.batch
         if name == "rmu":
@@ -218,8 +217,8 @@ def plain(made: Problem, case: str) -> tuple[list[float], float]:
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-        times.append(time.process_time())
-    return _steps(times), sum(losses) / len(losses)
+        stops.advance()
+    return stops, sum(losses) / len(losses)
 
 
 def _of_rmu(made: Problem, method: Any) -> tuple[Tensor, list[int]]:
@@ -234,15 +233,16 @@ def _of_rmu(made: Problem, method: Any) -> tuple[Tensor, list[int]]:
 
 
 def one(case: str, vocabulary: int, who: str) -> dict[str, Any]:
-    """Return times, loss and peak memory of one side, measured in this process."""
+    """Return CPU-seconds of the steps after the first, loss and peak memory of one side, measured in this process."""
     single_thread()
     hold_memory()
     made = problem(vocabulary)
     weights = sum(p.numel() for p in made.source.open().parameters())
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is reckoned from here
-    times, loss = (ours if who == "ours" else plain)(made, case)
-    return {"times": times, "loss": loss, "peak": _memory("VmHWM") - before, "weights": weights}
+    stops, loss = (ours if who == "ours" else plain)(made, case)
+    times = [late - early for early, late in pairwise(stops.times)]
+    return {"times": times, "loss": loss, "peak": stops.peak - before, "weights": weights}
 
 
 def _memory(what: str) -> float:
