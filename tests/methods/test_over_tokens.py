@@ -37,6 +37,14 @@ def test_it_runs_and_never_makes_all_logits(name, monkeypatch):
     assert type(outcome.model) is type(problem.model)
 
 
+def test_a_method_that_asks_for_curvature_gets_it():
+    problem = own.problem(language=True)
+    method = registry.load("methods", "influence")({"solver": "cg", "damping": 10.0})
+    outcome = method.unlearn(problem, own.context(problem))
+    assert not own.same(outcome.model, problem.source.open())
+    assert not [warning for warning in outcome.warnings if "residual" in warning], "the system was not solved"
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_before_any_work(name):
     problem = own.problem(language=True)

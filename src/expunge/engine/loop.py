@@ -17,7 +17,7 @@ from expunge.core.errors import Diverged
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
 from expunge.engine.runtime import seed_everything
-from expunge.numerics.tokens import adding_up
+from expunge.numerics.vocabulary import adding_up
 
 
 @dataclass(frozen=True, kw_only=True)

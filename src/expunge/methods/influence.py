@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from expunge.core.config import Config, setting
 from expunge.core.errors import Obstacle
@@ -130,7 +131,8 @@ def _hessian_product(model: nn.Module, problem: Problem, run: Context, x: Tensor
     """Return the Hessian of the mean loss of the retained records times ``x`` [P]."""
     moving = [p for p in model.parameters() if p.requires_grad]
     total, view = torch.zeros_like(x), problem.retain_view
-    with evaluating(model), torch.enable_grad():
+    # Of the kernels of attention one alone can be differentiated twice.
+    with evaluating(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         for batch in in_order(view, _SIZE):
             units: Any = problem.meaning.units(model, batch)
             first = torch.autograd.grad(units.loss.mean(), moving, create_graph=True, materialize_grads=True)

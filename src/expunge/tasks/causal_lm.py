@@ -14,7 +14,8 @@ from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
 from expunge.data.language import NOT_SCORED, LanguageRecords
-from expunge.numerics.tokens import Head, Made, Tokens, by_rows
+from expunge.numerics.tokens import Head, Made, Tokens
+from expunge.numerics.vocabulary import by_rows
 from expunge.tasks._pairs import is_pair, unreadable, unstable
 
 _BATCH = 64
