@@ -237,7 +237,15 @@ def test_of_texts_a_search_begins_with_the_training_made_gentler():
     small = replace(trainer, config=replace(trainer.config, batch_size=4))
     assert Down.start(replace(texts, trainer=small))["batch_size"] == 2, "never one alone"
     assert Down.start(replace(texts, trainer=lambda records, *, seed: None)) == {}, "it says nothing of its rate"
-    assert Down.start(toys.problem()) == {}, "no texts"
+    assert start["until"] == "guess"
+
+
+def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
+    trainer = Trainer(build=toys.network, config=LoopConfig(epochs=6, batch_size=24, lr=4e-3))
+    start = Down.start(toys.problem(trainer=trainer))
+    assert start["lr"] == pytest.approx(0.3 * 4e-3)
+    assert start["repairs"] > 0
+    assert Down(start).config.until == "retrained"
 
 
 def test_what_the_training_settles_is_not_searched_but_for_adapters():

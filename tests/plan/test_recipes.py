@@ -103,3 +103,18 @@ def test_the_case_of_a_problem():
     assert recipes.case_of(some) == "ordinary"
     request = expunge.Request(ids=("r0",), corrections={"r0": (labels["r0"] + 1) % 3})
     assert recipes.case_of(expunge.Problem(model=toys.network(), train=train, request=request)) == "wrong labels"
+
+
+def test_records_of_several_classes_that_carry_one_wrong_label_are_a_case_of_their_own():
+    train = toys.records(60)
+    labels = {name: int(y) for name, (_, y) in zip(train.ids, train, strict=True)}
+    noughts = [name for name, label in labels.items() if label == 0][:4]
+    ones = [name for name, label in labels.items() if label == 1][:4]
+
+    def case(given, right):
+        request = expunge.Request(ids=tuple(given), corrections=dict(zip(given, right, strict=True)))
+        return recipes.case_of(expunge.Problem(model=toys.network(), train=train, request=request))
+
+    assert case(noughts, [1, 2, 1, 2]) == "one wrong label", "as with a backdoor"
+    assert case(noughts, [1, 1, 1, 1]) == "wrong labels", "one class taken for another"
+    assert case([*noughts[:2], *ones[:2]], [1, 2, 2, 0]) == "wrong labels"

@@ -20,9 +20,9 @@ from expunge.core.serial import build
 from expunge.engine.relabelling import labels_of
 from expunge.engine.strangers import gone
 
-CASES = ("ordinary", "wrong labels", "class", "texts")
-"""An ordinary sample of records; records with labels that the request corrects; all records of some classes; texts of a
-language model."""
+CASES = ("ordinary", "wrong labels", "one wrong label", "class", "texts")
+"""An ordinary sample of records; records with labels that the request corrects; such of several classes that all carry
+one label, as with a backdoor; all records of some classes; texts of a language model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +106,12 @@ def for_case(case: str) -> dict[str, Recipe]:
 
 def case_of(problem: Problem) -> str:
     """Return which case a problem is; reads the labels of the forgotten records, and no model."""
-    if problem.request.corrections:
-        return "wrong labels"
-    labels = labels_of(problem, problem.forget_view)
+    labels, right = labels_of(problem, problem.forget_view), problem.request.corrections
+    if right:
+        carried = (
+            set() if labels is None else {g for i, g in zip(problem.forget_view.ids, labels, strict=True) if i in right}
+        )
+        return "one wrong label" if len(carried) == 1 < len(set(right.values())) else "wrong labels"
     if labels is None:
         return "texts" if problem.meaning.scored else "ordinary"
     return "class" if gone(problem, labels) == set(np.unique(labels).tolist()) else "ordinary"
