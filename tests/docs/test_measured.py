@@ -17,7 +17,11 @@ PAGES = {
     ],
     "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
     "concepts/cheats.md": list(measured.cheats()),
-    "guides/tuning.md": [row for name in ("tuning", "tuning_eu_k", "tuning_texts") for row in measured.figures(name)],
+    "guides/tuning.md": [
+        row
+        for name in ("tuning", "tuning_eu_k", "tuning_forgetting", "tuning_one_label", "tuning_texts")
+        for row in measured.figures(name)
+    ],
     "concepts/many-models.md": [
         *measured.figures("stacked"),
         *measured.figures("stacked_avx512"),

@@ -51,7 +51,7 @@ def test_what_a_recipe_measured_stands_in_the_results_of_the_benchmark():
 
     results = toys.ROOT / "benchmarks" / "results"
     trials = {}
-    for name in ("tuning", "tuning_eu_k", "tuning_texts"):
+    for name in ("tuning", "tuning_eu_k", "tuning_texts", "tuning_forgetting", "tuning_one_label"):
         trials |= json.loads((results / f"{name}.json").read_text())["trials"]
     for recipe in recipes.shipped():
         (chosen,) = [t for t in trials[f"{recipe.case}, {recipe.method}"] if t["chosen"]]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from expunge.core.digest import keyed
 from expunge.core.problem import Problem
@@ -48,7 +49,7 @@ def said(problem: Problem, model: Any, records: Records) -> Said:
             targets.append(units.target.cpu().numpy())
     rows, labels = np.concatenate(logits), np.concatenate(targets)
     phi = membership.confidence(rows, labels)
-    return Said((rows.argmax(axis=1) == labels).astype(np.float64), 1.0 / (1.0 + np.exp(-phi)), phi)
+    return Said((rows.argmax(axis=1) == labels).astype(np.float64), expit(phi), phi)
 
 
 def measure(problem: Problem, model: Any, *, seed: int) -> dict[str, float]:
