@@ -246,6 +246,8 @@ def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
     assert start["lr"] == pytest.approx(0.3 * 4e-3)
     assert start["repairs"] > 0
     assert Down(start).config.until == "retrained"
+    small = replace(trainer, config=replace(trainer.config, batch_size=8))
+    assert Down.start(toys.problem(trainer=small))["batch_size"] == 3, "a lone record cannot be normalised"
 
 
 def test_what_the_training_settles_is_not_searched_but_for_adapters():

@@ -1,5 +1,7 @@
 """Gradients as large as the vocabulary are added up where they lie, and are those of plain PyTorch in float64."""
 
+import gc
+import weakref
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from expunge.engine import loop
 from expunge.numerics import tokens, vocabulary
-from expunge.numerics.tokens import Head, Tokens
+from expunge.numerics.tokens import Head, Made, Tokens
 from expunge.numerics.units import Scored
 
 N, H, V = 37, 8, 50
@@ -73,6 +75,47 @@ def test_a_gradient_can_be_differentiated_again(total):
 
     for mine, theirs in zip(hessian_times(total(units)), hessian_times(total(plain)), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("total", [of_the_loss, per_unit])
+def test_so_can_that_of_a_network_with_one_matrix_for_both_ends(total):
+    torch.manual_seed(0)
+    layer = nn.Embedding(V, H, dtype=torch.float64)
+
+    def second(sparing):
+        with vocabulary.by_rows(layer) if sparing else nullcontext():
+            hidden = layer(IDS).flatten(0, 1).tanh()
+        rest = IDS.flatten(), torch.arange(2).repeat_interleave(3), 2
+        units = Tokens(hidden, Head(layer.weight), *rest) if sparing else Scored.of(hidden @ layer.weight.T, *rest)
+        first = torch.autograd.grad(total(units), layer.weight, create_graph=True)[0]
+        return first.detach(), torch.autograd.grad(first.square().sum(), layer.weight)[0]
+
+    for mine, theirs in zip(second(True), second(False), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
+
+
+def test_nothing_is_kept_alive_by_what_was_computed():
+    def gone():
+        hidden = torch.randn(N, V, requires_grad=True)
+        units = Tokens(hidden * 1.0, Made(V), torch.zeros(N, dtype=torch.long), torch.arange(N), N)
+        units.loss.sum().backward()
+        return weakref.ref(units.hidden)
+
+    gc.disable()
+    try:
+        assert gone()() is None
+    finally:
+        gc.enable()
+
+
+def test_other_dtypes_of_head_and_hidden_states_meet_in_backward():
+    hidden = torch.randn(N, H, dtype=torch.float32, requires_grad=True)
+    weight = torch.randn(V, H, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        units = Tokens(hidden, Head(weight), torch.zeros(N, dtype=torch.long), torch.arange(N), N)
+        per_unit(units).backward()
+    plain = (hidden.detach() @ weight.detach().T).requires_grad_()
+    assert torch.allclose(weight.grad, 2 * plain.detach().T @ hidden.detach(), rtol=0.1, atol=2.0)
 
 
 def test_a_gradient_of_what_was_looked_up_can_be_differentiated_again():
@@ -142,7 +185,7 @@ def test_an_embedding_adds_the_gradients_of_its_rows_alone(rounds, padding, monk
     torch.testing.assert_close(looked_up(layer, rounds, sparing=True), expected, atol=1e-12, rtol=0)
     assert not made, "a gradient as large as the vocabulary was made"
     with vocabulary.by_rows(layer):
-        said = layer(IDS)
+        said = layer(input=IDS)
     assert torch.equal(said, layer(IDS))
     handed = torch.autograd.grad(said.sum(), layer.weight)[0]
     assert len(made) == 1

@@ -38,9 +38,14 @@ class Task(ABC):
         return None
 
     @property
+    def labelled(self) -> bool:
+        """Whether each record has a class label."""
+        return type(self).relabelled is not Task.relabelled
+
+    @property
     def scored(self) -> bool:
         """Whether each unit is one class or token of several, with logits (``numerics.units.Scored``)."""
-        return type(self).relabelled is not Task.relabelled
+        return self.labelled
 
     def moved(self, batch: Any, by: Any) -> Any:
         """Return a new batch with ``by`` [B, D], float64, added to its inputs, columns as those of ``inputs``.

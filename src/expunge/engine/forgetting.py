@@ -24,13 +24,12 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
 from expunge.core.records import Records
-from expunge.core.task import Task
 from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.split import forget_choosing, held_choosing
-from expunge.engine.training import SMALLER, settings_of
+from expunge.engine.training import LEAST, settings_of, smaller
 from expunge.numerics.losses import distillation, mean_loss
 
 GENTLER = 0.3
@@ -107,9 +106,9 @@ class Forgetting(Passes):
         config = settings_of(problem)
         if config is None:
             return {}
-        batch = max(2, config.batch_size // SMALLER)
+        texts = problem.meaning.scored and not problem.meaning.labelled
+        batch = smaller(config.batch_size, least=2 if texts else LEAST)
         steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine", "repairs": MENDED}
-        texts = problem.meaning.scored and type(problem.meaning).relabelled is Task.relabelled
         until = {"until": "guess"} if texts else {}
         return {**steps, "optimiser": config.optimiser, "momentum": config.momentum, **until}
 

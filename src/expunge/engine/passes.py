@@ -194,7 +194,7 @@ class Passes(Method):
             found += self._adapter_obstacles(problem)
         if not found and self.config.blocks < 1 and self.config.located == "patching":
             found += self._patching_obstacles(problem)
-        if self.classes and type(problem.meaning).relabelled is Task.relabelled:
+        if self.classes and not problem.meaning.labelled:
             what, fix = f"{self.name} needs class labels", "see which methods `expunge plan` offers instead"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
         elif self.scores and not problem.meaning.scored:

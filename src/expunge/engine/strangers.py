@@ -31,7 +31,6 @@ from torch.nn import functional as F
 
 from expunge.core.problem import Problem
 from expunge.core.records import Records
-from expunge.core.task import Task
 from expunge.engine.batches import in_order
 from expunge.engine.loop import evaluating
 from expunge.engine.relabelling import labels_of
@@ -65,7 +64,7 @@ class Said:
 def said(problem: Problem, model: Any, records: Records) -> Said | None:
     """Return what ``model`` says of ``records``, in evaluation mode; None for a task without classes."""
     logits, score, known, right, several = [], [], [], [], False
-    labelled = type(problem.meaning).relabelled is not Task.relabelled
+    labelled = problem.meaning.labelled
     with evaluating(model), torch.no_grad():
         for batch in in_order(records):
             units = problem.meaning.units(model, batch)

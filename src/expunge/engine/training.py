@@ -21,6 +21,13 @@ from expunge.engine.runtime import seed_everything
 
 SMALLER = 4
 """How many times smaller than the training's batches are where few passes must do: hardly fewer steps than it took."""
+LEAST = 3
+"""Records of such a batch: of two the last one of a pass may be alone, and one alone cannot be normalised."""
+
+
+def smaller(batch_size: int, *, least: int = LEAST) -> int:
+    """Return a batch of a quarter as many records as the training's, of ``least`` where it had so many."""
+    return max(min(batch_size, least), batch_size // SMALLER)
 
 
 def settings_of(problem: Problem) -> LoopConfig | None:

@@ -15,22 +15,19 @@ from expunge.core.errors import Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.core.task import Task
 from expunge.engine.anatomy import blocks, cannot_reset, freeze_all_but, head, last, reset, unresettable
 from expunge.engine.context import Context
 from expunge.engine.descent import Descent
 from expunge.engine.relabelling import labels_of
 from expunge.engine.split import held_choosing
 from expunge.engine.strangers import gone, said
-from expunge.engine.training import SMALLER, settings_of
+from expunge.engine.training import LEAST, settings_of, smaller
 from expunge.numerics.losses import mean_loss
 from expunge.numerics.sureness import scale, sureness
 from expunge.numerics.units import Units
 
 ALL = 1000
 """Blocks: more than any network has."""
-LEAST = 3
-"""Records of a batch that a search begins with: one alone cannot be normalised."""
 NEARLY = 0.02
 """How far twice the head's weights may be from twice the logits, as a share of the largest: half precision rounds."""
 AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay")
@@ -76,7 +73,7 @@ class EuK(Descent):
             return {}
         return {
             **{name: getattr(config, name) for name in AS_TRAINED},
-            "batch_size": max(min(config.batch_size, LEAST), config.batch_size // SMALLER),
+            "batch_size": smaller(config.batch_size),
             "epochs": config.epochs,
             "k": ALL,
             "as_sure": not problem.request.corrections and not _unscalable(problem),
@@ -146,7 +143,7 @@ def _unscalable(problem: Problem) -> str:
     """Return what keeps answers from being scaled by those about held-out records; empty where nothing does."""
     if problem.held_out is None or not len(problem.held_out):
         return "no holdout"
-    if type(problem.meaning).relabelled is Task.relabelled:
+    if not problem.meaning.labelled:
         return f"task {problem.task}, which has no classes"
     model = problem.source.open()
     layer = head(model, problem)

@@ -23,7 +23,8 @@ from expunge.numerics.curvature import conjugate_gradients, released, woodfisher
 
 ROOM = 4 << 30
 """Bytes that the gradients of ``woodfisher`` may take."""
-_SIZE = 256
+_SIZE, _TEXTS = 256, 8
+"""Records at a time; of texts fewer: what is differentiated twice makes all logits of a batch at once."""
 
 
 class Influence(Edit):
@@ -131,9 +132,10 @@ def _hessian_product(model: nn.Module, problem: Problem, run: Context, x: Tensor
     """Return the Hessian of the mean loss of the retained records times ``x`` [P]."""
     moving = [p for p in model.parameters() if p.requires_grad]
     total, view = torch.zeros_like(x), problem.retain_view
+    size = _SIZE if problem.meaning.labelled or not problem.meaning.scored else _TEXTS
     # Of the kernels of attention one alone can be differentiated twice.
     with evaluating(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        for batch in in_order(view, _SIZE):
+        for batch in in_order(view, size):
             units: Any = problem.meaning.units(model, batch)
             first = torch.autograd.grad(units.loss.mean(), moving, create_graph=True, materialize_grads=True)
             along = torch.dot(torch.cat([g.flatten() for g in first]), x)

@@ -17,7 +17,6 @@ from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.request import Request
-from expunge.core.task import Task
 from expunge.engine.context import Context
 from expunge.engine.passes import NO_EFFECT, touched
 from expunge.engine.split import Part, held_choosing
@@ -106,7 +105,7 @@ class RefinedUnlearning(Method):
         if self.config.retain == "cumulative" and problem.calibration is not None:
             what, fix = "rum retains the parts that are still to be forgotten", "set retain = exclude_all"
             found.append(Obstacle(what=what, found="calibration records in the place of retained ones", fix=fix))
-        if self.config.by in ("held_out", "entanglement") and type(problem.meaning).relabelled is Task.relabelled:
+        if self.config.by in ("held_out", "entanglement") and not problem.meaning.labelled:
             what, fix = f"rum ranks by {self.config.by}, which needs classes", "rank by confidence or curvature"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
         if self.config.by == "held_out" and not held_choosing(problem):

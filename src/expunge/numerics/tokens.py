@@ -112,14 +112,14 @@ class Tokens(Scored):
 
         What ``others`` say carries no gradient, and nothing else that ``value`` reads.
         """
+        head, goal = self.head, self.target  # what outlives this call must not hold these units, which hold the graph
 
         def of(here: slice, product: Tensor) -> Tensor:
             with torch.no_grad():
                 theirs = [_logits(other, here) for other in others]
-            return value(self.head.shaped(product), self.target[here], *theirs)
+            return value(head.shaped(product), goal[here], *theirs)
 
-        made = isinstance(self.head, Made)
-        weight, bias = (None, None) if made else (self.head.weight, self.head.bias)
+        weight, bias = (None, None) if isinstance(head, Made) else (head.weight, head.bias)
         with torch.set_grad_enabled(self._graded):
             values: Tensor = PerUnit.apply(self.hidden, weight, bias, of, self.head.rows)  # type: ignore[no-untyped-call]
             return values

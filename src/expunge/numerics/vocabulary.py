@@ -37,7 +37,7 @@ def adding_up() -> Iterator[None]:
 def _place_for(weight: Tensor) -> Tensor | None:
     """Return what the gradient of a weight is to be added to; None where it is handed on.
 
-    It comes in parts: in half precision small ones would be lost beside what is there.
+    It comes in parts: in half precision small ones would be lost beside what is there. Hooks want to see it whole.
     """
     hooked = weight._backward_hooks or weight._post_accumulate_grad_hooks  # type: ignore[attr-defined]
     if not _adding or not weight.is_leaf or hooked or torch.finfo(weight.dtype).bits < 32:
@@ -58,7 +58,7 @@ def by_rows(layer: Any) -> Iterator[None]:
     if not plain or layer.sparse or layer.scale_grad_by_freq or layer.max_norm is not None:
         yield
         return
-    layer.forward = lambda ids: _Lookup.apply(layer.weight, ids, layer.padding_idx)
+    layer.forward = lambda input: _Lookup.apply(layer.weight, input, layer.padding_idx)
     try:
         yield
     finally:
@@ -114,8 +114,7 @@ class PerUnit(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled():
-            value = ctx.of(slice(None), _product(hidden, weight, bias))
-            return *_plainly(value, (hidden, weight, bias), slope), None, None
+            return *_plainly(lambda p: ctx.of(slice(None), p), (hidden, weight, bias), slope), None, None
         gradient = _Gradient(hidden, weight, bias, ctx.needs_input_grad)
         for here in slices(len(hidden), ctx.rows):
             product = _product(hidden[here], weight, bias).detach().requires_grad_()
@@ -151,7 +150,10 @@ class CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias, target, sums = ctx.saved_tensors
         if torch.is_grad_enabled():
-            loss = F.cross_entropy(wide(_product(hidden, weight, bias)), target, reduction="none")
+
+            def loss(product: Tensor) -> Tensor:
+                return F.cross_entropy(wide(product), target, reduction="none")
+
             return *_plainly(loss, (hidden, weight, bias), slope), None, None
         gradient = _Gradient(hidden, weight, bias, ctx.needs_input_grad)
         for here in slices(len(hidden), ctx.rows):
@@ -180,12 +182,11 @@ class _Gradient:
 
     def add(self, here: slice, part: Tensor) -> None:
         """Add what comes of a chunk."""
-        if self._to_hidden is not None and self._weight is None:
-            self._to_hidden[here] = part
-        elif self._to_hidden is not None:
-            torch.mm(part, self._weight, out=self._to_hidden[here])  # type: ignore[arg-type]
+        part = part if self._weight is None else part.to(self._weight.dtype)
+        if self._to_hidden is not None:
+            self._to_hidden[here] = part if self._weight is None else part @ self._weight
         if self._to_weight is not None:
-            self._to_weight.addmm_(part.T, self._hidden[here])
+            self._to_weight.addmm_(part.T, self._hidden[here].to(part.dtype))
         if self._to_bias is not None:
             self._to_bias += part.sum(dim=0)
 
@@ -198,11 +199,16 @@ def _product(hidden: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tens
     return hidden if weight is None else F.linear(hidden, weight, bias)
 
 
-def _plainly(value: Tensor, leaves: tuple[Tensor | None, ...], slope: Tensor) -> tuple[Tensor | None, ...]:
+def _plainly(
+    value: Callable[[Tensor], Tensor], operands: tuple[Tensor | None, ...], slope: Tensor
+) -> tuple[Tensor | None, ...]:
     """Return gradients that can be differentiated again: those of PyTorch's own operations, all logits at once."""
-    asked = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
-    found = iter(torch.autograd.grad(value, asked, slope, create_graph=True))
-    return tuple(next(found) if leaf is not None and leaf.requires_grad else None for leaf in leaves)
+    # By other names: hidden states that were made with the same weight would count towards its gradient a second time.
+    hidden, weight, bias = (each if each is None else each.view_as(each) for each in operands)
+    asked = [each for each in (hidden, weight, bias) if each is not None and each.requires_grad]
+    assert hidden is not None
+    found = iter(torch.autograd.grad(value(_product(hidden, weight, bias)), asked, slope, create_graph=True))
+    return tuple(next(found) if each is not None and each.requires_grad else None for each in (hidden, weight, bias))
 
 
 def slices(count: int, rows: int) -> Iterator[slice]:

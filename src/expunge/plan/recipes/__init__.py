@@ -23,6 +23,7 @@ from expunge.engine.strangers import gone
 CASES = ("ordinary", "wrong labels", "one wrong label", "class", "texts")
 """An ordinary sample of records; records with labels that the request corrects; such of several classes that all carry
 one label, as with a backdoor; all records of some classes; texts of a language model."""
+_PART_OF = {"one wrong label": "wrong labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +101,22 @@ def shipped() -> tuple[Recipe, ...]:
 
 
 def for_case(case: str) -> dict[str, Recipe]:
-    """Return the recipes for a case by method, the best first."""
-    return {recipe.method: recipe for recipe in shipped() if recipe.case == case}
+    """Return the recipes for a case by method, the best first; of others those for the case that it is part of."""
+    found = [recipe for recipe in shipped() if recipe.case == case]
+    named = {recipe.method for recipe in found}
+    wider = [r for r in shipped() if r.case == _PART_OF.get(case) and r.method not in named]
+    return {recipe.method: recipe for recipe in sorted([*found, *wider], key=lambda recipe: recipe.measured.gap)}
 
 
 def case_of(problem: Problem) -> str:
     """Return which case a problem is; reads the labels of the forgotten records, and no model."""
-    labels, right = labels_of(problem, problem.forget_view), problem.request.corrections
-    if right:
-        carried = (
-            set() if labels is None else {g for i, g in zip(problem.forget_view.ids, labels, strict=True) if i in right}
-        )
-        return "one wrong label" if len(carried) == 1 < len(set(right.values())) else "wrong labels"
+    view, right = problem.forget_view, problem.request.corrections
+    labels = labels_of(problem, view)
     if labels is None:
-        return "texts" if problem.meaning.scored else "ordinary"
+        return "wrong labels" if right else "texts" if problem.meaning.scored else "ordinary"
+    if right:
+        wrong = [(given, right[i]) for i, given in zip(view.ids, labels, strict=True) if right.get(i, given) != given]
+        carried, true = ({pair[side] for pair in wrong} for side in (0, 1))
+        # A few wrong ones among many right ones may carry one label by chance.
+        return "one wrong label" if len(carried) == 1 < len(true) and 2 * len(wrong) > len(view) else "wrong labels"
     return "class" if gone(problem, labels) == set(np.unique(labels).tolist()) else "ordinary"
