@@ -36,7 +36,6 @@ from expunge.bench.data import Bed, bed
 from expunge.bench.networks import Build
 from expunge.bench.scenarios import Draw
 from expunge.core import registry
-from expunge.core.errors import UsageError
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.request import Request
@@ -59,6 +58,8 @@ CASES = {"random_10": METHODS, "class": ("salun", "ct"), "backdoor_half": ("ct",
 """Methods per scenario beside those that `auto` would tune there, unless others are named."""
 MOST = 0.2
 """What a run of a method may cost, as a share of one retraining."""
+SAME = ("network", "records", "after", "epochs", "batch_size", "lr", "optimiser")
+"""What all commands on one directory must agree in."""
 PUBLISHED = {"salun": 1.15, "l1_sparse": 2.26, "boundary_shrink": 2.67, "boundary_expand": 2.76, "finetune": 3.78}
 PUBLISHED |= {"influence": 4.06, "gradient_ascent": 4.12, "random_label": 7.15}
 """Average gaps on the random tenth, ResNet-18 on lossless images: arXiv 2310.12508, as two later papers quote it."""
@@ -216,6 +217,9 @@ def main() -> int:
             f"no train.parquet and test.parquet in {options.data}: columns id, image (encoded bytes), label (--data)"
         )
     single_thread()
+    same = {name: getattr(options, name) for name in SAME}
+    if kept(options.out / "settings.json", same) != same:
+        sys.exit(f"{options.out} holds a benchmark with other settings: choose another --out")
     made = laid(options)
     rows: list[Row] = []
     facts: dict[str, Any] = {}
@@ -252,6 +256,13 @@ def main() -> int:
     return 0 if all(row.met != "MISSED" for row in rows) else 1
 
 
+def kept(file: Path, said: dict[str, Any]) -> Any:
+    """Return what a JSON file holds; what is ``said`` is written into it first where there is none."""
+    if not file.exists():
+        write_file(file, json.dumps(said).encode())
+    return json.loads(file.read_text())
+
+
 def laid(options: Any) -> Bed:
     """Return the data with the network, on the GPU where there is one."""
     records = None if options.records is None else options.after + options.records
@@ -265,8 +276,6 @@ def laid(options: Any) -> Bed:
     if not torch.cuda.is_available():
         return replace(made, trainer=replace(made.trainer, config=config))
     built = BuiltThere(made.trainer.build.network, made.trainer.build.shape, made.trainer.build.classes)
-    if not isinstance(made.train, ArrayRecords) or not isinstance(made.holdout, ArrayRecords):
-        raise UsageError("records that cannot be moved", where="cifar10")
     return replace(
         made,
         train=Moved(made.train, "cuda"),

@@ -58,6 +58,7 @@ CASES = {
 }
 TEXTS = {"texts": "fictitious people: the 48 texts of one of 16 people"}
 TEXT_METHODS = "npo,simnpo,grad_diff,undial,wga"
+REFERENCES = 8
 TARGET = 0.5
 """A rank correlation below which tuning would be little better than guessing."""
 
@@ -198,8 +199,11 @@ def _recipe(
 
 
 def _command(options: Any) -> str:
-    most = f" --most {options.most:g}" if math.isfinite(options.most) else ""
-    return f"python benchmarks/tuning.py --seed {options.seed} --trials {options.trials}{most}"
+    more = f" --most {options.most:g}" if math.isfinite(options.most) else ""
+    more += f" --references {options.references}" if options.references != REFERENCES else ""
+    more += f" --cases {json.dumps(options.cases)}" if options.cases != ",".join(CASES) else ""
+    more += f" --methods {options.methods}" if options.methods else ""
+    return f"python benchmarks/tuning.py --seed {options.seed} --trials {options.trials}{more}"
 
 
 def rows_of(case: str, studies: Sequence[Sequence[Any]], objective: Watched, original: float) -> list[Row]:
@@ -240,7 +244,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=15)
-    parser.add_argument("--references", type=int, default=8)
+    parser.add_argument("--references", type=int, default=REFERENCES)
     parser.add_argument("--methods", default=None)
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--most", type=float, default=math.inf, help="what a run may cost, in retrainings")
