@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,8 @@ def test_without_references_the_target_is_the_originals_loss_on_held_out_records
     assert 1 < len({len(each) for each in theirs}), "the mix of classes differs, or nothing would be shown"
     expected = np.mean([by_hand(original, each) for each in theirs])
     assert run.target_loss == pytest.approx(expected, rel=1e-6)
+    asked = replace(toys.context(problem), choosing_models=lambda: pytest.fail("a model was trained for it"))
+    assert asked.loss_of_strangers == run.target_loss
     assert abs(expected - by_hand(original, holdout)) > 1e-3
     assert run.spent == Cost(read=len(holdout))
 

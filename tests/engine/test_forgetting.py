@@ -199,6 +199,16 @@ def test_it_stops_where_retrained_models_stand_and_else_at_an_even_guess():
     assert all(loss <= math.log(3) for loss in losses[:-1])
 
 
+def test_it_can_stop_where_held_out_records_stand_without_a_retrained_model():
+    problem = toys.problem(trainer=None)
+    run = replace(toys.context(problem), choosing_models=lambda: pytest.fail("a model was trained for it"))
+    outcome = Up({**STEP, "epochs": 30, "retain": "none", "lr": 0.1, "until": "strangers"}).unlearn(problem, run)
+    losses = [row["forget loss"] for row in outcome.history]
+    assert "reached that of held-out records" in outcome.stopped
+    assert losses[-1] >= run.loss_of_strangers
+    assert all(loss < run.loss_of_strangers for loss in losses[:-1])
+
+
 def test_where_nothing_holds_the_others_none_are_needed():
     problem = toys.problem(count=12, forget=12)
     assert Need.RETAIN in Up().needs
@@ -245,7 +255,7 @@ def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
     start = Down.start(toys.problem(trainer=trainer))
     assert start["lr"] == pytest.approx(0.3 * 4e-3)
     assert start["repairs"] > 0
-    assert Down(start).config.until == "retrained"
+    assert Down(start).config.until == "strangers", "no retrained model is trained to know where to stop"
     small = replace(trainer, config=replace(trainer.config, batch_size=8))
     assert Down.start(toys.problem(trainer=small))["batch_size"] == 3, "a lone record cannot be normalised"
 

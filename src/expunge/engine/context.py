@@ -60,18 +60,25 @@ class Context:
     def target_loss(self) -> float | None:
         """The loss that retrained models have on the forget records of the choosing part.
 
-        Measured on the choosing references; without any, what the original makes of their strangers among the held-out
-        records (``engine/strangers``; right only where the forgotten are an ordinary sample of their classes); None
-        where there is neither.
+        Measured on the choosing references, which are trained for it; without any, that of strangers; None where there
+        are neither.
         """
         models = self.choosing_models()
         if models and len(self.choosing.forget):
             return sum(self.mean_loss(model, self.choosing.forget) for model in models) / len(models)
+        return self.loss_of_strangers
+
+    @cached_property
+    def loss_of_strangers(self) -> float | None:
+        """The loss that the original has on held-out records like the forget records of the choosing part; None: none.
+
+        Right only where the forgotten are an ordinary sample of their classes (``engine/strangers``).
+        """
         if self.choosing.holdout is not None and len(self.choosing.holdout) and len(self.choosing.forget):
-            return self._loss_of_strangers(self.choosing.holdout)
+            return self._of_strangers(self.choosing.holdout)
         return None
 
-    def _loss_of_strangers(self, holdout: Records) -> float:
+    def _of_strangers(self, holdout: Records) -> float:
         original = self.problem.source.open()
         answers = said(self.problem, original, holdout)
         found = Strangers(self.problem, self.choosing.forget, holdout).loss(answers) if answers is not None else None

@@ -85,10 +85,10 @@ class Forgetting(Passes):
         )
         until: str = setting(
             "retrained",
-            "stop when the mean loss of a forgotten token has reached that of retrained models (`retrained`), or that "
-            "of an even guess, the logarithm of the number of tokens or classes (`guess`); where the first is not "
-            "known the second holds",
-            choices=("retrained", "guess"),
+            "stop when the mean loss of a forgotten token has reached that of retrained models, which are trained for "
+            "it (`retrained`), that of held-out records of the same classes (`strangers`), or that of an even guess, "
+            "the logarithm of the number of tokens or classes (`guess`); where one is not known, the next",
+            choices=("retrained", "strangers", "guess"),
         )
 
     def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
@@ -109,8 +109,8 @@ class Forgetting(Passes):
         texts = problem.meaning.scored and not problem.meaning.labelled
         batch = smaller(config.batch_size, least=2 if texts else LEAST)
         steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine", "repairs": MENDED}
-        until = {"until": "guess"} if texts else {}
-        return {**steps, "optimiser": config.optimiser, "momentum": config.momentum, **until}
+        until = "guess" if texts else "strangers"
+        return {**steps, "optimiser": config.optimiser, "momentum": config.momentum, "until": until}
 
     # --- what a method says ------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Forgetting(Passes):
     def observation(self, problem: Problem) -> Cost:
         """Return the looks at forgotten records after every epoch, and the one at held-out ones that may end it."""
         c = self.config
-        held = held_choosing(problem) if c.epochs and c.until == "retrained" else 0
+        held = held_choosing(problem) if c.epochs and c.until != "guess" else 0
         watched = forget_choosing(problem) or len(problem.forget_view)  # as in :meth:`observe`
         return Cost(read=c.epochs * watched + held)
 
@@ -187,12 +187,15 @@ class Forgetting(Passes):
 
     def stop(self, model: nn.Module, epoch: int, run: Context) -> str:
         """Return that the forgotten records are as strange as to retrained models, or more than an even guess."""
-        target = run.target_loss if self.config.until == "retrained" and len(run.choosing.forget) else None
+        until, target = self.config.until, None
+        if until != "guess" and len(run.choosing.forget):
+            target = run.target_loss if until == "retrained" else run.loss_of_strangers
         if target is None:
             above = self._loss > self._guess
             return f"forget loss {self._loss:.3g} is above {self._guess:.3g}, that of an even guess" if above else ""
         reached = self._loss >= target
-        return f"forget loss {self._loss:.3g} reached that of a retrained model, {target:.3g}" if reached else ""
+        whose = "a retrained model" if until == "retrained" else "held-out records"
+        return f"forget loss {self._loss:.3g} reached that of {whose}, {target:.3g}" if reached else ""
 
     def _away(self, batch: Batch) -> Tensor:
         assert batch.forget is not None
