@@ -13,6 +13,7 @@ PAGES = {
         *measured.classifiers("classifiers_mnist"),
         *measured.classifiers("classifiers_as_they_come"),
         *measured.figures("cifar10"),
+        *measured.figures("cifar10_other_images"),
         *measured.figures("descent_overhead"),
     ],
     "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
