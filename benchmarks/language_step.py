@@ -80,8 +80,8 @@ class Drawn(LanguageRecords):
         self._pad, self.longest = 0, max(q + a for q, a in lengths)
 
 
-def problem(vocabulary: int) -> Problem:
-    """Return records to forget, as many to keep, and a network with random weights."""
+def problem(vocabulary: int, folder: Path) -> Problem:
+    """Return records to forget, as many to keep, and a network with random weights, written into a folder."""
     rows = [json.loads(line) for line in TOFU.read_text().splitlines()]
     some = [rows[i] for i in range(0, len(rows), len(rows) // (2 * STEPS * BATCH))][: 2 * STEPS * BATCH]
     lengths = [tuple(max(2, round(len(row[part]) / LETTERS)) for part in ("question", "answer")) for row in some]
@@ -99,8 +99,7 @@ def problem(vocabulary: int) -> Problem:
         **SIZES[vocabulary],
     )
     forget = list(records.ids[::2])
-    folder = Path(tempfile.mkdtemp(prefix="language-step-"))  # as a user has it: in a directory
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).save_pretrained(folder)  # as a user has it: in a directory
     return Problem(
         model=HuggingFaceModel(folder),
         task="causal_lm",
@@ -237,13 +236,14 @@ def one(case: str, vocabulary: int, who: str) -> dict[str, Any]:
     """Return CPU-seconds of the steps after the first, loss and peak memory of one side, measured in this process."""
     single_thread()
     hold_memory()
-    made = problem(vocabulary)
-    weights = sum(p.numel() for p in made.source.open().parameters())
-    before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is reckoned from here
-    stops, loss = (ours if who == "ours" else plain)(made, case)
-    times = [late - early for early, late in pairwise(stops.times)]
-    whole = _memory("VmHWM")
+    with tempfile.TemporaryDirectory(prefix="language-step-") as folder:
+        made = problem(vocabulary, Path(folder))
+        weights = sum(p.numel() for p in made.source.open().parameters())
+        before = _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is reckoned from here
+        stops, loss = (ours if who == "ours" else plain)(made, case)
+        times = [late - early for early, late in pairwise(stops.times)]
+        whole = _memory("VmHWM")
     return {"times": times, "loss": loss, "peak": stops.peak - before, "whole": whole - before, "weights": weights}
 
 
