@@ -15,6 +15,7 @@ def pages() -> dict[str, str]:
         "conformance": cases.page(),
         "errors": errors.page(),
         "estimators": things.estimators(),
+        "find": things.ways(),
         "job": job.page(),
         "kinds": things.kinds(),
         "methods": things.methods(),

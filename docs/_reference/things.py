@@ -177,6 +177,17 @@ def _estimator(name: str, kind: Any) -> str:
     return "\n\n".join([*parts, _exempt(kind)]).strip()
 
 
+def ways() -> str:
+    """Return the page of ways to find records."""
+    parts = [
+        "A way finds retained records that belong to a request and that it does not name. What it finds is for people "
+        "to look at: `expunge find`, or `expunge.find(problem)`.",
+    ]
+    for name, way in _all("find").items():
+        parts.append("\n\n".join([f"## {name}", f"*{way.title}*", doc(way), f"- **Source:** {way.source}"]))
+    return page("Ways to find", *parts)
+
+
 def testbeds() -> str:
     """Return the page of test beds."""
     parts = [

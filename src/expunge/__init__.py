@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from expunge.models.estimator import EstimatorModel
     from expunge.models.huggingface import HuggingFaceModel
     from expunge.models.torch import TorchModel
-    from expunge.workflow import Result, audit, erase, plan
+    from expunge.workflow import Result, audit, erase, find, plan
 
 __version__ = "0.1.0"
 
@@ -59,6 +59,7 @@ _HOMES = {
     "Verdict": "expunge.core.verdict",
     "audit": "expunge.workflow",
     "erase": "expunge.workflow",
+    "find": "expunge.workflow",
     "plan": "expunge.workflow",
     "recorded": "expunge.engine.recorded",
     "train": "expunge.engine.recorded",
@@ -88,6 +89,7 @@ __all__ = [
     "Verdict",
     "audit",
     "erase",
+    "find",
     "plan",
     "recorded",
     "train",
@@ -103,7 +105,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """This package: `plan` and `audit` are functions here, though rooms of these names exist inside."""
+    """This package: `plan`, `audit` and `find` are functions here, though rooms of these names exist inside."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Keep a room, which the import system sets on its package, from taking the place of a public name."""

@@ -27,6 +27,9 @@ class Scores:
     def loss(self):
         return np.cos(np.arange(COUNT) * 2.3)
 
+    def alike(self, train, forget):
+        return tuple(name for name in train.ids if name not in forget)[:3]
+
 
 def bed(**changes):
     draw = torch.Generator().manual_seed(3)
@@ -50,7 +53,7 @@ def drawn(name, seed=0, **changes):
     ("name", "count"),
     [("random_1", 2), ("random_10", 20), ("random_50", 100), ("class", 50), ("subject", 25), ("memorised", 67),
      ("unmemorised", 67), ("highest_loss", 20), ("lowest_loss", 20), ("wrong_labels", 20), ("wrong_labels_half", 10),
-     ("backdoor", 20), ("backdoor_half", 10), ("drift", 20)],
+     ("backdoor", 20), ("backdoor_half", 10), ("wrong_labels_found", 13), ("backdoor_found", 13), ("drift", 20)],
 )  # fmt: skip
 def test_as_many_records_go_as_the_name_says(name, count):
     found = drawn(name)
@@ -120,6 +123,15 @@ def test_the_backdoor_marks_other_classes_and_labels_them_as_the_target():
     assert len(trigger.records) == 30
     assert (trigger.records.y != 0).all(), "a record of the target class says nothing of the trigger"
     assert (trigger.records.x[:, :, 3:, 3:] == brightest).all()
+
+
+@pytest.mark.parametrize("kind", ["wrong_labels", "backdoor"])
+def test_what_is_looked_for_is_forgotten_beside_the_half_that_is_known(kind):
+    half, found = drawn(f"{kind}_half"), drawn(f"{kind}_found")
+    assert found.train.manifest.digest == half.train.manifest.digest
+    assert found.forget == (*half.forget, *found.also)
+    assert len(found.also) == 3
+    assert found.corrections == half.corrections, "nobody said what the others are"
 
 
 def test_ten_requests_have_nothing_in_common():

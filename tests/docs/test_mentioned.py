@@ -29,7 +29,7 @@ from tests.docs.commands import APP
 from tests.docs.reference import pages
 from tests.support import reports
 
-ROOMS = ("methods", "checks", "tasks", "data", "models", "testbeds")
+ROOMS = ("methods", "checks", "find", "tasks", "data", "models", "testbeds")
 WRITTEN = "\n".join(page.read_text() for page in written_pages())
 
 

@@ -112,6 +112,18 @@ def test_without_corrections_a_wrong_label_is_taken_for_right():
     assert kind.weights.sum() == pytest.approx(5.0), "each record counts once"
 
 
+def test_a_record_that_was_found_to_be_like_wrong_ones_is_compared_with_none():
+    found = problem().widened(["r5", "r9"])  # a two and a nought, for all that is known
+    strangers = Strangers(found, found.forget_view, found.held_out)
+    assert strangers.missing == 2
+    named = problem()
+    alone = Strangers(named, named.forget_view, named.held_out)
+    answers = said(named, Inputs(), named.held_out)
+    assert strangers.loss(answers) == alone.loss(answers)
+    plain = problem(corrections={}).widened(["r5", "r9"])  # where no label is wrong, it is one more record
+    assert Strangers(plain, plain.forget_view, plain.held_out).missing == 0
+
+
 def test_a_class_that_goes_is_compared_with_all_that_stay_asked_about_it():
     given = [0, 0, 0, 1, 1, 2, 2, 1, 2, 1]
     strangers, forget, holdout = both(problem(forget=3, given=given, corrections={}))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from expunge.numerics.telling_apart import RIDGE, pairs_apart
+from expunge.numerics._ridge import RIDGE
+from expunge.numerics.telling_apart import pairs_apart
 
 DRAW = np.random.default_rng(0)
 

@@ -120,6 +120,10 @@ def test_records_of_several_classes_that_carry_one_wrong_label_are_a_case_of_the
     assert case([*noughts[:2], *ones[:2]], [1, 2, 2, 0]) == "wrong labels"
     assert case([*noughts, *ones], [1, 2]) == "wrong labels", "two of eight"
     assert case(noughts, [0, 0, 1, 2]) == "wrong labels", "corrected to what they have"
+    named = expunge.Request(ids=tuple(noughts), corrections=dict(zip(noughts, [1, 2, 1, 2], strict=True)))
+    wider = expunge.Problem(model=toys.network(), train=train, request=named).widened([*labels][:30:5])
+    assert len(wider.forget_ids) > 2 * len(noughts)
+    assert recipes.case_of(wider) == "one wrong label", "what was found says nothing of the labels"
 
 
 def test_a_case_that_is_part_of_another_has_its_recipes_too():

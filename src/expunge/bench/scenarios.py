@@ -8,7 +8,7 @@ loss: arXiv 2505.08576; wrong labels and the 3x3 patch: Goel et al. 2024, arXiv 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,9 @@ class Scores(Protocol):
     def loss(self) -> NDArray[np.float64]:
         """Return the loss of a model that was trained on all records."""
 
+    def alike(self, train: Records, forget: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which of these training records `expunge.find` takes for more of what must be forgotten."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -54,12 +57,14 @@ class Draw:
         requests: ids to forget, request by request; nearly always one request.
         corrections: true label by id of each record in the requests that was mislabelled.
         triggered: held-out records with the trigger of the backdoor on them.
+        also: those to forget that were found to be like the ones that are known.
     """
 
     train: Records
     requests: tuple[tuple[str, ...], ...]
     corrections: Mapping[str, int] = field(default_factory=dict)
     triggered: Triggered | None = None
+    also: tuple[str, ...] = ()
 
     @property
     def forget(self) -> tuple[str, ...]:
@@ -82,7 +87,8 @@ def draw(name: str, bed: Bed, scores: Scores, seed: int) -> Draw:
     Raises:
         InvalidProblem: the data do not carry it (no subjects, say).
     """
-    generator = np.random.default_rng(keyed_int(b"expunge scenario", name, seed))
+    drawn_as = name.replace("_found", "_half")  # of the same records, so that the two can be compared
+    generator = np.random.default_rng(keyed_int(b"expunge scenario", drawn_as, seed))
     return SCENARIOS[name].draw(bed, scores, generator)
 
 
@@ -144,6 +150,13 @@ def _wrong_labels(bed: Bed, scores: Scores, generator: np.random.Generator, *, k
     """Deal the labels of a tenth of the records out among them; a share of these is known and must be forgotten."""
     count = max(2, round(POISONED * len(_labels(bed))))
     return _poisoned(poison.swap_labels(bed.train, count=count, seed=int(generator.integers(2**31))), known)
+
+
+def _widened(name: str, bed: Bed, scores: Scores, generator: np.random.Generator) -> Draw:
+    """Draw another scenario, and forget what is found to be like its records as well."""
+    drawn = SCENARIOS[name].draw(bed, scores, generator)
+    found = scores.alike(drawn.train, drawn.forget)
+    return replace(drawn, requests=((*drawn.forget, *found),), also=found)
 
 
 def _backdoor(bed: Bed, scores: Scores, generator: np.random.Generator, *, known: float) -> Draw:
@@ -216,6 +229,14 @@ SCENARIOS: dict[str, Scenario] = {
     "wrong_labels_half": Scenario("A tenth with wrong labels, half of them known", partial(_wrong_labels, known=0.5)),
     "backdoor": Scenario("A tenth with a 3x3 patch, all of them known", partial(_backdoor, known=1.0), UNLIKE),
     "backdoor_half": Scenario("A tenth with a 3x3 patch, half of them known", partial(_backdoor, known=0.5)),
+    "wrong_labels_found": Scenario(
+        "A tenth with wrong labels, half of them known, the others looked for", partial(_widened, "wrong_labels_half")
+    ),
+    "backdoor_found": Scenario(
+        "A tenth with a 3x3 patch, half of them known, the others looked for",
+        partial(_widened, "backdoor_half"),
+        UNLIKE,
+    ),
     "drift": Scenario("Ten requests in a row, of 1% each", _drift),
     "given": Scenario("What the Problem of the user's names", _given),
 }

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,16 @@ class Site:
         """Return the loss of a model trained on all records, [n], in nats."""
         return self._scores("loss", lambda: -np.log(np.maximum(self._sure(self.bed.train, seed=2), 1e-300)))
 
+    def alike(self, train: Records, forget: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which of these training records are found to be like ``forget``, by the original of the first seed."""
+
+        def make() -> list[str]:
+            model = self.bed.source.reopen(self.original(train, DRAWN))
+            return list(workflow.find(self._asked(model, train, forget)).ids)
+
+        key = combine([train.manifest.digest, *(sha256(name.encode()) for name in forget)])[:16]
+        return tuple(self._kept(f"alike-{key}", make))
+
     def _sure(self, records: Records, *, seed: int) -> NDArray[np.float64]:
         """Train on ``records`` and return the probability of the label of every training record, [n]."""
         model = self.bed.trainer(records, seed=references.seed_of(DRAWN, "bench scores", seed))
@@ -224,10 +234,13 @@ class Site:
         return measures.said(problem, model, self.bed.train).sure
 
     def _scores(self, name: str, make: Any) -> NDArray[np.float64]:
+        return np.array(self._kept(name, lambda: [float(value) for value in make()]))
+
+    def _kept(self, name: str, make: Any) -> Any:
         file = self.folder / "scores" / f"{name}.json"
         if not file.exists():
-            write_file(file, canonical([float(value) for value in make()]))
-        return np.array(json.loads(file.read_text()))
+            write_file(file, canonical(make()))
+        return json.loads(file.read_text())
 
     def original(self, train: Records, seed: int) -> Path:
         """Return the folder of the original for these training records: trained now, unless it is there."""
@@ -242,18 +255,18 @@ class Site:
         """Return the problem of a scenario: the original of this seed, and all that must be forgotten."""
         drawn = self.draw(scenario)
         original = self.original(drawn.train, seed)
-        made = Problem(
-            model=self.bed.source.reopen(original),
-            train=drawn.train,
-            forget=drawn.forget,
-            holdout=self.bed.holdout,
-            trainer=self.bed.trainer,
-            task=self.bed.task,
+        named = tuple(name for name in drawn.forget if name not in set(drawn.also))
+        made = replace(
+            self._asked(self.bed.source.reopen(original), drawn.train, named),
             triggered=drawn.triggered,
-            request=Request(reference=f"bench {scenario}, seed {seed}", corrections=drawn.corrections),
+            request=Request(reference=f"bench {scenario}, seed {seed}", also=drawn.also, corrections=drawn.corrections),
         )
         arguments = (("folder", str(self.folder.resolve())), ("scenario", scenario), ("seed", seed))
         return made.made_by(Origin(f"{__name__}:problem_of", "", arguments=arguments))
+
+    def _asked(self, model: Any, train: Records, forget: tuple[str, ...]) -> Problem:
+        bed = self.bed
+        return Problem(model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task)
 
     def references(self, scenario: str) -> list[Path]:
         """Return the folders of the retrained models of a scenario, which all methods and seeds share."""

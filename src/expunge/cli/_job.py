@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,8 @@ class Job:
             them models can be retrained without the records.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
+        also: a file as `expunge find` writes it, with the column `id`: further records to forget; relative to the job
+            file.
         methods: settings by method.
         given_references: folders of models that were retrained elsewhere, relative to the job file.
         budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
@@ -104,6 +107,7 @@ class Job:
     training: Mapping[str, Any] | None = None
     out: str = ""
     request: Request | None = None
+    also: str = ""
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     budget: str = "100%"
     tuning: str = "50%"
@@ -140,7 +144,8 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
     from expunge.audit import policy as policies
 
     with _console.own_stdout():
-        problem = _origin(job, folder, where=path.name).make()
+        origin = _origin(job, folder, where=path.name)
+        problem = replace(origin, also=_listed(near(job.also)) if job.also else ()).make()
     return problem, {
         "out": near(job.out) if job.out else None,
         "methods": (job.method,) if job.method else (),
@@ -207,6 +212,27 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
         arguments["base"] = None if job.model.base is None else str(folder / job.model.base)
         arguments["training"] = None if job.training is None else dict(job.training)
     return Origin(_TEXTS if of_texts else _TABLES, "", arguments=tuple(arguments.items()), request=job.request)
+
+
+def _listed(file: Path) -> tuple[str, ...]:
+    """Return the ids in a file of `expunge find`.
+
+    Raises:
+        UsageError: unreadable, or without the column.
+    """
+    try:
+        with file.open(newline="") as lines:
+            rows = csv.DictReader(lines)
+            ids = [row["id"] for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise UsageError(
+            "cannot read further records to forget",
+            where="also",
+            found=f"{file.name}: {getattr(error, 'strerror', None) or type(error).__name__}",
+            expected="a CSV file with a column `id`, as `expunge find` writes it",
+            fix="check the path and the first line",
+        ) from error
+    return tuple(name for name in ids if name)
 
 
 def share(text: str, *, where: str = "--budget") -> float:

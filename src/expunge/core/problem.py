@@ -78,12 +78,17 @@ class ProblemSpec:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a problem was made, so that another process can make it again: ``module:function``."""
+    """Where a problem was made, so that another process can make it again: ``module:function``.
+
+    ``request`` and ``also`` are what it is given beside its arguments: what must be forgotten, and what was found to be
+    like that (:meth:`Problem.widened`).
+    """
 
     target: str
     folder: str
     arguments: tuple[tuple[str, Any], ...] = ()
     request: Request | None = None
+    also: tuple[str, ...] = ()
 
     def make(self) -> Problem:
         """Import the function and call it.
@@ -200,7 +205,13 @@ class Problem:
                 expected="one of them",
                 fix="name what must be forgotten in one place only",
             )
-        return replace(self, origin=origin, request=request or self.request)
+        made = replace(self, origin=replace(origin, also=()), request=request or self.request)
+        return made.widened(origin.also)
+
+    def widened(self, ids: Sequence[str]) -> Problem:
+        """Return the problem with further records to forget, which were found to be like those of the request."""
+        origin = None if self.origin is None else replace(self.origin, also=(*self.origin.also, *ids))
+        return replace(self, origin=origin, request=replace(self.request, also=(*self.request.also, *ids)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross a process boundary by the origin where there is one, else by the handles."""
@@ -276,7 +287,7 @@ class Problem:
     @cached_property
     def forget_ids(self) -> tuple[str, ...]:
         """Ids to forget, in the order of the training records; unknown ids are :meth:`validate`'s business."""
-        wanted = {*self.forget, *self.request.ids, *self.planted_ids}
+        wanted = {*self.forget, *self.request.ids, *self.request.also, *self.planted_ids}
         wanted |= {canary for source, canary in self._made_from.items() if source in wanted}
         wanted |= {name for pair in self.request.associations for name in self._telling(pair, all)}
         subjects = set(self.request.subjects)
@@ -375,7 +386,7 @@ class Problem:
 
     def _request_obstacles(self, records: Records) -> list[Obstacle]:
         found = []
-        asked = [*self.forget, *self.request.ids]
+        asked = [*self.forget, *self.request.ids, *self.request.also]
         unknown = [i for i, name in enumerate(asked) if name not in records.position and name not in self._made_from]
         if unknown:
             places = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")

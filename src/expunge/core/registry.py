@@ -21,6 +21,7 @@ from expunge.core.errors import MissingExtra, Refused, UnknownName, UsageError
 _BASES = {
     "methods": ("expunge.core.method", "Method"),
     "checks": ("expunge.core.check", "Check"),
+    "find": ("expunge.core.finder", "Finder"),
     "tasks": ("expunge.core.task", "Task"),
     "data": ("expunge.core.records", "Records"),
     "models": ("expunge.core.model", "ModelSource"),

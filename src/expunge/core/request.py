@@ -12,6 +12,8 @@ class Request:
 
     Attributes:
         ids: records to forget.
+        also: further records to forget, which were found to be like those (``expunge find``); of those that were
+            labelled wrongly nobody has said what they are.
         subjects: forget all records of these subjects, too.
         associations: pairs of subjects; forget what tells of both, by whose a record is or by the names in its text.
             What tells of one of them alone stays, and is watched as a neighbour.
@@ -23,6 +25,7 @@ class Request:
     """
 
     ids: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     associations: tuple[tuple[str, ...], ...] = ()
     reference: str = ""

@@ -11,6 +11,7 @@ should be answered. Which these are:
 - of a class that goes altogether nothing is retained, and the strangers are the held-out records of all classes that
   stay, asked about the class that goes: a model that was never taught it holds nothing to be of it. Held-out records of
   the class itself are known to the original for the wrong reason;
+- of a record whose label may be wrong, and of which the request does not say what it is (``Request.also``), none;
 - without class labels, all held-out records, each asked about what it is itself.
 
 None of this holds where the forgotten records are no ordinary sample of their class (one person's, the hardest), nor
@@ -93,7 +94,8 @@ class Strangers:
 
     Attributes:
         gone: classes of which no record is retained; empty without class labels.
-        missing: how many forgotten records have no counterpart, because no held-out record is of their class.
+        missing: how many forgotten records have no counterpart: no held-out record is of their class, or that is
+            unknown.
         staying: which held-out records are of a class that stays, [m], bool: those that a good model still answers.
     """
 
@@ -108,8 +110,11 @@ class Strangers:
             classes = np.array([truth.get(name, label) for name, label in zip(forget.ids, given, strict=True)])
             self.gone = gone(problem, classes)
             self.staying = ~np.isin(held, list(self.gone))
+            # Of a record that was found to be like wrongly labelled ones nobody has said what it is.
+            untold = set(problem.request.also) if truth else set()
+            told = np.array([name not in untold for name in forget.ids])
             for wrong in (False, True):
-                self._pair(np.flatnonzero((given != classes) == wrong), classes, given, held)
+                self._pair(np.flatnonzero(told & ((given != classes) == wrong)), classes, given, held)
         compared = sum(len(mine) for mine, _ in self._asked)
         self.missing = len(forget) - compared if self._labelled else 0
 

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import linalg
 
+from expunge.numerics import _ridge
 from expunge.numerics._arrays import Array, numbers
 from expunge.numerics.membership import Ranking
 
-RIDGE = 0.1
-"""Penalty, for features of unit variance: a few records of each kind are enough."""
 TIE = 1e-9
 """Predictions of two kinds, 1 and -1, are taken for one where they are so near."""
 
@@ -40,18 +38,12 @@ def pairs_apart(members: ArrayLike, strangers: ArrayLike) -> Ranking:
         raise ValueError(f"needs 2 records of each kind or more, found {n1} and {n0}")
     both = np.concatenate([one, other])
     spread = both.std(axis=0)
-    rows = np.column_stack([(both - both.mean(axis=0)) / np.where(spread > 0, spread, 1.0), np.ones(len(both))])
     weight = 0.5 / n1, 0.5 / n0
-    each = np.repeat(weight, [n1, n0])
-    penalty = np.full(rows.shape[1], RIDGE)
-    penalty[-1] = 0.0  # the intercept is free
-    solved = linalg.solve((rows.T * each) @ rows + np.diag(penalty), rows.T, assume_a="pos")  # [d + 1, n]
-    target = np.repeat([1.0, -1.0], [n1, n0])
-    left = target - rows @ (solved @ (each * target))
-    stays = 1.0 - each * (rows * solved.T).sum(axis=1)
+    fit = _ridge.fit((both - both.mean(axis=0)) / np.where(spread > 0, spread, 1.0), np.repeat(weight, [n1, n0]))
+    left = fit.left(np.repeat([1.0, -1.0], [n1, n0]))
     # (I - H_SS)^-1 e_S for every pair, by the inverse of a 2 by 2 matrix; both are of 1 and -1, so 2 lies between them.
-    across = rows[:n1] @ solved[:, n1:]
-    mine, theirs = stays[:n1, None], stays[None, n1:]
+    across = fit.rows[:n1] @ fit.solved[:, n1:]
+    mine, theirs = fit.stays[:n1, None], fit.stays[None, n1:]
     lost = (theirs - weight[0] * across) * left[:n1, None] + (weight[1] * across - mine) * left[None, n1:]
     gap = 2.0 - lost / (mine * theirs - weight[0] * weight[1] * across**2)
     right: Array = (gap > TIE) + 0.5 * (np.abs(gap) <= TIE)

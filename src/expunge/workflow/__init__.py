@@ -12,6 +12,7 @@ from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.core import registry
 from expunge.core.errors import ForeignRun, InvalidProblem, Obstacle, UsageError
+from expunge.core.finder import Finder, Found
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
 from expunge.core.plan import Plan
@@ -36,7 +37,22 @@ from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
 from expunge.workflow.tuning import course
 
-__all__ = ["Result", "Settings", "attempt", "audit", "erase", "judge", "plan", "prepare"]
+__all__ = ["Result", "Settings", "attempt", "audit", "erase", "find", "judge", "plan", "prepare"]
+
+
+def find(problem: Problem, way: str = "alike") -> Found:
+    """Return retained records that a ``way`` (see ``expunge.find``) finds to belong to the request; changes nothing.
+
+    They are for people to look at; ``problem.widened(found.ids)`` forgets them as well.
+
+    Raises:
+        UnknownName: no such way.
+        InvalidProblem: lists all obstacles.
+    """
+    finder: Finder = registry.load("find", way)()
+    look(problem)
+    single_thread()
+    return finder.find(problem)
 
 
 def plan(problem: Problem, **settings: Any) -> Plan:

@@ -110,7 +110,9 @@ def for_case(case: str) -> dict[str, Recipe]:
 
 def case_of(problem: Problem) -> str:
     """Return which case a problem is; reads the labels of the forgotten records, and no model."""
-    view, right = problem.forget_view, problem.request.corrections
+    right, untold = problem.request.corrections, set(problem.request.also)
+    told = [name for name in problem.forget_ids if not right or name not in untold]
+    view = problem.records.select(told)
     labels = labels_of(problem, view)
     if labels is None:
         return "wrong labels" if right else "texts" if problem.meaning.scored else "ordinary"

@@ -1,0 +1,84 @@
+"""The contract of a way to find records that a request does not name, and what it finds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from expunge.core.errors import Obstacle
+
+if TYPE_CHECKING:
+    from expunge.core.problem import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search found; to be looked at by people before it is forgotten.
+
+    Attributes:
+        way: the name of the way that was gone.
+        named: records of the request that were learnt from.
+        searched: retained records that were looked through.
+        ids: those that were found, the likeliest first.
+        likely: how likely each of them is what was looked for, in 0..1.
+        strangers: held-out records that were looked through as well, of which none can be what was looked for.
+        taken: those of them that were taken for it.
+        telling: share of pairs of a named and a searched record that are put in the right order (AUC).
+        reason: why nothing is found; empty where something is.
+    """
+
+    way: str
+    named: int
+    searched: int
+    ids: tuple[str, ...] = ()
+    likely: tuple[float, ...] = ()
+    strangers: int = 0
+    taken: int = 0
+    telling: float = 0.5
+    reason: str = ""
+
+    @property
+    def by_chance(self) -> float:
+        """How many would be found if the searched records were like the held-out ones: wrongly found at the most."""
+        return self.taken / self.strangers * self.searched if self.strangers else 0.0
+
+    @property
+    def sentence(self) -> str:
+        """What was found, with what the search finds where nothing is."""
+        if not self.ids:
+            return (
+                f"None of {self.searched:,} retained records was found to be like the {self.named:,} of the request: "
+                f"{self.reason}."
+            )
+        return (
+            f"{len(self.ids):,} of {self.searched:,} retained records are like the {self.named:,} of the request. Of "
+            f"{self.strangers:,} held-out records, which cannot be, {self.taken:,} were taken for such: up to "
+            f"{min(self.by_chance, len(self.ids)):,.0f} of those that were found may be none."
+        )
+
+
+class Finder(ABC):
+    """A way to find retained records that belong to a request.
+
+    Class attributes: ``title`` for people, ``source`` of the way. ``exempt`` names contract cases that do not apply,
+    each with the reason.
+    """
+
+    name = ""
+    title: ClassVar[str]
+    source: ClassVar[str]
+    exempt: ClassVar[Mapping[str, str]] = {}
+
+    @abstractmethod
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return what keeps this way from being gone on a problem, before any work."""
+
+    @abstractmethod
+    def find(self, problem: Problem) -> Found:
+        """Return what was found; reads records and the original, and changes neither.
+
+        Raises:
+            InvalidProblem: something keeps it from being gone, see :meth:`obstacles`.
+        """
