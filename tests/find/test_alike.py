@@ -45,15 +45,15 @@ def problem(*, known=12, hidden=12, wrong=False, seed=0, held=90, forget=None, *
     return made, {ids[i] for i in bad[known:]}
 
 
-@pytest.mark.parametrize(("wrong", "least"), [(False, 0.9), (True, 0.6)])
-def test_the_others_of_a_kind_are_found_and_hardly_any_other(wrong, least):
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_others_of_a_kind_are_found_and_hardly_any_other(wrong):
     right = false = there = 0
     for seed in range(5):
         made, hidden = problem(wrong=wrong, seed=seed)
         found = set(expunge.find(made).ids)
         right, false, there = right + len(found & hidden), false + len(found - hidden), there + len(hidden)
-    assert right >= least * there
-    assert false <= 0.25 * right
+    assert right >= 0.9 * there
+    assert false <= 0.15 * right
 
 
 def test_nothing_is_found_where_the_request_has_nothing_in_common():

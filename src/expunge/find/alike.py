@@ -2,7 +2,8 @@
 
 Who asks for manipulated records to be forgotten rarely knows all of them, and what the others taught stays, in
 retrained models too. What the named ones have in common says which others are of their kind: where they lie in what the
-last layer is given (in their inputs, where that is not known), and how little their label fits there.
+last layer is given (in their inputs, where that is not known), and how little their label fits there and to the inputs:
+a network that has learnt a wrong label by heart gives its record the features of that class.
 ``numerics/more_of`` tells them apart. Retained records of the same labels
 are searched. Held-out records of these labels, of which none was manipulated, say how often it is wrong.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.stats import fisher_exact
 
 from expunge.core.errors import InvalidProblem, Obstacle
@@ -28,6 +28,8 @@ from expunge.numerics.more_of import Likely, more_of, surprise
 FEWEST = 5
 """Records of the request, and held-out ones of their labels, at the least."""
 LIKELY = 0.5
+WIDTH = 256
+"""Numbers of a record's inputs at the most, for how well its label fits them."""
 SOME, CLEAR, LEVEL = 1.0, 3.0, 0.05
 """What is found counts where the first rule tells the named records from the searched ones by CLEAR standard errors, or
 by SOME of them and more of the searched than of the held-out records are taken for such, at this level (Fisher's test).
@@ -64,10 +66,10 @@ class Alike(Finder):
             raise InvalidProblem(wrong)
         assert problem.held_out is not None
         parts = (problem.forget_view, problem.retain_view, problem.held_out)
-        rows, labels = _rows(problem, parts), [labels_of(problem, part) for part in parts]
-        searched = np.arange(len(parts[1]))
+        views, labels = _views(problem, parts), [labels_of(problem, part) for part in parts]
+        rows, searched = views[0], np.arange(len(parts[1]))
         if labels[0] is not None:
-            rows, searched = _of_the_same_labels(rows, [each for each in labels if each is not None])
+            rows, searched = _of_the_same_labels(views, [each for each in labels if each is not None])
         if len(searched) < FEWEST or len(rows[2]) < FEWEST:
             reason = f"{len(searched)} retained and {len(rows[2])} held-out records have a label of theirs"
             return Found(way=self.name, named=len(rows[0]), searched=len(searched), reason=reason)
@@ -95,22 +97,32 @@ class Alike(Finder):
         )
 
 
-def _of_the_same_labels(rows: list[Array], labels: list[Labels]) -> tuple[list[Array], Labels]:
+def _of_the_same_labels(views: list[list[Array]], labels: list[Labels]) -> tuple[list[Array], Labels]:
     """Return the rows of records that have a label of a named one, how well it fits beside, and which retained ones."""
-    trained, known = np.concatenate(rows[:2]), np.concatenate(labels[:2])
-    mine, theirs = surprise(trained, known, rows[2], labels[2])
-    fits = [mine[: len(rows[0])], mine[len(rows[0]) :], theirs]
+    known = np.concatenate(labels[:2])
+    wide = [[part] for part in views[0]]
+    for named, retained, held in views:
+        mine, theirs = surprise(np.concatenate([named, retained]), known, held, labels[2])
+        for part, fits in zip(wide, (mine[: len(named)], mine[len(named) :], theirs), strict=True):
+            part.append(fits)
     same = [np.flatnonzero(np.isin(each, labels[0])) for each in labels]
-    wide = [np.column_stack([row, fit])[chosen] for row, fit, chosen in zip(rows, fits, same, strict=True)]
-    return wide, same[1]
+    return [np.column_stack(part)[chosen] for part, chosen in zip(wide, same, strict=True)], same[1]
 
 
-def _rows(problem: Problem, parts: tuple[Records, ...]) -> list[Array]:
-    """Return what the last layer is given of each record, [n, D]; its inputs where that is not known."""
+def _views(problem: Problem, parts: tuple[Records, ...]) -> list[list[Array]]:
+    """Return what the last layer is given of each record, [n, D], where that is known, and its inputs, by part.
+
+    Inputs of more numbers are projected at random to WIDTH, which keeps distances (Johnson and Lindenstrauss 1984).
+    """
     task, model = problem.meaning, ready(problem.source.open())
-    found = []
-    for part in parts:
-        said = [(task.features(model, batch), batch) for batch in in_order(part)]
-        rows = [task.inputs(batch) if row is None else row for row, batch in said]
-        found.append(torch.cat(rows).double().cpu().numpy())
-    return found
+    found: list[list[list[Array]]] = [[[] for _ in parts] for _ in range(2)]
+    thrown: Array | None = None
+    for place, part in enumerate(parts):
+        for batch in in_order(part):
+            row, inputs = task.features(model, batch), task.inputs(batch).cpu().numpy()
+            if thrown is None and inputs.shape[1] > WIDTH:
+                thrown = np.random.default_rng(0).normal(size=(inputs.shape[1], WIDTH)) / WIDTH**0.5
+            found[1][place].append(inputs if thrown is None else inputs @ thrown)
+            if row is not None:
+                found[0][place].append(row.double().cpu().numpy())
+    return [[np.concatenate(rows) for rows in view] for view in found if all(view)]
