@@ -26,7 +26,7 @@ def narrow(patch):
     known = ("finetune", "neg_grad_plus", "noop", "retrain")
     patch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
     patch.setattr(choosing.recipes, "shipped", tuple)
-    patch.setattr(Study, "run", lambda self, budget: run(self, budget, trials=4))
+    patch.setattr(Study, "run", lambda self, budget, trials=4: run(self, budget, trials=min(4, trials)))
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +71,9 @@ def test_what_tuning_found_is_tried_and_said(tuned):
 def test_what_a_run_costs_is_told_of_the_whole_holdout(erase, monkeypatch):
     """A trial sees a third of it: told by that, what is found would cost more than it may."""
     told, run = [], Study.run
-    monkeypatch.setattr(Study, "run", lambda self, budget: told.append(self) or run(self, 0.0))
+    monkeypatch.setattr(Study, "run", lambda self, budget, trials: told.append(self) or run(self, 0.0))
     erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False)
-    assert [study.problem.held_out.ids for study in told] == [problem().held_out.ids] * 2
+    assert [study.problem.held_out.ids for study in told] == [problem().held_out.ids] * 4, "a first trial, and all"
     shown = told[0].context(1, "").problem
     assert 0 < len(shown.held_out) < len(problem().held_out)
 
@@ -126,7 +126,7 @@ def test_a_killed_tuning_goes_on_with_the_next_trial(tuned, erase, monkeypatch):
             erase("auto", **given)
     result = erase("auto", **given)
     stages = [e["stage"] for e in events(result, "finished") if e["stage"].startswith("tuning-")]
-    assert len(stages) == len(set(stages)) == sum(one.trials for one in result.report.tuned) + 2
+    assert len(stages) == len(set(stages)) == sum(one.trials for one in result.report.tuned) + 4
     assert result.report.tuned == tuned.report.tuned, "as if it had not been killed"
     searched = {one.method: one.searched for one in result.report.tuned}
     assert searched == {"finetune": ("lr",), "neg_grad_plus": ("epochs", "lr", "alpha")}, (

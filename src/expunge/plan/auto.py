@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from expunge.core import registry
@@ -20,6 +20,8 @@ AUTO = "auto"
 """What is named in the place of a method."""
 MOST = 3
 """Methods that are tuned: each further one takes from the trials of the others."""
+GLANCES = 0.25
+"""Share of what tuning may spend that goes to one trial each of other methods, those that cost least first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,11 @@ class Candidate:
     fixed: tuple[str, ...]
     start: str
 
+    @property
+    def searched(self) -> bool:
+        """Whether the method has settings that can be searched."""
+        return bool(space(registry.load("methods", self.method)))
+
 
 def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) -> tuple[Candidate, ...]:
     """Return the methods to tune, at most :data:`MOST`, those that the recipes speak for first.
@@ -50,18 +57,45 @@ def candidates(problem: Problem, configs: Mapping[str, Mapping[str, object]]) ->
     case = recipes.case_of(problem)
     ours, others = recipes.for_case(case), {r.method: r for r in reversed(recipes.shipped())}
     found = []
+    for one, spent in _possible(problem, configs, case):
+        if one.searched:
+            known = ours.get(one.method) or others.get(one.method)
+            near = known.measured.gap if known else 0.0
+            found.append(((one.method not in ours, known is None, near, spent, one.method), one))
+    return tuple(one for _, one in sorted(found, key=lambda each: each[0])[:MOST])
+
+
+def others(
+    problem: Problem, configs: Mapping[str, Mapping[str, object]], chosen: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    """Return the methods that are possible beside the ``chosen`` ones, those that cost least first.
+
+    What a recipe measured on one kind of data need not hold on another: where one of these does better at first sight
+    than all that the recipes speak for, it is tuned in their place (:func:`ahead`).
+    """
+    taken = {each.method for each in chosen}
+    found = [(spent, one.method, one) for one, spent in _possible(problem, configs, recipes.case_of(problem))]
+    return tuple(one for _, name, one in sorted(found, key=lambda each: each[:2]) if name not in taken)
+
+
+def ahead(chosen: Sequence[Tuned], glanced: Sequence[Tuned]) -> list[Tuned]:
+    """Return which of the others do better in their one trial than each of the ``chosen`` in its first, best first."""
+    best = min((preference(t.value, anew=t.anew, harm=t.harm) for t in chosen if t.best is not None), default=None)
+    return [t for t in order(glanced) if best is None or preference(t.value, anew=t.anew, harm=t.harm) < best]
+
+
+def _possible(
+    problem: Problem, configs: Mapping[str, Mapping[str, object]], case: str
+) -> Iterator[tuple[Candidate, float]]:
+    """Yield every method that can act on the problem and has no guarantee of its own, and what a run of it costs."""
     for name in registry.names("methods"):
         kind: type[Method] = registry.load("methods", name)
         one = candidate(problem, case, name, configs.get(name, {}))
         method = kind(one.base)
-        if kind.control or method.guarantee_on(problem) is not Level.AUDITED or not space(kind):
+        if kind.control or method.guarantee_on(problem) is not Level.AUDITED or method.obstacles(problem):
             continue
-        if method.obstacles(problem):
-            continue
-        known = ours.get(name) or others.get(name)
-        near, cost = known.measured.gap if known else 0.0, method.cost(problem)
-        found.append(((name not in ours, known is None, near, 3 * cost.trained + cost.read, name), one))
-    return tuple(one for _, one in sorted(found, key=lambda each: each[0])[:MOST])
+        cost = method.cost(problem)
+        yield one, 3 * cost.trained + cost.read
 
 
 def candidate(problem: Problem, case: str, name: str, given: Mapping[str, object]) -> Candidate:

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from expunge.core import registry
-from expunge.core.errors import Diverged
+from expunge.core.errors import Diverged, ExpungeError
 from expunge.core.method import Cost, Method
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
@@ -104,6 +104,7 @@ class Study:
         most: what one run of the method may cost, as a share of one retraining; dearer settings are not tried.
         keep: ``(number, make) -> trial``: makes it, or returns what an earlier command kept under this number.
         prune: whether trials are cut short.
+        tolerant: whether a method that cannot be run here, or breaks, is a failed trial and nothing more.
     """
 
     method: str
@@ -117,6 +118,7 @@ class Study:
     most: float = math.inf
     keep: Callable[[int, Callable[[], Trial]], Trial] = lambda number, make: make()
     prune: bool = True
+    tolerant: bool = False
 
     @property
     def ranges(self) -> dict[str, Range]:
@@ -130,6 +132,10 @@ class Study:
         """The lowest accuracy of a trial; what cannot know the records may lose twice as much: retraining may, too."""
         floor = self.objective.floor
         return floor - (self.objective.original.accuracy - floor if self._anew else 0.0)
+
+    def allowed(self, budget: float) -> bool:
+        """Return whether ``budget`` (a share of one retraining) holds a trial."""
+        return self._fitted({**self.base}, budget * (1 + 1e-9), 1) is not None
 
     def run(self, budget: float, trials: int = TRIALS) -> list[Trial]:
         """Return the trials, in order, that ``budget`` (a share of one retraining) allows; at most so many."""
@@ -194,9 +200,15 @@ class Study:
         told: dict[str, Any] = {"number": number, "config": plain(method.config)}
         try:
             outcome = method.unlearn(run.problem, run)
-        except Diverged as error:
+        except Exception as error:
+            # What else is wrong is told to whoever asked for the method; of others it is a reason to leave them.
+            if not (isinstance(error, Diverged) or self.tolerant):
+                raise
+            why = (
+                error.obstacles[0].what if isinstance(error, ExpungeError) else f"{type(error).__name__} in the method"
+            )
             cost = first + method.cost(self.problem)
-            return Trial(**told, state="failed", why=error.obstacles[0].what, look=None, steps=steps, cost=cost)
+            return Trial(**told, state="failed", why=why, look=None, steps=steps, cost=cost)
         cost = first + outcome.cost
         if cut:
             return Trial(**told, state="cut short", why=cut[0], look=None, steps=steps, cost=cost)

@@ -13,9 +13,9 @@ from expunge.core.plan import TUNED, Plan
 from expunge.core.report import Tuned
 from expunge.core.serial import canonical, plain
 from expunge.engine.context import Context
-from expunge.plan.auto import Candidate, candidates, order
+from expunge.plan.auto import GLANCES, MOST, Candidate, ahead, candidates, order, others
 from expunge.plan.objective import Objective
-from expunge.plan.tune import Study, Trial
+from expunge.plan.tune import TRIALS, Study, Trial
 from expunge.workflow.settings import Settings
 from expunge.workflow.stages import Stages
 
@@ -39,7 +39,7 @@ def course(
         elif not tuned:
             tuned = True
             most = settings.budget - plan.tuning
-            for one in order(tune_all(stages, settings, plan.tuning, most=most)):
+            for one in order(tune_all(stages, settings, plan.tuning, most=most))[:MOST]:
                 if one.best is not None or _affordable(stages, one, settings.budget):
                     yield one.method, one.config, one.sentence
 
@@ -47,27 +47,49 @@ def course(
 def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) -> list[Tuned]:
     """Tune the methods that ``auto`` chose; each gets an equal share of what the ones before it have left.
 
-    ``most`` is what one run of a method may cost: what tuning leaves of the whole budget.
+    One trial each goes first to as many others as a part of the budget allows, and to them; where others do better than
+    all of them at once, these are tuned in the place of the last. ``most`` is what one run of a method may cost: what
+    tuning leaves of the whole budget.
     """
     chosen = candidates(stages.problem, settings.configs)
-    done: list[Tuned] = []
-    for place, candidate in enumerate(chosen):
-        left = budget - sum(each.share for each in done)
-        done.append(tune(stages, candidate, left / (len(chosen) - place), most=most))
-    return done
+    rest = {each.method: each for each in others(stages.problem, settings.configs, chosen)}
+    done: dict[str, Tuned] = {}
+    for name, each in rest.items():
+        left = budget * GLANCES - sum(one.share for one in done.values())
+        study = replace(_study(stages, each, most), tolerant=True)
+        if not study.allowed(left):  # nor do those that cost more
+            break
+        done[name] = _kept(stages, study, each, left, trials=1)
+    left = budget - sum(one.share for one in done.values())
+    first = [tune(stages, each, left / len(chosen), most=most, trials=1) for each in chosen]
+    better = [rest[one.method] for one in ahead(first, list(done.values())) if rest[one.method].searched]
+    done |= {one.method: one for one in first}
+    slots = [*better, *chosen][: len(chosen)]
+    for place, each in enumerate(slots):
+        left = (budget - sum(one.share for one in done.values())) / (len(slots) - place)
+        done[each.method] = tune(stages, each, done[each.method].share + left, most=most)
+    return list(done.values())
 
 
-def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float) -> Tuned:
+def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float, trials: int = TRIALS) -> Tuned:
     """Search settings of a method for at most ``budget`` of one retraining; one run of it may cost ``most``.
 
     Raises:
         InvalidProblem: there is nothing to tune by.
     """
+    return _kept(stages, _study(stages, candidate, most), candidate, budget, trials=trials)
+
+
+def _kept(stages: Stages, study: Study, candidate: Candidate, budget: float, *, trials: int) -> Tuned:
+    name = f"{_key(candidate)}-of-{budget:.6g}" + (f"-{trials}" if trials < TRIALS else "")
+    return stages.run.stage(name, lambda: _summary(study, candidate, study.run(budget, trials)), Tuned)
+
+
+def _study(stages: Stages, candidate: Candidate, most: float) -> Study:
     whole = stages.retraining()
     assert whole is not None  # a problem with a trainer, whose passes were measured where it does not say them
     visible, choosing = stages.visible()
-    key = f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}"
-    study = Study(
+    return Study(
         method=candidate.method,
         problem=stages.problem,
         objective=Objective(visible, choosing),
@@ -77,9 +99,12 @@ def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float) ->
         base=candidate.base,
         fixed=candidate.fixed,
         most=most,
-        keep=lambda number, make: stages.run.stage(f"{key}-{number}", make, Trial),
+        keep=lambda number, make: stages.run.stage(f"{_key(candidate)}-{number}", make, Trial),
     )
-    return stages.run.stage(f"{key}-of-{budget:.6g}", lambda: _summary(study, candidate, study.run(budget)), Tuned)
+
+
+def _key(candidate: Candidate) -> str:
+    return f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}"
 
 
 def found(stages: Stages) -> tuple[Tuned, ...]:
