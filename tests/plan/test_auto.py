@@ -45,6 +45,37 @@ def test_methods_that_can_be_tuned_and_no_others():
         assert not method().obstacles(toys.problem())
 
 
+def test_the_others_are_all_that_is_possible_and_the_cheapest_stand_first():
+    of = toys.problem()
+    chosen = auto.candidates(of, {})
+    rest = auto.others(of, {}, chosen)
+    assert not {each.method for each in chosen} & {each.method for each in rest}
+    assert "unsir" not in {each.method for each in rest}, "it needs all records of a class"
+    spent = []
+    for each in rest:
+        method = registry.load("methods", each.method)(each.base)
+        assert not method.control
+        assert method.guarantee_on(of) is Level.AUDITED
+        assert not method.obstacles(of)
+        spent.append(3 * method.cost(of).trained + method.cost(of).read)
+    assert len(rest) > 10
+    assert spent == sorted(spent)
+    assert any(not each.searched for each in rest), "those with nothing to search may be looked at"
+    given = auto.others(of, {"scrub": {"gamma": 0.5}}, chosen)
+    (scrub,) = (each for each in given if each.method == "scrub")
+    assert (scrub.base["gamma"], scrub.fixed) == (0.5, ("gamma",))
+
+
+def test_who_does_better_than_all_that_recipes_speak_for_is_ahead():
+    chosen = [tuned("a", 0.3), tuned("b", 0.2), tuned("c", 0.0, best=None)]
+    other = [tuned("x", 0.25), tuned("y", 0.1), tuned("z", 0.05), tuned("failed", 0.0, best=None)]
+    assert [t.method for t in auto.ahead(chosen, other)] == ["z", "y"]
+    assert auto.ahead([*chosen, tuned("d", 0.2, anew=True)], other) == [], (
+        "a short retraining that does no harm is first"
+    )
+    assert [t.method for t in auto.ahead(chosen[2:], other)] == ["z", "y", "x"], "none of them may be used"
+
+
 def test_recipes_for_the_case_come_first_and_are_started_from(monkeypatch):
     shipped, names = recipes.shipped(), registry.names
     known = ("finetune", "neg_grad_plus", "noop", "retrain")

@@ -9,7 +9,7 @@ import torch
 
 from expunge.core import registry
 from expunge.core.config import setting
-from expunge.core.errors import Diverged, MissingExtra
+from expunge.core.errors import Diverged, MissingExtra, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -157,6 +157,30 @@ def test_what_fails_costs_what_it_would_have_and_teaches():
     assert first.cost == Cost(trained=40.0, read=30.0)
     assert one.best([first]) is None
     assert any(trial.state == "finished" for trial in others)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(RuntimeError("of record zebra-7"), "RuntimeError in the method"), (UsageError("no such layer"), "no such layer")],
+)
+def test_a_method_that_nobody_asked_for_may_break_and_one_that_was_may_not(monkeypatch, error, why):
+    def broken(self, problem, run):
+        raise error
+
+    monkeypatch.setattr(Fake, "unlearn", broken)
+    (trial,) = study(tolerant=True).run(10.0, trials=1)
+    assert (trial.state, trial.why, trial.look) == ("failed", why, None)
+    with pytest.raises(type(error)):
+        study().run(10.0, trials=1)
+    monkeypatch.setattr(Fake, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        study(tolerant=True).run(10.0, trials=1)
+
+
+def test_whether_a_budget_holds_a_trial_is_known_before():
+    one = study(base={"epochs": 4})
+    assert one.allowed(0.1) == bool(one.run(0.1, trials=1)) is True
+    assert one.allowed(0.029) == bool(one.run(0.029, trials=1)) is False
 
 
 def test_a_bad_trial_is_cut_short_and_one_that_gets_worse_first_is_not(monkeypatch):

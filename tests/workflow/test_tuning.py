@@ -110,6 +110,49 @@ def test_the_same_command_again_reads_what_was_found(tuned):
     assert len(events(again, "started")) == started
 
 
+def test_others_are_glanced_at_and_tuned_where_they_do_better_at_once(erase, monkeypatch):
+    names = choosing.registry.names
+    known = ("finetune", "gradient_ascent", "neg_grad_plus", "noop", "random_label", "retrain")
+    monkeypatch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
+    monkeypatch.setattr(choosing, "MOST", 2)
+    chosen = [each.method for each in choosing.candidates(problem(), START)]
+    rest = [each.method for each in choosing.others(problem(), START, choosing.candidates(problem(), START))]
+    assert len(chosen) == len(rest) == 2
+
+    def found(better):
+        with monkeypatch.context() as patch:
+            patch.setattr("expunge.workflow.tuning.ahead", lambda first, glanced: glanced[:1] if better else [])
+            out = {"out": f"run-{better}"}
+            report = erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False, **out).report
+        return {one.method: one.trials for one in report.tuned}, report
+
+    plain, report = found(False)
+    assert [plain[name] for name in rest] == [1, 1]
+    assert all(plain[name] > 1 for name in chosen)
+    glances = sum(one.share for one in report.tuned if one.method in rest)
+    assert glances <= choosing.GLANCES * report.plan.tuning
+    other, _ = found(True)
+    assert other[rest[0]] > 1, "it is tuned"
+    assert other[chosen[0]] > 1
+    assert other[chosen[1]] == 1, "in the place of the last"
+    assert set(other) == {*chosen, *rest}
+
+
+def test_an_other_method_that_breaks_stops_nothing(erase, monkeypatch):
+    names = choosing.registry.names
+    known = ("finetune", "neg_grad_plus", "noop", "retrain")
+    monkeypatch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
+    monkeypatch.setattr(choosing, "MOST", 1)
+    chosen = choosing.candidates(problem(), START)
+    (other,) = choosing.others(problem(), START, chosen)
+    kind = choosing.registry.load("methods", other.method)
+    monkeypatch.setattr(kind, "unlearn", lambda self, problem, run: [][0])
+    report = erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False).report
+    trials = {one.method: (one.trials, one.failed, one.best) for one in report.tuned}
+    assert trials[other.method] == (1, 1, None)
+    assert report.attempts[0].method == chosen[0].method
+
+
 def test_a_killed_tuning_goes_on_with_the_next_trial(tuned, erase, monkeypatch):
     whole, made = Study._trial, []
 

@@ -19,7 +19,7 @@ from expunge.core.errors import ExpungeError, InvalidProblem, Obstacle, UsageErr
 from expunge.core.model import ModelSource
 from expunge.core.records import Records, View
 from expunge.core.request import Request
-from expunge.core.serial import canonical
+from expunge.core.serial import canonical, plain
 from expunge.core.task import Task
 from expunge.core.trigger import Triggered
 
@@ -333,7 +333,7 @@ class Problem:
             holdout=None if holdout is None else holdout.manifest.digest,
             holdout_count=0 if holdout is None else len(holdout),
             trainer=None if self.trainer is None else _trainer_name(self.trainer),
-            request=sha256(canonical(self.request)),
+            request=sha256(canonical(_asked(self.request))),
             canaries=None if self.canaries is None else self.canaries.commitment,
             calibration=None if self.calibration is None else self.retain_view.manifest.digest,
             groups=sha256(canonical(dict(self.groups))) if self.groups else None,
@@ -634,6 +634,12 @@ class Problem:
                 fatal=copies > len(holdout) / 2,
             )
         ]
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """Return a request as plain data, without what it leaves open: runs that were begun before there was it go on."""
+    said: dict[str, Any] = plain(request)
+    return said if request.also else {name: value for name, value in said.items() if name != "also"}
 
 
 def variant_of(name: str) -> str:
