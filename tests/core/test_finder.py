@@ -5,11 +5,20 @@ from expunge.core.finder import Found
 
 def test_by_chance_is_what_the_held_out_records_say_of_as_many():
     found = Found(
-        way="alike", named=10, searched=200, ids=("a", "b", "c"), likely=(0.9, 0.8, 0.6), strangers=50, taken=2
+        way="alike",
+        named=10,
+        searched=200,
+        ids=("a", "b", "c"),
+        likely=(0.9, 0.8, 0.6),
+        strangers=50,
+        taken=2,
+        at_most=0.121,
     )
     assert found.by_chance == pytest.approx(8)
     assert "3 of 200 retained records are like the 10 of the request" in found.sentence
-    assert "2 were taken for such: up to 3 of those" in found.sentence, "no more can be wrong than there are"
+    assert "2 were taken for such: by that 3 of those that were found are none, and at most 3 (95%" in found.sentence, (
+        "no more can be wrong than there are"
+    )
     assert not any(name in found.sentence.split() for name in found.ids)
 
 

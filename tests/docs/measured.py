@@ -51,6 +51,26 @@ def classifiers(name):
     return [line for line in as_markdown(found).splitlines() if line]
 
 
+WAYS = ("expunge.find", "logistic", "spectral signatures", "activation clustering", "cleanlab")
+
+
+def find():
+    """Return one row per kind of data, manipulation and share: found and wrong of each way, in percent."""
+    values = {row["name"]: row["value"] for row in results("find")["results"]}
+    for name in dict.fromkeys(name.split(": ")[0] for name in values if ": expunge.find, found" in name):
+        cells = []
+        for way in WAYS:
+            pair = [values.get(f"{name}: {way}, {what}") for what in ("found", "wrong")]
+            cells.append("" if pair[0] is None else f"{pair[0]:.0f} / {pair[1]:.0f}")
+        bound = values[f"{name}: what expunge.find says is wrong"]
+        yield f"| {name} | {cells[0]} | {bound:.0f} | {' | '.join(cells[1:])} |"
+
+
+def nothing_to_find():
+    """Return the rows of requests for which there is nothing to find."""
+    return [row for row in figures("find") if "drawn at random" in row]
+
+
 def tofu():
     """Return one row per method of the benchmark on TOFU: verdicts, and the mean over seeds of what was measured."""
     groups = {}

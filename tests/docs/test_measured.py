@@ -23,6 +23,7 @@ PAGES = {
         for name in ("tuning", "tuning_eu_k", "tuning_forgetting", "tuning_one_label", "tuning_texts")
         for row in measured.figures(name)
     ],
+    "guides/find.md": [*measured.find(), *measured.nothing_to_find()],
     "concepts/many-models.md": [
         *measured.figures("stacked"),
         *measured.figures("stacked_avx512"),

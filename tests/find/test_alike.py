@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import expunge
@@ -77,6 +78,7 @@ def test_the_likeliest_stand_first_and_the_sentence_says_what_may_be_chance():
     retained = [i for i, y in zip(made.records.ids, made.records.y.tolist(), strict=True) if y == 0]
     assert found.searched == len(set(retained) - set(made.forget_ids)), "of the labels of the request alone"
     assert found.by_chance == found.taken / 30 * found.searched
+    assert stats.binom.cdf(found.taken, 30, found.at_most) == pytest.approx(0.05), "as Clopper and Pearson have it"
     assert f"{len(found.ids)} of {found.searched} retained records are like the 12 of the request" in found.sentence
     assert hidden & set(found.ids)
 

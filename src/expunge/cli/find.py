@@ -55,7 +55,8 @@ def command(
     if as_json:
         counts = {name: getattr(found, name) for name in ("way", "named", "searched", "strangers", "taken", "reason")}
         where = str(file) if found.ids else None
-        _console.emit_json({**counts, "found": len(found.ids), "by_chance": round(found.by_chance, 1), "file": where})
+        chance = {"by_chance": round(found.by_chance, 1), "at_most": round(found.at_most * found.searched, 1)}
+        _console.emit_json({**counts, "found": len(found.ids), **chance, "file": where})
         return
     _console.say(found.sentence)
     if found.ids and not quiet:

@@ -25,6 +25,7 @@ class Found:
         likely: how likely each of them is what was looked for, in 0..1.
         strangers: held-out records that were looked through as well, of which none can be what was looked for.
         taken: those of them that were taken for it.
+        at_most: no more than this share of all such held-out records is taken for it, at a confidence of 95%.
         telling: share of pairs of a named and a searched record that are put in the right order (AUC).
         reason: why nothing is found; empty where something is.
     """
@@ -36,12 +37,13 @@ class Found:
     likely: tuple[float, ...] = ()
     strangers: int = 0
     taken: int = 0
+    at_most: float = 1.0
     telling: float = 0.5
     reason: str = ""
 
     @property
     def by_chance(self) -> float:
-        """How many would be found if the searched records were like the held-out ones: wrongly found at the most."""
+        """How many would be found if the searched records were like the held-out ones."""
         return self.taken / self.strangers * self.searched if self.strangers else 0.0
 
     @property
@@ -52,10 +54,12 @@ class Found:
                 f"None of {self.searched:,} retained records was found to be like the {self.named:,} of the request: "
                 f"{self.reason}."
             )
+        count = len(self.ids)
+        wrong, most = (min(count, round(each)) for each in (self.by_chance, self.at_most * self.searched))
         return (
-            f"{len(self.ids):,} of {self.searched:,} retained records are like the {self.named:,} of the request. Of "
-            f"{self.strangers:,} held-out records, which cannot be, {self.taken:,} were taken for such: up to "
-            f"{min(self.by_chance, len(self.ids)):,.0f} of those that were found may be none."
+            f"{count:,} of {self.searched:,} retained records are like the {self.named:,} of the request. Of "
+            f"{self.strangers:,} held-out records, which cannot be, {self.taken:,} were taken for such: by that "
+            f"{wrong:,} of those that were found are none, and at most {most:,} (95% confidence)."
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import fisher_exact
+from scipy import stats
 
 from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.finder import Finder, Found
@@ -78,14 +78,16 @@ class Alike(Finder):
     def _said(self, ids: tuple[str, ...], searched: Labels, told: Likely, named: int) -> Found:
         places = np.flatnonzero(told.unlabelled >= LIKELY)
         taken, strangers = int((told.strangers >= LIKELY).sum()), len(told.strangers)
+        most = float(stats.beta.ppf(0.95, taken + 1, strangers - taken)) if taken < strangers else 1.0
         counted = Found(
-            way=self.name, named=named, searched=len(searched), strangers=strangers, taken=taken, telling=told.telling
-        )
+            way=self.name, named=named, searched=len(searched), strangers=strangers, taken=taken, at_most=most,
+            telling=told.telling,
+        )  # fmt: skip
         sure = (told.telling - 0.5) / told.error
         table = [[len(places), len(searched) - len(places)], [taken, strangers - taken]]
         if not len(places) or sure < SOME:
             return replace(counted, reason="nothing tells the ones from the others")
-        more = fisher_exact(table, alternative="greater").pvalue <= LEVEL
+        more = stats.fisher_exact(table, alternative="greater").pvalue <= LEVEL
         if counted.by_chance >= len(places) or not (more or sure >= CLEAR):
             reason = f"{len(places)} seem to be, and {taken} of {strangers} held-out records, which cannot be"
             return replace(counted, reason=reason)
