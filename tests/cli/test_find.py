@@ -51,7 +51,7 @@ def test_it_lists_what_it_found_for_its_holder_alone_and_says_what_to_do(job, ca
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     said = " ".join(result.err.split())
     assert f"{len(rows)} of " in said
-    assert 'also = "found.csv"' in said
+    assert 'also = ["found.csv"]' in said
     assert not any(name in said.split() for name in found), "no ids where they could be logged"
 
 
@@ -60,7 +60,7 @@ def test_what_stays_in_the_list_is_forgotten_by_the_job(job, call):
     file = job.parent / "found.csv"
     rows = file.read_text().splitlines()
     file.write_text("\n".join(rows[:6]) + "\n")  # looked through
-    job.write_text('problem = "marked:problem"\nalso = "found.csv"\n')
+    job.write_text('problem = "marked:problem"\nalso = ["found.csv"]\n')
     again = call("find", job, "--out", job.parent / "more.csv", "--json").json
     assert again["named"] == 12 + 5
 
@@ -83,14 +83,34 @@ def test_where_nothing_is_found_nothing_is_written_and_the_reason_is_said(job, c
     assert not (job.parent / "found.csv").exists()
 
 
-@pytest.mark.parametrize("content", [None, "name\nr1\n", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [None, "", "name\nr1\n", "r1,0.9\n", "id;likely\nr1;0.9\n", "id,likely\nr1,0.9\n,0.8\n", b"\xff\xfe"]
+)
 def test_a_list_that_is_none_is_an_error_that_says_how_it_should_be(job, call, content):
-    job.write_text('problem = "marked:problem"\nalso = "mine.csv"\n')
+    job.write_text('problem = "marked:problem"\nalso = ["mine.csv"]\n')
     if content is not None:
         (job.parent / "mine.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     result = call("plan", job)
     assert result.code == 2
     assert "column `id`" in result.err
+
+
+def test_a_list_as_spreadsheets_save_it_is_read(job, call):
+    job.write_text('problem = "marked:problem"\nalso = ["mine.csv"]\n')
+    (job.parent / "mine.csv").write_bytes("\ufeffid,likely\r\nr3,0.9\r\nr9,0.8\r\n".encode())
+    assert call("find", job, "--json").json["named"] == 14
+
+
+def test_a_second_list_stands_beside_the_first(job, call):
+    call("find", job)
+    file = job.parent / "found.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:4]) + "\n")
+    job.write_text('problem = "marked:problem"\nalso = ["found.csv"]\n')
+    result = call("find", job, "--out", job.parent / "more.csv")
+    said = " ".join(result.err.split())
+    assert 'in the place of `also`, also = ["found.csv", "more.csv"]' in said
+    job.write_text('problem = "marked:problem"\nalso = ["found.csv", "more.csv"]\n')
+    assert call("plan", job).code == 0
 
 
 def test_an_unknown_way_names_those_there_are(job, call):

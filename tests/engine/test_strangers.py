@@ -120,6 +120,8 @@ def test_a_record_that_was_found_to_be_like_wrong_ones_is_compared_with_none():
     alone = Strangers(named, named.forget_view, named.held_out)
     answers = said(named, Inputs(), named.held_out)
     assert strangers.loss(answers) == alone.loss(answers)
+    right = problem(corrections={"r1": 0, "r3": 1, "r5": 1}, forget=5).widened(["r5", "r9"])
+    assert Strangers(right, right.forget_view, right.held_out).missing == 1, "of one of them it was said"
     plain = problem(corrections={}).widened(["r5", "r9"])  # where no label is wrong, it is one more record
     assert Strangers(plain, plain.forget_view, plain.held_out).missing == 0
 

@@ -1,5 +1,7 @@
 """Records like those of a request, where it is known which these are: a mark, wrong labels, and nothing at all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from torch import nn
 
 import expunge
 from expunge.core import registry
-from expunge.core.errors import InvalidProblem, UnknownName
+from expunge.core.errors import InvalidProblem, UnknownName, UsageError
 from expunge.data.arrays import ArrayRecords
+from expunge.data.canaries import plant
 
 COUNT, CLASSES = 240, 3
 
@@ -68,6 +71,66 @@ def test_nothing_is_found_where_the_request_has_nothing_in_common():
         assert found.sentence.startswith("None of ")
 
 
+def test_another_mix_of_classes_among_the_held_out_records_is_no_difference_of_kind():
+    draw, hits = np.random.default_rng(0), 0
+    for seed in range(12):
+        torch.manual_seed(seed)
+        labels = draw.choice(3, size=330, p=[0.6, 0.2, 0.2])
+        labels[240:] = np.arange(90) % 3
+        x = torch.tensor(draw.normal(size=(330, 6)) + 3 * np.eye(3, 6)[labels]).float()
+        ids = [f"r{i}" for i in range(240)]
+        weight = np.where(labels[:240] == 0, 3.0, 1.0)
+        named = draw.choice(ids, size=30, replace=False, p=weight / weight.sum()).tolist()
+        train = ArrayRecords(x[:240], labels[:240], ids=ids)
+        holdout = ArrayRecords(x[240:], labels[240:], ids=[f"h{i}" for i in range(90)])
+        hits += bool(expunge.find(expunge.Problem(model=Net(), train=train, holdout=holdout, forget=named)).ids)
+    assert hits == 0
+
+
+def test_labels_that_are_not_held_out_are_not_searched():
+    made, _ = problem(wrong=True)
+    some = [i for i, y in enumerate(made.held_out.y.tolist()) if y != 0]
+    holdout = made.held_out.select([made.held_out.ids[i] for i in some])
+    found = expunge.find(replace(made, holdout=holdout))
+    labels = dict(zip(made.records.ids, made.records.y.tolist(), strict=True))
+    assert found.ids
+    assert 0 not in {labels[name] for name in found.ids}
+    assert found.named == sum(labels[name] != 0 for name in made.forget_ids)
+
+
+def test_canaries_that_go_with_the_request_are_not_learnt_from():
+    made, hidden = problem(known=24, hidden=24)
+    _, planted = plant(made.records, count=100, secret=bytes(range(32)))
+    left = set(planted.train.ids)
+    named = [name for name in made.forget if name in left]
+    with_canaries = replace(made, train=planted.train, canaries=planted, forget=named)
+    assert len(with_canaries.forget_ids) > 2 * len(named)
+    found = expunge.find(with_canaries)
+    assert found.named == len(named)
+    assert len(hidden & set(found.ids)) >= 0.8 * len(hidden & left)
+    with pytest.raises(InvalidProblem, match="too few records"):
+        expunge.find(replace(with_canaries, forget=()))
+
+
+def test_one_class_has_no_label_that_does_not_fit():
+    made, hidden = problem()
+    zeros = [torch.zeros(len(part), dtype=torch.long) for part in (made.records, made.held_out)]
+    train = ArrayRecords(made.records.x, zeros[0], ids=made.records.ids)
+    holdout = ArrayRecords(made.held_out.x, zeros[1], ids=made.held_out.ids)
+    found = expunge.find(replace(made, train=train, holdout=holdout))
+    assert len(hidden & set(found.ids)) >= 8
+
+
+def test_wide_features_and_inputs_are_projected():
+    made, hidden = problem()
+    wide = np.random.default_rng(1).normal(size=(6, 600)) / 600**0.5
+    parts = [torch.tensor(part.x.numpy() @ wide).float() for part in (made.records, made.held_out)]
+    train = ArrayRecords(parts[0], made.records.y, ids=made.records.ids)
+    holdout = ArrayRecords(parts[1], made.held_out.y, ids=made.held_out.ids)
+    found = expunge.find(replace(made, model=nn.Linear(600, 3), train=train, holdout=holdout))
+    assert len(hidden & set(found.ids)) >= 8
+
+
 def test_the_likeliest_stand_first_and_the_sentence_says_what_may_be_chance():
     made, hidden = problem()
     found = expunge.find(made)
@@ -103,6 +166,8 @@ def test_what_was_found_is_forgotten_as_well_and_known_apart():
         made.widened(made.forget_ids[:1]).check()
     with pytest.raises(InvalidProblem, match="not in the training data"):
         made.widened(["nobody"]).check()
+    with pytest.raises(UsageError, match="one text in the place of a list"):
+        made.widened("57")
 
 
 def test_records_without_labels_are_searched_by_what_they_are():

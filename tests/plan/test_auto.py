@@ -66,6 +66,15 @@ def test_the_others_are_all_that_is_possible_and_the_cheapest_stand_first():
     assert (scrub.base["gamma"], scrub.fixed) == (0.5, ("gamma",))
 
 
+def test_a_method_that_breaks_when_it_is_asked_is_none_of_the_others_unless_it_was_named(monkeypatch):
+    of = toys.problem()
+    chosen = auto.candidates(of, {})
+    monkeypatch.setattr(registry.load("methods", "scrub"), "cost", lambda self, problem: 1 / 0)
+    assert "scrub" not in {each.method for each in auto.others(of, {}, chosen)}
+    with pytest.raises(ZeroDivisionError):
+        auto.others(of, {"scrub": {}}, chosen)
+
+
 def test_who_does_better_than_all_that_recipes_speak_for_is_ahead():
     chosen = [tuned("a", 0.3), tuned("b", 0.2), tuned("c", 0.0, best=None)]
     other = [tuned("x", 0.25), tuned("y", 0.1), tuned("z", 0.05), tuned("failed", 0.0, best=None)]

@@ -9,7 +9,7 @@ import torch
 
 from expunge.core import registry
 from expunge.core.config import setting
-from expunge.core.errors import Diverged, MissingExtra, UsageError
+from expunge.core.errors import Diverged, MissingExtra, StorageFailed, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -175,6 +175,19 @@ def test_a_method_that_nobody_asked_for_may_break_and_one_that_was_may_not(monke
     monkeypatch.setattr(Fake, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         study(tolerant=True).run(10.0, trials=1)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), StorageFailed("full")])
+def test_what_is_wrong_with_the_machine_is_no_fault_of_a_method(monkeypatch, error):
+    monkeypatch.setattr(Fake, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        study(tolerant=True).run(10.0, trials=1)
+
+
+def test_a_model_that_answers_with_nothing_is_a_failed_trial(monkeypatch):
+    monkeypatch.setattr(Judge, "look", lambda self, config: Look(match=float("nan"), harm=0.0, accuracy=0.8))
+    (trial,) = study().run(10.0, trials=1)
+    assert (trial.state, trial.why) == ("failed", "the model answers with NaN or infinite numbers")
 
 
 def test_whether_a_budget_holds_a_trial_is_known_before():

@@ -110,7 +110,7 @@ def test_the_same_command_again_reads_what_was_found(tuned):
     assert len(events(again, "started")) == started
 
 
-def test_others_are_glanced_at_and_tuned_where_they_do_better_at_once(erase, monkeypatch):
+def test_others_are_glanced_at_and_tuned_where_they_do_better_at_once(erase, tmp_path, monkeypatch):
     names = choosing.registry.names
     known = ("finetune", "gradient_ascent", "neg_grad_plus", "noop", "random_label", "retrain")
     monkeypatch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
@@ -122,11 +122,13 @@ def test_others_are_glanced_at_and_tuned_where_they_do_better_at_once(erase, mon
     def found(better):
         with monkeypatch.context() as patch:
             patch.setattr("expunge.workflow.tuning.ahead", lambda first, glanced: glanced[:1] if better else [])
-            out = {"out": f"run-{better}"}
-            report = erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False, **out).report
+            given = {"problem": problem(), "budget": BUDGET, "configs": START, "escalate": False}
+            report = erase("auto", out=tmp_path / f"run-{better}", **given).report
         return {one.method: one.trials for one in report.tuned}, report
 
     plain, report = found(False)
+    said = f"up to 2 further methods with one trial each ({', '.join(rest)})"
+    assert any(said in each for each in report.plan.advice)
     assert [plain[name] for name in rest] == [1, 1]
     assert all(plain[name] > 1 for name in chosen)
     glances = sum(one.share for one in report.tuned if one.method in rest)
@@ -136,6 +138,26 @@ def test_others_are_glanced_at_and_tuned_where_they_do_better_at_once(erase, mon
     assert other[chosen[0]] > 1
     assert other[chosen[1]] == 1, "in the place of the last"
     assert set(other) == {*chosen, *rest}
+
+
+def test_one_that_is_tuned_in_the_place_of_another_may_break_as_well(erase, monkeypatch):
+    names = choosing.registry.names
+    known = ("finetune", "neg_grad_plus", "noop", "retrain")
+    monkeypatch.setattr(choosing.registry, "names", lambda room: known if room == "methods" else names(room))
+    monkeypatch.setattr(choosing, "MOST", 1)
+    monkeypatch.setattr("expunge.workflow.tuning.ahead", lambda first, glanced: glanced)
+    (other,) = choosing.others(problem(), START, choosing.candidates(problem(), START))
+    kind = choosing.registry.load("methods", other.method)
+    whole, calls = kind.unlearn, []
+
+    def once(self, problem, run):
+        calls.append(1)
+        return whole(self, problem, run) if len(calls) == 1 else [][0]
+
+    monkeypatch.setattr(kind, "unlearn", once)
+    with pytest.raises(IndexError):  # of the run that is judged, not of a trial
+        erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False)
+    assert len(calls) > 2
 
 
 def test_an_other_method_that_breaks_stops_nothing(erase, monkeypatch):

@@ -87,8 +87,8 @@ class Job:
             them models can be retrained without the records.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
-        also: a file as `expunge find` writes it, with the column `id`: further records to forget; relative to the job
-            file.
+        also: files as `expunge find` writes them, with the column `id`: further records to forget; relative to the
+            job file.
         methods: settings by method.
         given_references: folders of models that were retrained elsewhere, relative to the job file.
         budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
@@ -107,7 +107,7 @@ class Job:
     training: Mapping[str, Any] | None = None
     out: str = ""
     request: Request | None = None
-    also: str = ""
+    also: tuple[str, ...] = ()
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     budget: str = "100%"
     tuning: str = "50%"
@@ -145,7 +145,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
 
     with _console.own_stdout():
         origin = _origin(job, folder, where=path.name)
-        problem = replace(origin, also=_listed(near(job.also)) if job.also else ()).make()
+        problem = replace(origin, also=tuple(name for file in job.also for name in _listed(near(file)))).make()
     return problem, {
         "out": near(job.out) if job.out else None,
         "methods": (job.method,) if job.method else (),
@@ -214,24 +214,36 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
     return Origin(_TEXTS if of_texts else _TABLES, "", arguments=tuple(arguments.items()), request=job.request)
 
 
+def lists(path: Path) -> list[str]:
+    """Return the files of further records that a job file, which was read before, names."""
+    return list(tomllib.loads(path.read_text()).get("also", ()))
+
+
 def _listed(file: Path) -> tuple[str, ...]:
     """Return the ids in a file of `expunge find`.
 
     Raises:
         UsageError: unreadable, or without the column.
     """
+    wrong = ""
     try:
-        with file.open(newline="") as lines:
+        with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets put a mark before the first name
             rows = csv.DictReader(lines)
-            ids = [row["id"] for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+            if "id" not in (rows.fieldnames or ()):
+                wrong = f"{file.name} with the first line {', '.join(rows.fieldnames or ()) or '(empty)'}"
+            ids = [row.get("id") for row in rows]
+            if not wrong and not all(ids):
+                wrong = f"{file.name}: line {ids.index(next(each for each in ids if not each)) + 2} has no id"
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        wrong = f"{file.name}: {getattr(error, 'strerror', None) or type(error).__name__}"
+    if wrong:
         raise UsageError(
             "cannot read further records to forget",
             where="also",
-            found=f"{file.name}: {getattr(error, 'strerror', None) or type(error).__name__}",
-            expected="a CSV file with a column `id`, as `expunge find` writes it",
-            fix="check the path and the first line",
-        ) from error
+            found=wrong,
+            expected="a CSV file with commas and the column `id`, as `expunge find` writes it, in UTF-8",
+            fix="check the path and the first line, `id,likely`",
+        )
     return tuple(name for name in ids if name)
 
 

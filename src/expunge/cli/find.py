@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,7 @@ def command(
 ) -> None:
     """Look for retained records that are like those of the request: the rest of a backdoor, more wrong labels.
 
-    Lists them in a file, the likeliest first, for people to look through; nothing is forgotten. `also = "found.csv"`
+    Lists them in a file, the likeliest first, for people to look through; nothing is forgotten. `also = ["found.csv"]`
     in the job file forgets those that are left in it as well.
     """
     from expunge.core.storage import write_file
@@ -62,5 +63,8 @@ def command(
     if found.ids and not quiet:
         _console.say("Next: look through them, and take out what does not belong there", style="bold")
         _console.verbatim(f"      {_next.near(file)}")
-        _console.say("then forget them as well: add to the job file, before its first table,")
-        _console.verbatim(f'      also = "{os.path.relpath(file, job.parent)}"')
+        before = _job.lists(job)
+        place = "in the place of `also`" if before else "before its first table"
+        _console.say(f"then forget them as well: in the job file, {place},")
+        lists = [*before, os.path.relpath(file, job.parent)]
+        _console.verbatim(f"      also = {json.dumps(lists)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -66,14 +65,12 @@ class Found:
 class Finder(ABC):
     """A way to find retained records that belong to a request.
 
-    Class attributes: ``title`` for people, ``source`` of the way. ``exempt`` names contract cases that do not apply,
-    each with the reason.
+    Class attributes: ``title`` for people, ``source`` of the way.
     """
 
     name = ""
     title: ClassVar[str]
     source: ClassVar[str]
-    exempt: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def obstacles(self, problem: Problem) -> list[Obstacle]:

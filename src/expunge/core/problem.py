@@ -176,13 +176,7 @@ class Problem:
     def __post_init__(self) -> None:
         """Refuse one id in the place of a list of ids, and the record of the canaries in that of what was planted."""
         if isinstance(self.forget, str):
-            raise UsageError(
-                "one text in the place of a list of ids",
-                where="forget",
-                found="str",
-                expected="a list of ids",
-                fix="forget=[...], with brackets around a single id, too",
-            )
+            raise _one_text("forget")
         if self.canaries is not None and not isinstance(self.canaries, Planted):
             raise UsageError(
                 "canaries are not what was planted",
@@ -196,7 +190,7 @@ class Problem:
         """Return the problem with its origin; the origin's request, where it has one, replaces none or its own."""
         request = origin.request
         if request is not None and (
-            self.forget or self.request.ids or self.request.subjects or self.request.associations
+            self.forget or self.request.ids or self.request.also or self.request.subjects or self.request.associations
         ):
             raise UsageError(
                 "the request is given twice",
@@ -209,7 +203,13 @@ class Problem:
         return made.widened(origin.also)
 
     def widened(self, ids: Sequence[str]) -> Problem:
-        """Return the problem with further records to forget, which were found to be like those of the request."""
+        """Return the problem with further records to forget, which were found to be like those of the request.
+
+        Raises:
+            UsageError: one id in the place of a list of ids.
+        """
+        if isinstance(ids, str):
+            raise _one_text("ids")
         origin = None if self.origin is None else replace(self.origin, also=(*self.origin.also, *ids))
         return replace(self, origin=origin, request=replace(self.request, also=(*self.request.also, *ids)))
 
@@ -640,6 +640,16 @@ def _asked(request: Request) -> dict[str, Any]:
     """Return a request as plain data, without what it leaves open: runs that were begun before there was it go on."""
     said: dict[str, Any] = plain(request)
     return said if request.also else {name: value for name, value in said.items() if name != "also"}
+
+
+def _one_text(where: str) -> UsageError:
+    return UsageError(
+        "one text in the place of a list of ids",
+        where=where,
+        found="str",
+        expected="a list of ids",
+        fix=f"{where}=[...], with brackets around a single id, too",
+    )
 
 
 def variant_of(name: str) -> str:

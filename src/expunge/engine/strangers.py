@@ -111,7 +111,7 @@ class Strangers:
             self.gone = gone(problem, classes)
             self.staying = ~np.isin(held, list(self.gone))
             # Of a record that was found to be like wrongly labelled ones nobody has said what it is.
-            untold = set(problem.request.also) if truth else set()
+            untold = set(problem.request.also) - set(truth) if truth else set()
             told = np.array([name not in untold for name in forget.ids])
             for wrong in (False, True):
                 self._pair(np.flatnonzero(told & ((given != classes) == wrong)), classes, given, held)

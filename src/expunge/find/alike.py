@@ -29,7 +29,7 @@ FEWEST = 5
 """Records of the request, and held-out ones of their labels, at the least."""
 LIKELY = 0.5
 WIDTH = 256
-"""Numbers of a record's inputs at the most, for how well its label fits them."""
+"""Numbers of a record at the most; more are projected."""
 SOME, CLEAR, LEVEL = 1.0, 3.0, 0.05
 """What is found counts where the first rule tells the named records from the searched ones by CLEAR standard errors, or
 by SOME of them and more of the searched than of the held-out records are taken for such, at this level (Fisher's test).
@@ -46,7 +46,7 @@ class Alike(Finder):
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return that there is too little to learn from, or nothing to check by."""
         found = []
-        if (count := len(problem.forget_ids)) < FEWEST:
+        if (count := len(_named(problem))) < FEWEST:
             what, fix = "too few records to learn from", "name more of them"
             expected = f"{FEWEST} or more"
             found.append(Obstacle(what=what, where="request", found=str(count), expected=expected, fix=fix))
@@ -60,19 +60,20 @@ class Alike(Finder):
         return found
 
     def find(self, problem: Problem) -> Found:
-        """Return the retained records that are likelier than not of the same kind; reads every record once."""
+        """Return the retained records that are likelier than not of the same kind."""
         wrong = self.obstacles(problem)
         if wrong:
             raise InvalidProblem(wrong)
         assert problem.held_out is not None
-        parts = (problem.forget_view, problem.retain_view, problem.held_out)
+        parts = (problem.records.select(_named(problem)), problem.retain_view, problem.held_out)
         views, labels = _views(problem, parts), [labels_of(problem, part) for part in parts]
         rows, searched = views[0], np.arange(len(parts[1]))
         if labels[0] is not None:
             rows, searched = _of_the_same_labels(views, [each for each in labels if each is not None])
-        if len(searched) < FEWEST or len(rows[2]) < FEWEST:
-            reason = f"{len(searched)} retained and {len(rows[2])} held-out records have a label of theirs"
-            return Found(way=self.name, named=len(rows[0]), searched=len(searched), reason=reason)
+        if min(map(len, rows)) < FEWEST:
+            named, retained, held = map(len, rows)
+            reason = f"{named} of them, {retained} retained and {held} held-out records share their labels"
+            return Found(way=self.name, named=named, searched=retained, reason=reason)
         return self._said(parts[1].ids, searched, more_of(*rows), len(rows[0]))
 
     def _said(self, ids: tuple[str, ...], searched: Labels, told: Likely, named: int) -> Found:
@@ -99,32 +100,66 @@ class Alike(Finder):
         )
 
 
+def _named(problem: Problem) -> list[str]:
+    """Return what the request names; canaries that go with it have nothing in common with it."""
+    return [name for name in problem.forget_ids if name not in problem.planted_ids]
+
+
 def _of_the_same_labels(views: list[list[Array]], labels: list[Labels]) -> tuple[list[Array], Labels]:
-    """Return the rows of records that have a label of a named one, how well it fits beside, and which retained ones."""
+    """Return the rows of records that have a label of a named one, how well it fits beside, and which retained ones.
+
+    Of each label the mean is taken away: else a rule learns which labels are named more often than others, and takes
+    the mix of the held-out ones for a difference of kind. Labels that are not held out cannot be checked.
+    """
     known = np.concatenate(labels[:2])
     wide = [[part] for part in views[0]]
-    for named, retained, held in views:
+    for named, retained, held in views if len(np.unique(known)) > 1 else ():
         mine, theirs = surprise(np.concatenate([named, retained]), known, held, labels[2])
         for part, fits in zip(wide, (mine[: len(named)], mine[len(named) :], theirs), strict=True):
             part.append(fits)
-    same = [np.flatnonzero(np.isin(each, labels[0])) for each in labels]
-    return [np.column_stack(part)[chosen] for part, chosen in zip(wide, same, strict=True)], same[1]
+    shared = np.intersect1d(np.intersect1d(labels[0], labels[1]), labels[2])
+    same = [np.flatnonzero(np.isin(each, shared)) for each in labels]
+    rows = [np.column_stack(part)[chosen] for part, chosen in zip(wide, same, strict=True)]
+    own = [each[chosen] for each, chosen in zip(labels, same, strict=True)]
+    means = {label: rows[1][own[1] == label].mean(axis=0) for label in shared.tolist()}
+    for part, each in zip(rows, own, strict=True):
+        for label, mean in means.items():
+            part[each == label] -= mean
+    return rows, same[1]
 
 
 def _views(problem: Problem, parts: tuple[Records, ...]) -> list[list[Array]]:
-    """Return what the last layer is given of each record, [n, D], where that is known, and its inputs, by part.
-
-    Inputs of more numbers are projected at random to WIDTH, which keeps distances (Johnson and Lindenstrauss 1984).
-    """
+    """Return what the last layer is given of each record, [n, D], where that is known, and its inputs, by part."""
     task, model = problem.meaning, ready(problem.source.open())
-    found: list[list[list[Array]]] = [[[] for _ in parts] for _ in range(2)]
-    thrown: Array | None = None
-    for place, part in enumerate(parts):
+    features, inputs = _Thrown(), _Thrown()
+    found: list[list[Array]] = [[], []]
+    for part in parts:
+        said: list[list[Array]] = [[], []]
         for batch in in_order(part):
-            row, inputs = task.features(model, batch), task.inputs(batch).cpu().numpy()
-            if thrown is None and inputs.shape[1] > WIDTH:
-                thrown = np.random.default_rng(0).normal(size=(inputs.shape[1], WIDTH)) / WIDTH**0.5
-            found[1][place].append(inputs if thrown is None else inputs @ thrown)
+            row = task.features(model, batch)
+            said[1].append(inputs(task.inputs(batch).cpu().numpy()))
             if row is not None:
-                found[0][place].append(row.double().cpu().numpy())
-    return [[np.concatenate(rows) for rows in view] for view in found if all(view)]
+                said[0].append(features(row.double().cpu().numpy()))
+        for view, rows in zip(found, said, strict=True):
+            if rows:
+                view.append(np.concatenate(rows))
+    return [view for view in found if view]
+
+
+class _Thrown:
+    """Rows of more than WIDTH numbers, projected at random to so many, which keeps distances.
+
+    Source: Johnson and Lindenstrauss 1984.
+    """
+
+    def __init__(self) -> None:
+        self._onto: Array | None = None
+
+    def __call__(self, rows: Array) -> Array:
+        """Return rows [n, D], or [n, WIDTH]."""
+        if rows.shape[1] <= WIDTH:
+            return rows
+        if self._onto is None:
+            self._onto = np.random.default_rng(0).normal(size=(rows.shape[1], WIDTH)) / WIDTH**0.5
+        thrown: Array = rows @ self._onto
+        return thrown

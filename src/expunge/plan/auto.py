@@ -71,10 +71,11 @@ def others(
     """Return the methods that are possible beside the ``chosen`` ones, those that cost least first.
 
     What a recipe measured on one kind of data need not hold on another: where one of these does better at first sight
-    than all that the recipes speak for, it is tuned in their place (:func:`ahead`).
+    than all that the recipes speak for, it is tuned in the place of the last of them (:func:`ahead`).
     """
     taken = {each.method for each in chosen}
-    found = [(spent, one.method, one) for one, spent in _possible(problem, configs, recipes.case_of(problem))]
+    possible = _possible(problem, configs, recipes.case_of(problem), tolerant=True)
+    found = [(spent, one.method, one) for one, spent in possible]
     return tuple(one for _, name, one in sorted(found, key=lambda each: each[:2]) if name not in taken)
 
 
@@ -85,16 +86,24 @@ def ahead(chosen: Sequence[Tuned], glanced: Sequence[Tuned]) -> list[Tuned]:
 
 
 def _possible(
-    problem: Problem, configs: Mapping[str, Mapping[str, object]], case: str
+    problem: Problem, configs: Mapping[str, Mapping[str, object]], case: str, *, tolerant: bool = False
 ) -> Iterator[tuple[Candidate, float]]:
-    """Yield every method that can act on the problem and has no guarantee of its own, and what a run of it costs."""
+    """Yield every method that can act on the problem and has no guarantee of its own, and what a run of it costs.
+
+    Where ``tolerant``, one that breaks when it is asked is none; the user has not named it, and others remain.
+    """
     for name in registry.names("methods"):
         kind: type[Method] = registry.load("methods", name)
-        one = candidate(problem, case, name, configs.get(name, {}))
-        method = kind(one.base)
-        if kind.control or method.guarantee_on(problem) is not Level.AUDITED or method.obstacles(problem):
-            continue
-        cost = method.cost(problem)
+        try:
+            one = candidate(problem, case, name, configs.get(name, {}))
+            method = kind(one.base)
+            if kind.control or method.guarantee_on(problem) is not Level.AUDITED or method.obstacles(problem):
+                continue
+            cost = method.cost(problem)
+        except Exception:
+            if tolerant and name not in configs:
+                continue
+            raise
         yield one, 3 * cost.trained + cost.read
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from expunge.core import registry
-from expunge.core.errors import Diverged, ExpungeError
+from expunge.core.errors import Diverged, ExpungeError, StorageFailed
 from expunge.core.method import Cost, Method
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
@@ -200,21 +200,28 @@ class Study:
         told: dict[str, Any] = {"number": number, "config": plain(method.config)}
         try:
             outcome = method.unlearn(run.problem, run)
+            look = None if cut else self._seen(outcome.model)
         except Exception as error:
-            # What else is wrong is told to whoever asked for the method; of others it is a reason to leave them.
-            if not (isinstance(error, Diverged) or self.tolerant):
+            # What is wrong with a method is told to whoever asked for it; of others it is a reason to leave them. What
+            # is wrong with the machine says nothing of a method.
+            passing = isinstance(error, (OSError, MemoryError, StorageFailed))
+            if passing or not (isinstance(error, Diverged) or self.tolerant):
                 raise
-            why = (
-                error.obstacles[0].what if isinstance(error, ExpungeError) else f"{type(error).__name__} in the method"
-            )
+            ours = isinstance(error, ExpungeError)
+            why = error.obstacles[0].what if ours else f"{type(error).__name__} in the method"
             cost = first + method.cost(self.problem)
             return Trial(**told, state="failed", why=why, look=None, steps=steps, cost=cost)
         cost = first + outcome.cost
-        if cut:
+        if look is None:
             return Trial(**told, state="cut short", why=cut[0], look=None, steps=steps, cost=cost)
-        look = objective.look(outcome.model)
         cost += objective.cost
         return Trial(**told, state="finished", why=outcome.stopped, look=look, steps=steps, cost=cost)
+
+    def _seen(self, model: Any) -> Look:
+        look = self.objective.look(model)
+        if not math.isfinite(look.value + look.accuracy):
+            raise Diverged("the model answers with NaN or infinite numbers", where=f"tuning {self.method}")
+        return look
 
     @cached_property
     def _anew(self) -> bool:

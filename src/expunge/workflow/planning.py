@@ -9,6 +9,7 @@ from expunge.audit import policy as policies
 from expunge.audit.foresight import audit_cost, foresee
 from expunge.audit.judge import lacking, wanted
 from expunge.audit.policy import Policy
+from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import UsageError
 from expunge.core.method import Cost
@@ -19,7 +20,7 @@ from expunge.engine.benchmarks import Benchmarks
 from expunge.engine.evidence import available
 from expunge.engine.references import most_of_checking, seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
-from expunge.plan.auto import AUTO, Candidate, candidates
+from expunge.plan.auto import AUTO, GLANCES, Candidate, candidates, others
 from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
@@ -66,7 +67,7 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
     suite = policy.suite(have)
     tuned = candidates(problem, settings.configs) if AUTO in settings.methods else ()
     only = tuple(dict.fromkeys(n for name in settings.methods for n in _named(name, tuned)))
-    return make_plan(
+    plan = make_plan(
         problem,
         budget=settings.budget,
         references=references,
@@ -83,6 +84,25 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
         policies=_policies(problem, policy, references, len(settings.given_references), passes),
     )
+    return replace(plan, advice=(*plan.advice, *_glances(problem, settings, tuned, plan)))
+
+
+def _glances(problem: Problem, settings: Settings, tuned: Sequence[Candidate], plan: Plan) -> list[str]:
+    """Return which methods ``auto`` may come to beside those that are planned, in words."""
+    if not tuned or plan.retraining is None:
+        return []
+    left, names = plan.tuning * GLANCES, []
+    for each in others(problem, settings.configs, tuned):
+        left -= registry.load("methods", each.method)(each.base).cost(problem).share_of(plan.retraining)
+        if left < 0:
+            break
+        names.append(each.method)
+    if not names:
+        return []
+    return [
+        f"auto looks at up to {len(names)} further methods with one trial each ({', '.join(names)}): one that does "
+        "better at once than those that are planned may be tuned, and tried, in the place of the last of them."
+    ]
 
 
 def _named(name: str, tuned: Sequence[Candidate]) -> list[str]:

@@ -48,44 +48,42 @@ def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) 
     """Tune the methods that ``auto`` chose; each gets an equal share of what the ones before it have left.
 
     One trial each goes first to as many others as a part of the budget allows, and to them; where others do better than
-    all of them at once, these are tuned in the place of the last. ``most`` is what one run of a method may cost: what
-    tuning leaves of the whole budget.
+    all of them at once, these are tuned in the place of the last ones. ``most`` is what one run of a method may cost:
+    what tuning leaves of the whole budget.
     """
     chosen = candidates(stages.problem, settings.configs)
     rest = {each.method: each for each in others(stages.problem, settings.configs, chosen)}
     done: dict[str, Tuned] = {}
     for name, each in rest.items():
         left = budget * GLANCES - sum(one.share for one in done.values())
-        study = replace(_study(stages, each, most), tolerant=True)
+        study = _study(stages, each, most, asked=False)
         if not study.allowed(left):  # nor do those that cost more
             break
         done[name] = _kept(stages, study, each, left, trials=1)
     left = budget - sum(one.share for one in done.values())
-    first = [tune(stages, each, left / len(chosen), most=most, trials=1) for each in chosen]
+    first = [_kept(stages, _study(stages, each, most), each, left / len(chosen), trials=1) for each in chosen]
     better = [rest[one.method] for one in ahead(first, list(done.values())) if rest[one.method].searched]
     done |= {one.method: one for one in first}
     slots = [*better, *chosen][: len(chosen)]
     for place, each in enumerate(slots):
         left = (budget - sum(one.share for one in done.values())) / (len(slots) - place)
-        done[each.method] = tune(stages, each, done[each.method].share + left, most=most)
+        study = _study(stages, each, most, asked=each.method not in rest)
+        done[each.method] = _kept(stages, study, each, done[each.method].share + left)
     return list(done.values())
 
 
-def tune(stages: Stages, candidate: Candidate, budget: float, *, most: float, trials: int = TRIALS) -> Tuned:
-    """Search settings of a method for at most ``budget`` of one retraining; one run of it may cost ``most``.
-
-    Raises:
-        InvalidProblem: there is nothing to tune by.
-    """
-    return _kept(stages, _study(stages, candidate, most), candidate, budget, trials=trials)
-
-
-def _kept(stages: Stages, study: Study, candidate: Candidate, budget: float, *, trials: int) -> Tuned:
+def _kept(stages: Stages, study: Study, candidate: Candidate, budget: float, *, trials: int = TRIALS) -> Tuned:
+    """Return what at most so many trials find for at most ``budget`` of one retraining."""
     name = f"{_key(candidate)}-of-{budget:.6g}" + (f"-{trials}" if trials < TRIALS else "")
     return stages.run.stage(name, lambda: _summary(study, candidate, study.run(budget, trials)), Tuned)
 
 
-def _study(stages: Stages, candidate: Candidate, most: float) -> Study:
+def _study(stages: Stages, candidate: Candidate, most: float, *, asked: bool = True) -> Study:
+    """Return the study of a method of which one run may cost ``most``; one that nobody ``asked`` for may break.
+
+    Raises:
+        InvalidProblem: there is nothing to tune by.
+    """
     whole = stages.retraining()
     assert whole is not None  # a problem with a trainer, whose passes were measured where it does not say them
     visible, choosing = stages.visible()
@@ -100,6 +98,7 @@ def _study(stages: Stages, candidate: Candidate, most: float) -> Study:
         fixed=candidate.fixed,
         most=most,
         keep=lambda number, make: stages.run.stage(f"{_key(candidate)}-{number}", make, Trial),
+        tolerant=not asked,
     )
 
 

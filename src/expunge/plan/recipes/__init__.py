@@ -110,7 +110,8 @@ def for_case(case: str) -> dict[str, Recipe]:
 
 def case_of(problem: Problem) -> str:
     """Return which case a problem is; reads the labels of the forgotten records, and no model."""
-    right, untold = problem.request.corrections, set(problem.request.also)
+    right = problem.request.corrections
+    untold = set(problem.request.also) - set(right)
     told = [name for name in problem.forget_ids if not right or name not in untold]
     view = problem.records.select(told)
     labels = labels_of(problem, view)
