@@ -276,7 +276,10 @@ def main() -> int:
 
 
 def by_auto(case: Case, seed: int, problem: Problem, trials: int) -> dict[str, int]:
-    """Return the methods that ``auto`` would try, each with its number of trials, as ``workflow.tuning`` deals them."""
+    """Return the methods that ``auto`` would try, each with its number of trials.
+
+    As ``workflow.tuning`` deals them out, but for a fixed number of trials: glances take none from the others.
+    """
     chosen = candidates(problem, {})
     whole = Cost(trained=float(problem.trainer.passes) * len(problem.retain_view))  # type: ignore[union-attr]
     left, glanced = GLANCES * trials * len(chosen) * MOST, dict[str, Candidate]()
