@@ -6,7 +6,7 @@ against all others; for the patch spectral signatures (Tran et al. 2018, told ho
 clustering (Chen et al. 2018); for labels cleanlab (where it is installed), which needs no named ones. Requests drawn at
 random, which have nothing in common, say what is found where there is nothing.
 
-    python benchmarks/find.py [--save FILE]        five minutes on one quiet core
+    python benchmarks/find.py [--save FILE]        ten minutes on one quiet core
 """
 
 from __future__ import annotations
