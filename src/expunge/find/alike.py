@@ -3,9 +3,9 @@
 Who asks for manipulated records to be forgotten rarely knows all of them, and what the others taught stays, in
 retrained models too. What the named ones have in common says which others are of their kind: where they lie in what the
 last layer is given (in their inputs, where that is not known), and how little their label fits there and to the inputs:
-a network that has learnt a wrong label by heart gives its record the features of that class.
-``numerics/more_of`` tells them apart. Retained records of the same labels
-are searched. Held-out records of these labels, of which none was manipulated, say how often it is wrong.
+a network that has learnt a wrong label by heart gives its record the features of that class. ``numerics/more_of`` tells
+them apart. Retained records of the same labels are searched. Held-out records of these labels, of which none was
+manipulated, say how often it is wrong.
 """
 
 from __future__ import annotations
