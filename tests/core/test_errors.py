@@ -54,3 +54,20 @@ def test_the_text_has_one_line_per_known_part():
 def test_an_invalid_problem_lists_everything():
     text = str(make(InvalidProblem))
     assert text == "the problem has 2 obstacle(s):\n1. one (a)\n2. two\n  fix: b"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (errors.Diverged("it burst"), "it burst"),
+        (errors.UsageError("no such layer"), "no such layer"),
+        (RuntimeError("of zebra-7"), "RuntimeError in the method"),
+        (OSError(28, "No space left on device"), ""),
+        (MemoryError(), ""),
+        (errors.StorageFailed("full"), ""),
+        (errors.Tampered("changed"), ""),
+        (errors.BrokenTrainer("it read what it was not given"), ""),
+    ],
+)
+def test_what_is_a_fault_of_a_method_and_what_is_not(error, said):
+    assert errors.fault_of_method(error) == said

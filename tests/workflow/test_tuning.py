@@ -155,9 +155,11 @@ def test_one_that_is_tuned_in_the_place_of_another_may_break_as_well(erase, monk
         return whole(self, problem, run) if len(calls) == 1 else [][0]
 
     monkeypatch.setattr(kind, "unlearn", once)
-    with pytest.raises(IndexError):  # of the run that is judged, not of a trial
-        erase("auto", problem=problem(), budget=BUDGET, configs=START, escalate=False)
-    assert len(calls) > 2
+    report = erase("auto", problem=problem(), budget=BUDGET, configs=START).report
+    trials = {one.method: (one.trials, one.failed) for one in report.tuned}
+    assert trials[other.method][0] == trials[other.method][1] + 1 > 2, "all but the first"
+    stopped = {attempt.method: attempt.outcome.stopped for attempt in report.attempts}
+    assert stopped[other.method] == "failed: IndexError in the method", "nor does the run that is judged"
 
 
 def test_an_other_method_that_breaks_stops_nothing(erase, monkeypatch):

@@ -230,7 +230,8 @@ def _listed(file: Path) -> tuple[str, ...]:
         with file.open(newline="", encoding="utf-8-sig") as lines:  # spreadsheets put a mark before the first name
             rows = csv.DictReader(lines)
             if "id" not in (rows.fieldnames or ()):
-                wrong = f"{file.name} with the first line {', '.join(rows.fieldnames or ()) or '(empty)'}"
+                # Not what the first line holds: without its names that is a record.
+                wrong = f"{file.name}: {len(rows.fieldnames or ())} columns, none of them called `id`"
             ids = [row.get("id") for row in rows]
             if not wrong and not all(ids):
                 wrong = f"{file.name}: line {ids.index(next(each for each in ids if not each)) + 2} has no id"

@@ -131,3 +131,15 @@ class Diverged(RunFailed):
 
 class Interrupted(RunFailed):
     """The user stopped the run; the same command resumes it."""
+
+
+def fault_of_method(error: Exception) -> str:
+    """Return what is wrong with a method that raised this, without its words where these could hold data.
+
+    Empty where the error says nothing of the method: of the machine (no room, no memory), of a file that was changed,
+    of a trainer that is refused.
+    """
+    of_others = isinstance(error, (OSError, MemoryError, Refused, RunFailed)) and not isinstance(error, Diverged)
+    if of_others:
+        return ""
+    return error.obstacles[0].what if isinstance(error, ExpungeError) else f"{type(error).__name__} in the method"

@@ -25,7 +25,7 @@ from expunge.numerics.known import auc_error
 from expunge.numerics.membership import ranking
 
 ROUNDS = 5
-"""Fits after the first one; on the images and digits that it was tried with the third changed little."""
+"""Fits after the first one, as in all that ``benchmarks/find.py`` measures."""
 _STEPS = 100
 
 
@@ -74,7 +74,7 @@ def more_of(known: ArrayLike, unlabelled: ArrayLike, strangers: ArrayLike) -> Li
         if not number:
             telling = ranking(said[:mine], said[mine:]).auc
         likely, theirs = _posterior(said[:mine], said[mine:], strange)
-        positive[mine:] = np.minimum(likely, 1.0 - 1e-9)  # one record at least stands on the other side
+        positive[mine:] = np.minimum(likely, 1.0 - 1e-9)  # else none might be left on the other side
     return Likely(telling, auc_error(mine, others), positive[mine:], theirs)
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from expunge.core import registry
-from expunge.core.errors import Diverged, ExpungeError, StorageFailed
+from expunge.core.errors import Diverged, fault_of_method
 from expunge.core.method import Cost, Method
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
@@ -202,13 +202,10 @@ class Study:
             outcome = method.unlearn(run.problem, run)
             look = None if cut else self._seen(outcome.model)
         except Exception as error:
-            # What is wrong with a method is told to whoever asked for it; of others it is a reason to leave them. What
-            # is wrong with the machine says nothing of a method.
-            passing = isinstance(error, (OSError, MemoryError, StorageFailed))
-            if passing or not (isinstance(error, Diverged) or self.tolerant):
+            # What is wrong with a method is told to whoever asked for it; of others it is a reason to leave them.
+            why = fault_of_method(error)
+            if not why or not (isinstance(error, Diverged) or self.tolerant):
                 raise
-            ours = isinstance(error, ExpungeError)
-            why = error.obstacles[0].what if ours else f"{type(error).__name__} in the method"
             cost = first + method.cost(self.problem)
             return Trial(**told, state="failed", why=why, look=None, steps=steps, cost=cost)
         cost = first + outcome.cost

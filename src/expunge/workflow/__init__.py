@@ -315,7 +315,7 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
         if because := kept_back(method):
             notes.append(because)
             continue
-        number = _try(stages, name, method, tuned)
+        number = _try(stages, name, method, tuned, asked=name in plan.order)
         stages.judge(number, guarantee)
         tried.append(number)
         if erases(stages.attempt(number)) or not settings.escalate:
@@ -323,12 +323,15 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     return finish(stages, settings, plan, notes, tried=tried)
 
 
-def _try(stages: Stages, name: str, method: Method, tuned: str = "") -> int:
-    """Run a method and save its model; return the number of the attempt. ``tuned`` says how its settings were found."""
+def _try(stages: Stages, name: str, method: Method, tuned: str = "", *, asked: bool = True) -> int:
+    """Run a method and save its model; return the number of the attempt.
+
+    ``tuned`` says how its settings were found; whether it was ``asked`` for, by name or by the plan.
+    """
     if Need.TRAINER in method.needs:
         stages.trainer()
     number = stages.begin(name, plain(method.config), tuned=tuned)
-    stages.forget(number, method, alone=bool(tuned))
+    stages.forget(number, method, alone=bool(tuned), asked=asked)
     return number
 
 

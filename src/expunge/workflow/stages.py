@@ -14,7 +14,7 @@ from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import Diverged
+from expunge.core.errors import Diverged, fault_of_method
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -155,12 +155,15 @@ class Stages:
         self.run.event("attempt", **facts, **({"tuned": tuned} if tuned else {}))
         return len(begun) + 1
 
-    def forget(self, number: int, method: Method, *, alone: bool = False) -> Forgotten:
+    def forget(self, number: int, method: Method, *, alone: bool = False, asked: bool = True) -> Forgotten:
         """Run a method and save its model; a method that diverges is a finished attempt without a model.
 
-        ``alone``: without the references of the choosing part, as it was when its settings were tuned.
+        So is one that breaks and that nobody ``asked`` for. ``alone``: without the references of the choosing part, as
+        it was when its settings were tuned.
         """
-        return self.run.stage(f"attempt-{number}", lambda: self._forget(number, method, alone=alone), Forgotten)
+        return self.run.stage(
+            f"attempt-{number}", lambda: self._forget(number, method, alone=alone, asked=asked), Forgotten
+        )
 
     def adopt(self, number: int, model: Any) -> Forgotten:
         """Save a model that was made elsewhere as an attempt."""
@@ -219,13 +222,13 @@ class Stages:
     def _attempt_seed(self, name: str) -> int:
         return retraining.seed_of(self.seed, f"attempt {name}", 0)
 
-    def _forget(self, number: int, method: Method, *, alone: bool) -> Forgotten:
+    def _forget(self, number: int, method: Method, *, alone: bool, asked: bool) -> Forgotten:
         seed = self._attempt_seed(method.name)
         checkpoints = Checkpoints(self.run.folder / "checkpoints" / f"attempt-{number}")
         visible, choosing = self.visible()
-        asked = (method.name, plain(method.config), seed, self.seed, str(self.run.folder), number, alone)
+        said = (method.name, plain(method.config), seed, self.seed, str(self.run.folder), number, alone)
         try:
-            with self.workers.beside(f"{__name__}:follow", *asked) as here:
+            with self.workers.beside(f"{__name__}:follow", *said) as here:
                 problem = here(visible)
                 opened = self._opener(problem)
                 context = Context(
@@ -242,9 +245,12 @@ class Stages:
                 seed_everything(seed)
                 outcome = method.unlearn(problem, context)
                 model = ranks.gathered(problem, outcome.model)
-        except Diverged as error:
+        except Exception as error:
+            why = fault_of_method(error)
+            if not why or (asked and not isinstance(error, Diverged)):
+                raise
             checkpoints.clear()
-            return Forgotten(Outcome(stopped=f"failed: {error.obstacles[0].what}"), None)
+            return Forgotten(Outcome(stopped=f"failed: {why}"), None)
         artefact = self._save(number, model)
         checkpoints.clear()
         return Forgotten(replace(outcome, model=None), artefact)
