@@ -171,3 +171,33 @@ def test_rows_of_a_batch_of_any_form():
     inputs, target = rows(batch, torch.tensor([True, False, True]))
     assert inputs["x"].tolist() == [[0, 1], [4, 5]]
     assert (inputs["mask"].tolist(), target.tolist()) == ([1, 3], [7, 9])
+
+
+def test_an_order_that_goes_on_reads_next_what_was_read_longest_ago():
+    problem = toys.problem()
+    count = len(problem.retain_view)
+    beside = Pass("both", None, 4, lead="forget", beside=5, goes_on=True)
+    share = Pass("retain", None, 5, share=0.4, goes_on=True)
+    seen, flowed = [], 0
+    for epoch in range(4):
+        for one in (beside, share):
+            steps = list(one.batches(problem, seed=3, epoch=epoch, flowed=flowed))
+            read = [name for step in steps for name in step.retain.ids]
+            assert len(read) == one.flow(problem) == 5 * one.steps(problem), "no batch is smaller"
+            assert one.visits(problem) == sum(step.visits for step in steps)
+            seen, flowed = seen + read, flowed + len(read)
+    assert len(seen) > 2 * count
+    for around in range(len(seen) // count):
+        turn = seen[around * count : (around + 1) * count]
+        assert sorted(turn) == sorted(problem.retain_view.ids)
+    assert seen[:count] != seen[count : 2 * count], "each time around in another order"
+    assert Pass("retain", None, 5).flow(problem) == 0
+
+
+def test_no_batch_of_such_an_order_is_larger_than_all_records():
+    problem = toys.problem()
+    count = len(problem.retain_view)
+    large = Pass("both", None, 4, lead="forget", beside=3 * count, goes_on=True)
+    steps = list(large.batches(problem, seed=3, epoch=0))
+    assert all(sorted(step.retain.ids) == sorted(problem.retain_view.ids) for step in steps)
+    assert large.visits(problem) == sum(step.visits for step in steps)

@@ -31,6 +31,8 @@ METHODS = {
     "whp": {"reinforce_epochs": 1},
     "finetune": {"optimiser": "sgd"},
     "kl_min": {"lora": 2, "lr": 1e-2},
+    "wga": {"relearner": 2},
+    "grad_diff": {"lora": 2, "lr": 1e-2, "relearner": 2},
 }
 
 

@@ -81,3 +81,19 @@ def drawn_endlessly(records: Records, size: int, *, seed: int, epoch: int) -> It
     while len(records):
         yield from drawn(records, size, seed=seed, epoch=epoch * 1_000_003 + around)
         around += 1
+
+
+def flowing(records: Records, size: int, *, seed: int, start: int) -> Iterator[list[int]]:
+    """Yield the positions of whole batches from place ``start`` of an order without end: shuffle after shuffle.
+
+    No batch is larger than all records. One that reaches from one shuffle into the next may hold a record twice.
+    """
+    size = min(size, len(records))
+    around, place = divmod(start, max(1, len(records)))
+    indices = order(records.ids, seed=seed, epoch=around)
+    while size:
+        while len(indices) < place + size:
+            around += 1
+            indices, place = indices[place:] + order(records.ids, seed=seed, epoch=around), 0
+        yield indices[place : place + size]
+        place += size

@@ -28,6 +28,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
+from expunge.engine.relearner import Relearner
 from expunge.engine.split import forget_choosing, held_choosing
 from expunge.engine.training import LEAST, settings_of, smaller
 from expunge.numerics.losses import distillation, mean_loss
@@ -79,9 +80,19 @@ class Forgetting(Passes):
         repairs: float = setting(
             0.0,
             "passes over the retained records alone, after each one over the forget set; of a fraction a pass reads so "
-            "many of them, others each time",
+            "many of them, those that were read longest ago",
             low=0,
             search=(0, 1),
+        )
+        relearner: int = setting(
+            0,
+            "steps of a relearner, which undoes the pushes in weights of its own: forgotten records are pushed away "
+            "where training on them again leads in so many steps, so that they do not come back by it; 0: where the "
+            "model stands",
+            low=0,
+        )
+        relearner_rate: float = setting(
+            0.005, "how far a step of the relearner goes, as a share of the norm of the weights that move", above=0
         )
         until: str = setting(
             "retrained",
@@ -154,14 +165,18 @@ class Forgetting(Passes):
         """
         c = self.config
         beside, held = c.batch_size * c.beside, "retain" if c.retain == "kl" else "forget"
-        whole = Pass("retain", self._held, beside, taught=held)
+        whole = Pass("retain", self._held, beside, taught=held, goes_on=True)
         rest = c.repairs % 1
         repairs = [*[whole] * int(c.repairs), *([replace(whole, share=rest)] if rest else [])]
+        # A new one for each epoch, so that a resumed run has the same.
+        relearner = Relearner(steps=c.relearner, rate=c.relearner_rate) if c.relearner else None
+        away = {"forget": self._away}
         if c.retain == "none":
-            return (Pass("forget", self._away, c.batch_size), *repairs)
+            return (Pass("forget", away, c.batch_size, relearner=relearner), *repairs)
         taught = "both" if c.retain == "kl" and self.distils else held
-        sides = {"forget": self._away, "retain": self._held}
-        return (Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught), *repairs)
+        sides = {**away, "retain": self._held}
+        push = Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught, goes_on=True)
+        return (replace(push, relearner=relearner), *repairs)
 
     def observation(self, problem: Problem) -> Cost:
         """Return the looks at forgotten records after every epoch, and the one at held-out ones that may end it."""

@@ -318,7 +318,8 @@ class Passes(Method):
         for name, value in by_set.items():
             part = step.among(name)
             taught = self._taught(part.among(kind.taught), task, teachers, model, beside)
-            yield value(part.units(task, model, model, taught, unanswered=kind.unanswered))
+            with kind.answering(model, name):
+                yield value(part.units(task, model, model, taught, unanswered=kind.unanswered))
 
     def _opened(self, problem: Problem, run: Context, model: nn.Module) -> _Teachers:
         if not self.teacher or self._taught_by_itself(model):
@@ -394,9 +395,14 @@ class Passes(Method):
 
     def _items(self, problem: Problem, seed: int, epoch: int) -> Iterator[_Item]:
         passes = [one for one in self.passes(epoch + 1) if one.steps(problem)]
+        flowed = 0
+        if any(one.goes_on for one in passes):
+            flowed = sum(one.flow(problem) for earlier in range(epoch) for one in self.passes(earlier + 1))
         for place, one in enumerate(passes):
             # Each pass of an epoch has a shuffle of its own: the second would replay the first.
-            for index, step in enumerate(one.batches(problem, seed=seed, epoch=epoch + place * 2**20)):
+            own = one.batches(problem, seed=seed, epoch=epoch + place * 2**20, flowed=flowed)
+            flowed += one.flow(problem)
+            for index, step in enumerate(own):
                 yield one, place == len(passes) - 1, step, one.factor(index)
 
 

@@ -165,6 +165,16 @@ def add_up(parameters: Sequence[torch.nn.Parameter]) -> None:
             dist.all_reduce(p.grad)
 
 
+def gradients(model: torch.nn.Module, parameters: Sequence[torch.nn.Parameter]) -> list[Tensor | None]:
+    """Return the gradients of ``parameters`` from the records of all processes; what stands in each stays its own."""
+    apart = {id(p) for p in loose(model)}
+    found = [None if p.grad is None else p.grad.clone() if id(p) in apart else p.grad for p in parameters]
+    for p, gradient in zip(parameters, found, strict=True):
+        if gradient is not None and id(p) in apart:
+            dist.all_reduce(gradient)
+    return found
+
+
 def parted(value: Tensor, like: Tensor) -> Tensor:
     """Return this process's part of ``value``, as it holds a part of ``like``."""
     if not hasattr(like, "full_tensor"):

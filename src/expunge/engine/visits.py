@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from expunge.core.problem import Problem
 from expunge.core.records import Records
-from expunge.engine.batches import bounds, drawn, drawn_endlessly, order
+from expunge.engine.batches import bounds, drawn, drawn_endlessly, flowing, order
+from expunge.engine.relearner import Relearner
 from expunge.numerics.units import Scored
 
 
@@ -120,6 +122,10 @@ class Pass:
         taught: the set that teachers answer, or ``both``.
         unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read; or ``both``.
         doubled: whether the objective reads another record for each of the lead, and trains on it as well.
+        goes_on: whether its retained records come of one order that goes on through all passes which say so, epoch
+            after epoch: what was read longest ago is read next.
+        relearner: weights that stand in the model's while the forgotten set's own objective is reckoned and its
+            gradients are taken; that objective comes first.
         retain / forget: records in the place of the problem's retain or forget set: a part of it, or noise.
     """
 
@@ -135,6 +141,8 @@ class Pass:
     taught: str = "both"
     unanswered: str = ""
     doubled: bool = False
+    goes_on: bool = False
+    relearner: Relearner | None = None
     retain: Records | None = None
     forget: Records | None = None
 
@@ -151,6 +159,10 @@ class Pass:
         """Return how many records one of its steps trains on."""
         lead = step.retain if step.forget is None or (self.over == "both" and self.lead == "retain") else step.forget
         return step.visits + (len(lead.ids) if self.doubled and lead is not None else 0)
+
+    def answering(self, model: nn.Module, name: str) -> AbstractContextManager[None]:
+        """Hold in ``model`` the weights that answer the set called ``name``, until its gradients are taken."""
+        return self.relearner.instead(model) if self.relearner is not None and name == "forget" else nullcontext()
 
     def factor(self, step: int) -> float:
         """Return the factor on the learning rate of a step of the pass (0, 1, ...)."""
@@ -169,11 +181,20 @@ class Pass:
             return self._once(problem) + self._beside(problem)
         return self._once(problem) if self.taught == self.lead else self._beside(problem)
 
-    def batches(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[Step]:
-        """Yield what every step reads; a pure function of seed and epoch."""
-        return islice(self._whole_pass(problem, seed=seed, epoch=epoch), self.steps(problem))
+    def flow(self, problem: Problem) -> int:
+        """Return how many retained records it takes of the order that goes on."""
+        if not self.goes_on:
+            return 0
+        return self._beside(problem) if self.over == "both" else self._once(problem)
 
-    def _whole_pass(self, problem: Problem, *, seed: int, epoch: int) -> Iterator[Step]:
+    def batches(self, problem: Problem, *, seed: int, epoch: int, flowed: int = 0) -> Iterator[Step]:
+        """Yield what every step reads; a pure function of seed and epoch.
+
+        Of the order that goes on so many records were read before as have ``flowed``.
+        """
+        return islice(self._whole_pass(problem, seed=seed, epoch=epoch, flowed=flowed), self.steps(problem))
+
+    def _whole_pass(self, problem: Problem, *, seed: int, epoch: int, flowed: int) -> Iterator[Step]:
         sets = dict(zip(("retain", "forget"), self.sets(problem), strict=True))
         if self.over == "all":
             known = problem.records.position
@@ -182,11 +203,16 @@ class Pass:
             else:
                 yield from _mixed(sets["retain"], sets["forget"], self.batch_size, seed=seed, epoch=epoch)
             return
-        lead = self.lead if self.over == "both" else self.over
+        lead = self._leading
         other = "forget" if lead == "retain" else "retain"
         size = self.beside or self.batch_size
+        driving = drawn(sets[lead], self.batch_size, seed=seed, epoch=epoch)
         again = drawn_endlessly(sets[other], size, seed=seed, epoch=epoch) if self.over == "both" else iter(())
-        for indices in drawn(sets[lead], self.batch_size, seed=seed, epoch=epoch):
+        if self.goes_on and lead == "retain":
+            driving = flowing(sets[lead], self.batch_size, seed=seed, start=flowed)
+        elif self.goes_on and self.over == "both":
+            again = flowing(sets[other], size, seed=seed, start=flowed)
+        for indices in driving:
             beside = next(again, None)
             step = {lead: Side.read(sets[lead], indices)}
             yield Step(**step) if beside is None else Step(**step, **{other: Side.read(sets[other], beside)})
@@ -197,14 +223,19 @@ class Pass:
 
     def _once(self, problem: Problem) -> int:
         steps = self.steps(problem)
+        if self.goes_on and self._leading == "retain":
+            return steps * min(self.batch_size, self._lead(problem))
         return bounds(self._lead(problem), self.batch_size)[steps - 1][1] if steps else 0
 
     def _lead(self, problem: Problem) -> int:
         retain, forget = self.sets(problem)
         if self.over == "all":
             return len(retain) + len(forget)
-        lead = self.lead if self.over == "both" else self.over
-        return len(forget) if lead == "forget" else len(retain)
+        return len(forget) if self._leading == "forget" else len(retain)
+
+    @property
+    def _leading(self) -> str:
+        return self.lead if self.over == "both" else self.over
 
 
 def _whole(problem: Problem, retain: Records, size: int, *, seed: int, epoch: int) -> Iterator[Step]:

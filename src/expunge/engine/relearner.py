@@ -1,0 +1,67 @@
+"""A second set of weights that takes back what the model lets go of, so that it lets go of more than the surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from expunge.engine import ranks
+
+
+class Relearner:
+    """Weights that stand in for a model's while forgotten records are pushed away, and undo each push for themselves.
+
+    Pushed away where the model stands, a record is hidden there and comes back in a few steps of training. So it is
+    pushed away where such training leads: from the model's weights these go one step back after every push, and the
+    model gets the gradients that were taken on their way. After ``steps`` steps back they begin anew. A step goes
+    against the push by ``rate`` of the norm of all weights that move. It asks for no pass of its own, and for one copy
+    of these weights.
+
+    Sources: after meta-learned tamper resistance (Tamirisa et al. 2024, arXiv 2408.00761), to first order; gradients
+    used twice as by Shafahi et al. 2019, arXiv 1904.12843; steps of a length that gradients do not change as by Foret
+    et al. 2021, arXiv 2010.01412, equation 2. The combination is ours.
+
+    Args:
+        steps: how many steps back, at least 1.
+        rate: share of the norm, above 0.
+    """
+
+    def __init__(self, *, steps: int, rate: float) -> None:
+        self._steps, self._rate = steps, rate
+        self._back = steps
+        self._weights: list[Tensor] = []
+
+    @contextmanager
+    def instead(self, model: nn.Module) -> Iterator[None]:
+        """Let these weights stand in the model's; its gradients, of nothing else yet, are theirs afterwards."""
+        own = [p for p in model.parameters() if p.requires_grad]
+        if self._back == self._steps:
+            self._back, self._weights = 0, [p.detach().clone() for p in own]
+        else:
+            self._back += 1
+        self._swap(own)
+        yield
+        self._swap(own)
+        found = ranks.gradients(model, own)
+        known = [(weight, g) for weight, g in zip(self._weights, found, strict=True) if g is not None]
+        length = _norm([g for _, g in known])
+        # Nothing is pushed where there is no gradient, or all of it is nothing.
+        share = self._rate * _norm(self._weights) / length if length else 0.0
+        for weight, gradient in known:
+            weight.add_(gradient, alpha=share)
+
+    @torch.no_grad()
+    def _swap(self, own: Sequence[nn.Parameter]) -> None:
+        for p, weight in zip(own, self._weights, strict=True):
+            held = p.clone()
+            p.copy_(weight)
+            weight.copy_(held)
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    """Return the Euclidean norm of all numbers of all tensors."""
+    parts = [ranks.whole(torch.linalg.vector_norm(tensor, dtype=torch.float64)) for tensor in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0
