@@ -76,9 +76,17 @@ between such as were tried. All others have weights that suited a network a fift
 """
 
 
+_RELEARNED = {**_REPAIRED, "batch_size": 1, "relearner": 19}
+"""The same with steps of single records, and away from where a relearner stands: tried as the weights above were, and
+with an eye on how fast the pushed records came back, which the objective does not see."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A method, its settings but for rate and epochs, and the rates; ``NAME@recipe`` has those that are shipped."""
+    """A method, its settings but for rate and epochs, and the rates.
+
+    ``NAME@recipe`` has those settings that are shipped, ``NAME@relearner`` those with a relearner.
+    """
 
     name: str
     settings: Mapping[str, Any]
@@ -91,7 +99,7 @@ class Entry:
 
     def on(self, problem: Problem) -> Entry:
         """Return the entry with what the recipe says on a problem, where that is what it has: as `auto` begins."""
-        if self.name == self.method:
+        if not self.name.endswith("@recipe"):
             return self
         base = candidate(problem, recipes.case_of(problem), self.method, {}).base
         return replace(self, settings={k: v for k, v in base.items() if k != "epochs"}, rates=(float(str(base["lr"])),))
@@ -122,6 +130,8 @@ METHODS = (
     Entry("task_arithmetic", {**_BY_STEPS, "scale": 0.5}, GENTLE),
     Entry("tau", {}, GENTLE),
     Entry("idk_dpo", _BESIDE),
+    Entry("simnpo@relearner", {**_RELEARNED, "forget_weight": 0.8, "beta": 1.0, "delta": 3.7}, (5e-4,)),
+    Entry("wga@relearner", {**_RELEARNED, "forget_weight": 1.6, "beta": 0.35}, (5e-4,)),
     *(Entry(f"{name}@recipe", {}) for name in ("wga", "npo", "grad_diff", "simnpo", "undial")),
 )
 CONTROLS = ("noop", "retrain")

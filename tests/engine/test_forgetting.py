@@ -248,6 +248,7 @@ def test_of_texts_a_search_begins_with_the_training_made_gentler():
     assert Down.start(replace(texts, trainer=small))["batch_size"] == 2, "never one alone"
     assert Down.start(replace(texts, trainer=lambda records, *, seed: None)) == {}, "it says nothing of its rate"
     assert start["until"] == "guess"
+    assert Down(start).config.relearner > 0, "no objective sees how fast texts come back"
 
 
 def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
@@ -255,6 +256,7 @@ def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
     start = Down.start(toys.problem(trainer=trainer))
     assert start["lr"] == pytest.approx(0.3 * 4e-3)
     assert start["repairs"] > 0
+    assert "relearner" not in start
     assert Down(start).config.until == "strangers", "no retrained model is trained to know where to stop"
     small = replace(trainer, config=replace(trainer.config, batch_size=8))
     assert Down.start(toys.problem(trainer=small))["batch_size"] == 3, "a lone record cannot be normalised"
