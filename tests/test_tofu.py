@@ -117,7 +117,7 @@ def test_all_trials_of_every_method_together_stay_within_the_budget(tofu, proble
     planned = {entry.name: tofu.plan(entry.on(problem), problem, whole, look=look) for entry in tofu.METHODS}
     for name, configs in planned.items():
         looks = look if len(configs) > 1 else Cost()  # one trial alone is looked at by nobody
-        kind = registry.load("methods", name.removesuffix("@recipe"))
+        kind = registry.load("methods", name.partition("@")[0])
         costs = [kind(config).cost(problem) + looks for config in configs]
         assert sum(cost.share_of(whole) for cost in costs) <= tofu.BUDGET, name
     rates = [config["lr"] for config in planned["npo"]]
