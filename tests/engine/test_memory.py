@@ -7,6 +7,7 @@ from torch import nn
 from expunge.core.errors import RunFailed
 from expunge.engine.memory import sparing
 from expunge.methods.finetune import Finetune
+from expunge.methods.grad_diff import GradDiff
 from tests.support import toys
 
 MODEL = nn.Linear(1024, 1024, bias=False)  # 4 MiB
@@ -29,6 +30,15 @@ def test_what_would_need_less_is_said(error):
     assert "batch_size = 32 halves" in obstacle.fix
     assert "lora = 8 saves nearly all of 0.012 GiB" in obstacle.fix
     assert '"sgd" saves 0.0039 GiB' in obstacle.fix
+
+
+def test_the_copy_that_a_relearner_holds_is_named():
+    with pytest.raises(RunFailed) as told, sparing(MODEL, GradDiff({"relearner": 3}).config):
+        raise MemoryError
+    assert "relearner = 0 saves 0.0039 GiB" in told.value.obstacles[0].fix
+    with pytest.raises(RunFailed) as told, sparing(MODEL, GradDiff().config):
+        raise MemoryError
+    assert "relearner" not in str(told.value)
 
 
 def test_settings_that_are_low_already_are_not_named():

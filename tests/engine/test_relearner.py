@@ -100,7 +100,7 @@ def test_what_has_no_gradient_stays_and_where_all_is_nothing_it_stands_still():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     before = [p.detach().clone() for p in model.parameters()]
     relearner = Relearner(steps=9, rate=0.1)
-    for push in (0.0, 1e-30, 0.0):
+    for push in (0.0, 1e-15, 0.0):
         model.zero_grad(set_to_none=True)
         with relearner.instead(model):
             seen = [p.detach().clone() for p in model.parameters()]
@@ -147,3 +147,19 @@ def test_step_by_step_is_where_the_model_stands():
         GradDiff({**settings, "relearner": steps}).unlearn(problem, toys.context(problem)) for steps in (0, 4)
     )
     assert own.same(one.model, other.model)
+
+
+def test_an_error_on_the_way_leaves_the_model_its_own_weights():
+    model, relearner = torch.nn.Linear(2, 2), Relearner(steps=3, rate=0.5)
+    before = model.weight.detach().clone()
+    with relearner.instead(model):
+        model(torch.ones(1, 2)).sum().backward()
+
+    def interrupted():
+        with relearner.instead(model):
+            assert not torch.equal(model.weight, before)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert torch.equal(model.weight, before)

@@ -173,7 +173,7 @@ def test_rows_of_a_batch_of_any_form():
     assert (inputs["mask"].tolist(), target.tolist()) == ([1, 3], [7, 9])
 
 
-def test_an_order_that_goes_on_reads_next_what_was_read_longest_ago():
+def test_of_an_order_that_goes_on_each_record_is_read_before_any_is_read_again():
     problem = toys.problem()
     count = len(problem.retain_view)
     beside = Pass("both", None, 4, lead="forget", beside=5, goes_on=True)

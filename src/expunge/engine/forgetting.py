@@ -38,7 +38,7 @@ GENTLER = 0.3
 MENDED = 0.6
 """Share of the retained records that are passed through after each pass over the forget set, where a search begins."""
 AHEAD = 19
-"""Steps of a relearner where a search over texts begins: those that it was tried with."""
+"""Steps of a relearner where a search over texts begins, or as many as a pass over the forget set has."""
 
 
 class Forgetting(Passes):
@@ -82,15 +82,15 @@ class Forgetting(Passes):
         repairs: float = setting(
             0.0,
             "passes over the retained records alone, after each one over the forget set; of a fraction a pass reads so "
-            "many of them, those that were read longest ago",
+            "many of them, each of them once before any is read again",
             low=0,
             search=(0, 1),
         )
         relearner: int = setting(
             0,
-            "steps of a relearner, which undoes the pushes in weights of its own: forgotten records are pushed away "
-            "where training on them again leads in so many steps, so that they do not come back by it; 0: where the "
-            "model stands",
+            "steps of a relearner, which undoes the pushes in weights of its own and begins anew after so many, and "
+            "with every pass over the forget set: forgotten records are pushed away where undoing leads, so that they "
+            "do not come back by it; 0: where the model stands, as in a pass of one step",
             low=0,
         )
         relearner_rate: float = setting(
@@ -179,8 +179,19 @@ class Forgetting(Passes):
             return (Pass("forget", away, c.batch_size, relearner=relearner), *repairs)
         taught = "both" if c.retain == "kl" and self.distils else held
         sides = {**away, "retain": self._held}
-        push = Pass("both", sides, c.batch_size, lead="forget", beside=beside, taught=taught, goes_on=True)
-        return (replace(push, relearner=relearner), *repairs)
+        return (
+            Pass(
+                "both",
+                sides,
+                c.batch_size,
+                lead="forget",
+                beside=beside,
+                taught=taught,
+                goes_on=True,
+                relearner=relearner,
+            ),
+            *repairs,
+        )
 
     def observation(self, problem: Problem) -> Cost:
         """Return the looks at forgotten records after every epoch, and the one at held-out ones that may end it."""

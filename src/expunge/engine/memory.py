@@ -36,6 +36,8 @@ def _exhausted(model: nn.Module, config: LoopConfig) -> RunFailed:
     moments = 2 if config.optimiser == "adamw" else 1
     beside = (1 + moments) * sum(p.numel() * p.element_size() for p in moving)
     ways = []
+    if getattr(config, "relearner", 0):
+        ways.append(f"relearner = 0 saves {beside / (1 + moments) / GIB:.2g} GiB of a second copy of the weights")
     if config.batch_size > 1:
         ways.append(f"batch_size = {config.batch_size // 2} halves what the records of a step take")
     if getattr(config, "lora", None) == 0:

@@ -18,7 +18,7 @@ class Relearner:
     pushed away where such training leads: from the model's weights these go one step back after every push, and the
     model gets the gradients that were taken on their way. After ``steps`` steps back they begin anew. A step goes
     against the push by ``rate`` of the norm of all weights that move. It asks for no pass of its own, and for one copy
-    of these weights.
+    of these weights. Running statistics of batch normalisation are the model's own, and move by what is read here.
 
     Sources: after meta-learned tamper resistance (Tamirisa et al. 2024, arXiv 2408.00761), to first order; gradients
     used twice as by Shafahi et al. 2019, arXiv 1904.12843; steps of a length that gradients do not change as by Foret
@@ -39,14 +39,16 @@ class Relearner:
         """Let these weights stand in the model's; its gradients, of nothing else yet, are theirs afterwards."""
         own = [p for p in model.parameters() if p.requires_grad]
         if self._back == self._steps:
-            self._back, self._weights = 0, [p.detach().clone() for p in own]
+            self._back, self._weights = 0, []  # let go of the old copy before there is a new one
+            self._weights = [p.detach().clone() for p in own]
         else:
             self._back += 1
         self._swap(own)
-        yield
-        self._swap(own)
-        found = ranks.gradients(model, own)
-        known = [(weight, g) for weight, g in zip(self._weights, found, strict=True) if g is not None]
+        try:
+            yield
+        finally:
+            self._swap(own)
+        known = [(w, g) for w, g in zip(self._weights, ranks.gradients(model, own), strict=True) if g is not None]
         length = _norm([g for _, g in known])
         # Nothing is pushed where there is no gradient, or all of it is nothing.
         share = self._rate * _norm(self._weights) / length if length else 0.0
@@ -62,6 +64,6 @@ class Relearner:
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm of all numbers of all tensors."""
-    parts = [ranks.whole(torch.linalg.vector_norm(tensor, dtype=torch.float64)) for tensor in tensors]
+    """Return the Euclidean norm of all numbers of all tensors; none of them is copied."""
+    parts = [ranks.whole(torch.linalg.vector_norm(tensor)).double() for tensor in tensors]
     return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0

@@ -123,7 +123,7 @@ class Pass:
         unanswered: of ``both``, a set whose units the objective makes itself, from what its side has read; or ``both``.
         doubled: whether the objective reads another record for each of the lead, and trains on it as well.
         goes_on: whether its retained records come of one order that goes on through all passes which say so, epoch
-            after epoch: what was read longest ago is read next.
+            after epoch, in whole batches: each is read once before any is read again.
         relearner: weights that stand in the model's while the forgotten set's own objective is reckoned and its
             gradients are taken; that objective comes first.
         retain / forget: records in the place of the problem's retain or forget set: a part of it, or noise.
