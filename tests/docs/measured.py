@@ -71,10 +71,10 @@ def nothing_to_find():
     return [row for row in figures("find") if "drawn at random" in row]
 
 
-def tofu():
+def tofu(name="tofu"):
     """Return one row per method of the benchmark on TOFU: verdicts, and the mean over seeds of what was measured."""
     groups = {}
-    for found in results("tofu")["table"]:
+    for found in results(name)["table"]:
         groups.setdefault((found["forget"], found["method"]), []).append(found)
     for (forget, method), rows in groups.items():
         verdicts = Counter(row["verdict"] for row in rows)
