@@ -16,7 +16,13 @@ PAGES = {
         *measured.figures("cifar10_other_images"),
         *measured.figures("descent_overhead"),
     ],
-    "concepts/language.md": [*measured.figures("tofu"), *measured.tofu(), *measured.figures("language_step")],
+    "concepts/language.md": [
+        *measured.figures("tofu"),
+        *measured.tofu(),
+        *measured.figures("tofu_all_questions"),
+        *measured.tofu("tofu_all_questions"),
+        *measured.figures("language_step"),
+    ],
     "concepts/cheats.md": list(measured.cheats()),
     "guides/tuning.md": [
         row
