@@ -46,7 +46,8 @@ class Forgetting(Passes):
 
     ``kept`` is the loss of the retained records (``nll``), their divergence KL(original || model) (``kl``), or nothing.
     After every epoch the mean loss of a forgotten token is looked at, on the choosing part: pushing on where a model
-    that never saw it would stand can be seen from outside, and ruins the model in the end.
+    that never saw it would stand can be seen from outside, and ruins the model in the end. That loss is the model's
+    own; what the history says of the push is reckoned where a relearner stands, if there is one.
 
     Class attributes: ``remembers``, whether :meth:`then` is asked for; ``distils``, whether the losses of forgotten
     records need all that the original answers.
