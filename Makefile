@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test docs check format clean
+.PHONY: help setup demo test docs figures check format clean
 
 PYTHON ?= python3
 ARGS ?=
@@ -28,6 +28,9 @@ test: $(READY) ## run the fast tests on two workers (ARGS="tests/core -k digest"
 
 docs: $(READY) ## build the documentation into build/site, warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+figures: $(READY) ## write new benchmark results into the tables and pictures of the documentation
+	$(BIN)/python scripts/figures.py
 
 check: $(READY) ## run the gate: format, lint, import contracts, types, changelog fragments
 	$(BIN)/ruff format --check .

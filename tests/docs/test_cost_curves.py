@@ -1,21 +1,18 @@
 """The picture of what deletions cost is of the committed results, and in the right places."""
 
-import importlib.util
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.docs import measured
 from tests.docs.blocks import ROOT
+from tests.docs.scripts import script
 
-SPEC = importlib.util.spec_from_file_location("cost_curves", ROOT / "scripts" / "cost_curves.py")
-cost_curves = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(cost_curves)
+cost_curves = script("cost_curves")
 TAG = "{http://www.w3.org/2000/svg}"
 
 
 def test_the_picture_is_of_the_committed_results():
-    assert cost_curves.IMAGE.read_text() == cost_curves.draw(measured.results("replay"))
+    assert cost_curves.IMAGE.read_text() == cost_curves.draw(script("_results").results("replay"))
     page = (ROOT / "docs" / "concepts" / "exact-costs.md").read_text()
     assert f"(../images/{cost_curves.IMAGE.name})" in page
 

@@ -1,0 +1,83 @@
+"""Every table of figures in the documentation is that of the committed results, and was written by the script."""
+
+import re
+
+import pytest
+
+from tests.docs.blocks import ROOT
+from tests.docs.scripts import script
+
+figures = script("figures")
+PAGES = {str(page.relative_to(ROOT / "docs")): page.read_text() for page in figures.pages()}
+SHOWN = {page: text for page, text in PAGES.items() if list(figures.shown(text))}
+INSTEAD = {"alarms", "audit_time", "canaries", "demo_verdicts", "interrupted", "intervals", "language_verdicts"}
+"""Results that stand in running text, or in tables of a test of their own; a page names their benchmark."""
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_tables_are_those_of_the_committed_results(page):
+    new = figures.refreshed(PAGES[page]).splitlines()
+    differing = [line for line in new if line not in PAGES[page].splitlines()]
+    assert PAGES[page].splitlines() == new, f"run `python scripts/figures.py`; for example {differing[:1]}"
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_no_figure_stands_in_a_table_that_is_not_written_anew(page):
+    rows = [line for line in figures.apart(PAGES[page]).splitlines() if line.startswith("|")]
+    assert [row for row in rows if re.search(r"\d\.\d", row)] == []
+
+
+def test_all_results_are_shown_or_named():
+    files = {file.stem for file in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert files - {name for text in SHOWN.values() for name in figures.shown(text)} == INSTEAD
+    said = "\n".join(PAGES.values())
+    assert [name for name in INSTEAD if not re.search(rf"benchmarks/(results/)?{name}\.(py|json)", said)] == []
+
+
+def test_what_is_not_between_marks_is_left_alone():
+    text = "before\n<!-- figures: rows tuning -->\nold\n<!-- end of figures -->\nafter | 1.5 |\n"
+    new = figures.refreshed(text)
+    assert new.startswith("before\n<!-- figures: rows tuning -->\n\n| what | value | target | unit |\n")
+    assert new.endswith("\n<!-- end of figures -->\nafter | 1.5 |\n")
+    assert "old" not in new
+    assert figures.refreshed(new) == new
+
+
+def test_an_unknown_kind_is_an_error():
+    with pytest.raises(KeyError, match="colours"):
+        figures.refreshed("<!-- figures: colours tuning -->\n<!-- end of figures -->\n")
+
+
+def test_the_short_table_of_a_grid_takes_the_nearest_that_is_cheap(monkeypatch):
+    from expunge.bench.table import ORIGINAL, RETRAINED, Row, Spread, Table
+
+    def row(method, gap, share=None, **more):
+        scores = {"avg_gap": Spread.of([gap]), "forget": Spread.of([0.1] * 7)}
+        return Row(scenario="class", method=method, scores=scores, share=share and Spread.of([share]), **more)
+
+    rows = (
+        row(RETRAINED, 0.5, passing=Spread.of([3.0])),
+        row(ORIGINAL, 50.0),
+        row("auto", 2.0, 3.0, verdicts={"erased": 1, "inconclusive": 2}),
+        row("noop", 0.0, 0.0),
+        row("near", 1.0, 0.21, verdicts={"erased": 3}),
+        row("cheap", 4.0, 0.04, verdicts={"not erased": 3}),
+        row("cheaper", 5.0, 0.01, verdicts={"not erased": 3}),
+    )
+    monkeypatch.setattr(figures, "grid", lambda name: Table(rows=rows, differences=(), sentences=()))
+    line = figures.scenarios("any").splitlines()[2]
+    assert line == (
+        "| `class` | 3.0 of 7 | 0.5 | 50.0 | 2.0 | erased 1, inconclusive 2 | `cheap` | 4.0 | not erased 3 | 4 |"
+    )
+
+
+def test_what_comes_nearest_on_tofu_is_what_fails_at_most_one_check_in_the_mean(monkeypatch):
+    def entry(method, failed):
+        return {"forget": "forget05", "method": method, "verdict": "not erased", "failed": failed, "share": 0.1}
+
+    table = [entry("noop", ["a", "b", "c"]), entry("one", ["a"]), entry("one", []), entry("two", ["a", "b"])]
+    table.append({"forget": "forget05", "method": "lost", "verdict": "no model", "share": None})
+    monkeypatch.setattr(figures, "results", lambda name: {"table": table})
+    lines = figures.tofu("any", near=True).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["noop", "one"]
+    assert lines[1].split(" | ")[2:5] == ["2", "not erased", "0-1"]
