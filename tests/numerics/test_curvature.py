@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import cg
 
-from expunge.numerics.curvature import conjugate_gradients, released, woodfisher
+from expunge.numerics.curvature import conjugate_gradients, inner_products, released, woodfisher
 
 
 def drawn(*shape, seed=0):
@@ -73,3 +73,11 @@ def test_nothing_to_solve_is_solved():
     zero = torch.zeros(3, dtype=torch.float64)
     found, residual, convex = conjugate_gradients(lambda x: x, zero, iterations=5, tolerance=0.1)
     assert (found.tolist(), residual, convex) == ([0.0, 0.0, 0.0], 0.0, True)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 11])
+def test_half_of_the_products_make_all_of_them(count):
+    rows = torch.from_numpy(np.random.default_rng(count).normal(size=(count, 7)))
+    found = inner_products(rows, size=4)
+    np.testing.assert_allclose(found.numpy(), rows.numpy() @ rows.numpy().T, rtol=1e-13)
+    np.testing.assert_allclose(found.numpy(), found.T.numpy(), rtol=1e-13)

@@ -118,7 +118,10 @@ class Influence(Edit):
         gradients = (_flat(each) for each, _ in by_batch(model, problem, drawn, run, size=1))
         if config.solver == "released":
             return released(gradients, vector, count=len(drawn)), ()
-        return woodfisher(torch.stack(list(gradients)), vector, damping=config.damping), ()
+        rows = vector.new_empty(len(drawn), len(vector))  # filled in place: a list of them beside it would be as large
+        for row, gradient in zip(rows, gradients, strict=True):
+            row.copy_(gradient)
+        return woodfisher(rows, vector, damping=config.damping), ()
 
     def _drawn(self, problem: Problem) -> int:
         return min(self.config.samples, len(problem.retain_view))
