@@ -17,6 +17,7 @@ Kinds, each followed by the name of a result file:
     agreement   studies of tuning in short (several names): one row per case
     find        what the search finds, and others; `nothing`: requests for which there is nothing to find
     cheats      one bed (its key in the file): verdicts on each kind of model
+    adapters    one row per way to divide the records: what an ensemble says right, and what deleting costs
 """
 
 from __future__ import annotations
@@ -238,6 +239,24 @@ def cheats(bed: str) -> str:
     return markdown(("kind", "erased", "inconclusive", "not erased", "failed in most runs"), lines)
 
 
+def adapters(name: str) -> str:
+    """Return one row per way in which adapters divide the records; percent, with what the seeds say of it."""
+    found = {row["name"]: row for row in results(name)["results"]}
+    heads = {
+        "records learnt": "right of what was learnt",
+        "asked in other words": "right asked in other words",
+        "people never met": "right of people it never met",
+        "the others, one person switched off": "right of the others once a person is switched off",
+        "work of deleting one person": "work of deleting a person",
+    }
+    plans = dict.fromkeys(key.split(": ")[0] for key in found)
+    cells = [[found.get(f"{plan}: {what}") for what in heads.values()] for plan in plans]
+    lines = [
+        (plan, *("" if row is None else _value(row) for row in own)) for plan, own in zip(plans, cells, strict=True)
+    ]
+    return markdown(("adapters", *heads), lines)
+
+
 KINDS: dict[str, Callable[..., str]] = {
     "rows": rows,
     "table": table,
@@ -249,6 +268,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "find": find,
     "nothing": nothing,
     "cheats": cheats,
+    "adapters": adapters,
 }
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from expunge.bench import run as running
 from expunge.bench.cell import State
-from expunge.bench.entries import Entry
 from expunge.bench.run import cells, run
 from expunge.bench.run import grid as keys
 from expunge.bench.site import Site
@@ -191,7 +190,28 @@ def test_auto_is_tuned_in_its_cell_and_the_search_is_part_of_its_cost(tmp_path, 
     assert (again.name, plain(again.config)) == (cell.chosen, cell.config), "its quality is that of what it found"
 
 
-def test_settings_are_not_searched_for_requests_in_a_row(grid):
-    (said,) = running._obstacles(grid.problem("drift", 0), Entry.of("auto"), {}, single=False)
-    assert "requests in a row" in said.what
-    assert running._obstacles(grid.problem("class", 0), Entry.of("auto"), {}, single=True) == []
+def test_for_requests_in_a_row_auto_searches_once(tmp_path, alone, monkeypatch):
+    monkeypatch.setattr(choosing, "MOST", 1)
+    seen = []
+    honest = running._unlearn
+
+    def unlearn(site, problem, method, seed):
+        seen.append((method.name, plain(method.config)))
+        return honest(site, problem, method, seed)
+
+    monkeypatch.setattr(running, "_unlearn", unlearn)
+    few = {"finetune": {"epochs": 1, "batch_size": 64}}
+    more = {"records": 900, "epochs": 4, "budget": 1.2}  # of a request of 9 records a third is to choose by
+    site = one_cell(tmp_path, methods=("auto",), scenarios=("drift",), configs=few, **more)
+    (cell,) = run(site)
+    requests = site.draw("drift").requests
+    assert cell.because == ""
+    assert seen == [(cell.chosen, cell.config)] * len(requests), "what was found carries out every request"
+    searched = site.folder / "cells" / "drift" / "auto" / "seed-0" / "choosing"
+    assert {stage.name.partition("-")[0] for stage in (searched / "stages").iterdir()} == {"tuning"}, "nothing else"
+    problem = running._step(site.problem("drift", 0), None, requests[0], gone=())
+    assert set(problem.forget_ids) == set(requests[0]), "by the first request alone"
+    assert 0 < cell.tuning < 0.7 / len(requests), "shared by all of them"
+    assert cell.alone < 0.7
+    run(site)
+    assert len(seen) == len(requests), "a finished cell is left alone"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt, Report
-from expunge.core.serial import build, canonical
+from expunge.core.serial import build, canonical, plain
 from expunge.core.storage import write_file, write_folder
 from expunge.engine import references
 from expunge.engine.context import Context
@@ -34,6 +34,7 @@ from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import split
 from expunge.numerics.forgetting import Rule, forgetting
 from expunge.plan import auto
+from expunge.workflow import Choice
 
 Key = tuple[str, str, int]
 
@@ -218,30 +219,39 @@ def _forget(site: Site, key: Key) -> None:
     problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
     entry = Entry.of(label)
     configs = entry.configs(problem, site.bench.configs)
-    single = len(site.draw(scenario).requests) == 1
-    wrong = _obstacles(problem, entry, configs, single=single)
+    wrong = _obstacles(problem, entry, configs)
     if wrong:
         raise InvalidProblem(wrong)
     site.fork(site.base(scenario, seed), run)
-    if single:
-        settings = {**site.settings(scenario, seed), "configs": configs}
+    settings = {**site.settings(scenario, seed), "configs": configs}
+    if len(site.draw(scenario).requests) == 1:
         workflow.attempt(problem, out=run, methods=(entry.method,), **settings)
     elif not (run.parent / "steps.json").exists():
-        method: Method = registry.load("methods", entry.method)(configs.get(entry.method))
+        made = Choice(entry.method, configs.get(entry.method, {}), 0.0)
+        if entry.tuned:
+            made = _chosen_once(problem, site.draw(scenario).requests[0], run.parent / "choosing", settings)
+        method: Method = registry.load("methods", made.method)(made.config)
         outcome, share, seconds = _in_a_row(site, problem, scenario, method, seed)
         write_folder(run.parent / "model", lambda aside: problem.source.save(outcome.model, aside))
-        write_file(run.parent / "steps.json", canonical({"share": share, "seconds": seconds}))
+        tuning = made.share / len(site.draw(scenario).requests)
+        found = {"share": None if share is None else share + tuning, "seconds": seconds}
+        if entry.tuned:
+            found |= {"tuning": tuning, "chosen": made.method, "config": plain(method.config)}
+        write_file(run.parent / "steps.json", canonical(found))
 
 
-def _obstacles(
-    problem: Problem, entry: Entry, configs: Mapping[str, Mapping[str, Any]], *, single: bool
-) -> list[Obstacle]:
-    if not entry.tuned:
-        method: Method = registry.load("methods", entry.method)(configs.get(entry.method))
-        return method.obstacles(problem)
-    if single:
+def _chosen_once(problem: Problem, request: Sequence[str], out: Path, settings: Mapping[str, Any]) -> Choice:
+    """Return what ``auto`` finds on the first of several requests: what each of them is then carried out with."""
+    others = {name: value for name, value in settings.items() if name != "given_references"}  # those saw none of them
+    first = _step(problem, problem.source.open(), request, gone=())
+    return workflow.choose(first, out=out, methods=(auto.AUTO,), **{**others, "references": 0})
+
+
+def _obstacles(problem: Problem, entry: Entry, configs: Mapping[str, Mapping[str, Any]]) -> list[Obstacle]:
+    if entry.tuned:
         return auto.obstacles(problem)
-    return [Obstacle(what="settings are not searched for requests in a row", fix="name a method, or one with @recipe")]
+    method: Method = registry.load("methods", entry.method)(configs.get(entry.method))
+    return method.obstacles(problem)
 
 
 def _judged(site: Site, key: Key) -> Cell:
@@ -262,7 +272,11 @@ def _judged(site: Site, key: Key) -> Cell:
     model = problem.source.reopen(run / "artefacts" / f"attempt-{attempt.number}")
     scores = site.scores(problem, site.draw(scenario), model, seed=seed)
     retrained = site.yardstick(scenario, seed).references
-    cost = json.loads(steps.read_text()) if steps.exists() else _cost(result.report, attempt, run)
+    if steps.exists():
+        cost = json.loads(steps.read_text())
+    else:
+        cost = _cost(result.report, attempt, run)
+        cost |= {"chosen": attempt.method if entry.tuned else "", "config": dict(attempt.config)}
     return Cell(
         scenario=scenario,
         method=label,
@@ -271,8 +285,6 @@ def _judged(site: Site, key: Key) -> Cell:
         verdict=audit.verdict.value,
         checks=Judged.of(audit),
         scores={**scores, **measures.gaps(scores, retrained)} if retrained else scores,
-        chosen=attempt.method if entry.tuned else "",
-        config={} if steps.exists() else dict(attempt.config),
         run=f"{place(*key)}/run",
         **cost,
     )
@@ -290,18 +302,27 @@ def _in_a_row(
     model, gone = problem.source.open(), list[str]()
     spent, start, outcome = Cost(), time.perf_counter(), Outcome()
     for index, request in enumerate(requests):
-        step = replace(
-            problem, model=model, train=problem.records.without(gone), forget=request, origin=None,
-            request=replace(problem.request, corrections={
-                record: label for record, label in problem.request.corrections.items() if record in set(request)
-            }),
-        )  # fmt: skip
+        step = _step(problem, model, request, gone=gone)
         outcome = _unlearn(site, step, method, references.seed_of(seed, f"bench request {method.name}", index))
         model, gone, spent = outcome.model, [*gone, *request], spent + outcome.cost
     passes = float(getattr(problem.trainer, "passes", 0.0))
     whole = Cost(trained=passes * len(problem.retain_view))
     share = spent.share_of(whole) / len(requests) if passes else None
     return outcome, share, time.perf_counter() - start
+
+
+def _step(problem: Problem, model: Any, request: Sequence[str], *, gone: Sequence[str]) -> Problem:
+    """Return the problem of one request of several, on the model that those before left; their records are ``gone``."""
+    mine = set(request)
+    corrections = {record: label for record, label in problem.request.corrections.items() if record in mine}
+    return replace(
+        problem,
+        model=model,
+        train=problem.records.without(gone),
+        forget=request,
+        origin=None,
+        request=replace(problem.request, corrections=corrections),
+    )
 
 
 def _unlearn(site: Site, problem: Problem, method: Method, seed: int) -> Outcome:
@@ -322,7 +343,7 @@ def _unlearn(site: Site, problem: Problem, method: Method, seed: int) -> Outcome
     return method.unlearn(visible, context)
 
 
-def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, float | None]:
+def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, Any]:
     """Return the work of an attempt, with tuning and the models that were retrained for its choices; its seconds."""
     whole, share, tuning = report.plan.retraining, attempt.share, sum(one.share for one in report.tuned)
     if whole is not None and share is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
@@ -35,9 +35,9 @@ from expunge.workflow.launch import kept_back, pool_of
 from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
-from expunge.workflow.tuning import course
+from expunge.workflow.tuning import course, found
 
-__all__ = ["Result", "Settings", "attempt", "audit", "erase", "find", "judge", "plan", "prepare"]
+__all__ = ["Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
 
 
 def find(problem: Problem, way: str = "alike") -> Found:
@@ -142,6 +142,14 @@ def prepare(
     return _with_run(problem, Settings.of(settings), progress, work, pool=pool).out
 
 
+class Choice(NamedTuple):
+    """A method, its settings, and what finding them cost as a share of one retraining."""
+
+    method: str
+    config: Mapping[str, object]
+    share: float
+
+
 def attempt(
     problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
 ) -> Path:
@@ -161,6 +169,28 @@ def attempt(
         return Result(stages.run.folder, None, None, problem=stages.problem)
 
     return _with_run(problem, chosen, progress, work, pool=pool).out
+
+
+def choose(
+    problem: Problem, *, progress: Progress | None = None, pool: type[Workers] = Workers, **settings: Any
+) -> Choice:
+    """Return what :func:`attempt` with the same arguments would run, and run nothing else.
+
+    Of ``auto`` the search is stages of the run directory: killed, the same call goes on. Keyword arguments are the
+    fields of :class:`Settings`.
+
+    Raises:
+        InvalidProblem: lists all obstacles, before anything is written; or ``auto`` finds nothing to try.
+    """
+    chosen, made = Settings.of(settings), list[Choice]()
+
+    def work(stages: Stages, notes: list[str]) -> Result:
+        name, config, _ = _first(stages, chosen)
+        made.append(Choice(name, config or {}, sum(one.share for one in found(stages))))
+        return Result(stages.run.folder, None, None, problem=stages.problem)
+
+    _with_run(problem, chosen, progress, work, pool=pool)
+    return made[0]
 
 
 def judge(
@@ -199,8 +229,8 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
     if name != AUTO:
         return name, settings.configs.get(name), ""
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
-    found = next(course(stages, settings, plan, blind=False), None)
-    if found is None:
+    first = next(course(stages, settings, plan, blind=False), None)
+    if first is None:
         raise InvalidProblem(
             [
                 Obstacle(
@@ -212,7 +242,7 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
                 )
             ]
         )
-    return found
+    return first
 
 
 def _with_run(
