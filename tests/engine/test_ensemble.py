@@ -7,6 +7,7 @@ import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
 from safetensors.torch import load_file
+from scipy.stats import entropy
 
 import expunge
 from expunge.core.errors import Tampered, UsageError
@@ -26,6 +27,54 @@ def test_the_vote_is_the_weighted_mean_of_probabilities():
     made = Ensemble(members, [0.25, 0.75, 0.0])
     torch.testing.assert_close(torch.exp(made(x)), wanted)
     assert torch.isfinite(made(x)).all()
+
+
+def test_a_vote_by_sureness_weighs_each_answer_by_one_over_its_entropy():
+    members = [torch.nn.Linear(6, 3), torch.nn.Linear(6, 3), torch.nn.Linear(6, 3)]
+    x, _ = own.table(5)
+    shares = [torch.softmax(member(x), 1).detach().double().numpy() for member in members[:2]]
+    trust = [
+        w / np.array([entropy(row) for row in each])[:, None] for w, each in zip((0.25, 0.75), shares, strict=True)
+    ]
+    wanted = sum(t * each for t, each in zip(trust, shares, strict=True)) / sum(trust)
+    made = Ensemble(members, [0.25, 0.75, 0.0], vote="sure")
+    np.testing.assert_allclose(made(x).exp().detach().numpy(), wanted, rtol=1e-5)
+    assert np.abs(wanted - (0.25 * shares[0] + 0.75 * shares[1])).max() > 1e-3, "not the even vote"
+
+
+def test_one_that_is_certain_outvotes_those_that_guess_and_leaves_them_a_vote():
+    class Says(torch.nn.Module):
+        def __init__(self, *logits):
+            super().__init__()
+            self.logits = torch.tensor([logits])
+
+        def forward(self, x):
+            return self.logits.expand(len(x), -1)
+
+    x = torch.zeros(2, 1)
+    certain, guessing = Says(-float("inf"), 0.0, -float("inf")), Says(1.0, 0.0, 0.5)
+    said = Ensemble([certain, guessing], [0.1, 0.9], vote="sure")(x).exp()
+    assert torch.isfinite(said).all()
+    assert (said.argmax(1) == 1).all()
+    assert (said[:, 0] > 0).all()
+    torch.testing.assert_close(said.sum(1), torch.ones(2))
+    assert (Ensemble([certain, guessing], [0.1, 0.9])(x).argmax(1) == 0).all(), "the even vote guesses"
+
+
+def test_how_members_vote_is_part_of_the_model():
+    trainer = ShardedTrainer(member=MEMBER, shards=3, vote="sure")
+    even, sure = TRAINER(own.records(), seed=1), trainer(own.records(), seed=1)
+    assert set(sure.state_dict()) - set(even.state_dict()) == {"by_sureness"}
+    with pytest.raises(RuntimeError, match="by_sureness"):
+        even.load_state_dict(sure.state_dict())
+    assert trainer.describe() != TRAINER.describe()
+    gone = [own.records().ids[0]]
+    assert trainer.switched_off(sure, own.records(), gone, seed=1).vote == "sure"
+
+
+def test_numbers_do_not_say_how_sure_they_are():
+    with pytest.raises(UsageError, match="how sure"):
+        Ensemble([torch.nn.Linear(4, 1)] * 2, [0.5, 0.5], vote="sure")(torch.randn(3, 4))
 
 
 def test_numbers_are_averaged_and_not_taken_for_logits():
@@ -89,9 +138,9 @@ def test_an_empty_ensemble_weighs_all_alike():
     assert voting([3, 1, 0]) == [0.75, 0.25, 0.0]
 
 
-@pytest.mark.parametrize("more", [{"shards": 0}, {"shards": 2, "slices": 0}])
+@pytest.mark.parametrize("more", [{"shards": 0}, {"shards": 2, "slices": 0}, {"shards": 2, "vote": "loud"}])
 def test_settings_that_mean_nothing(more):
-    with pytest.raises(UsageError, match="no such ensemble"):
+    with pytest.raises(UsageError, match="no such"):
         ShardedTrainer(member=MEMBER, **more)
 
 

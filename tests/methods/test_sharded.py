@@ -1,5 +1,7 @@
 """Sharded networks: touched members are those of a run from scratch, the others are not read."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,7 +39,9 @@ def same(one, other):
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-@pytest.mark.parametrize("trainer", [TRAINER, SLICED], ids=["shards", "slices"])
+@pytest.mark.parametrize(
+    "trainer", [TRAINER, SLICED, replace(TRAINER, vote="sure")], ids=["shards", "slices", "a vote by sureness"]
+)
 def test_it_equals_an_ensemble_trained_from_scratch(posed, trainer):
     problem = posed(trainer, forget=("r3", "r50", "r51"))
     method = Sharded()
@@ -103,6 +107,8 @@ def test_other_ledgers_are_refused(posed):
         model=TRAINER(own.records(), seed=3), train=own.records(), forget=["r3"], trainer=TRAINER, ledger=problem.ledger
     )
     assert "not the ensemble" in Sharded().obstacles(other)[0].what
+    other.trainer = replace(TRAINER, vote="sure")
+    assert any("different rules" in one.what for one in Sharded().obstacles(other))
     other.trainer = SLICED
     assert "another number of shards" in Sharded().obstacles(other)[0].what
     other.trainer = own.TRAINERS["late"]

@@ -27,6 +27,9 @@ from expunge.engine.recorded import Recorded, Standard, train
 from expunge.engine.shards import Shards, whose
 
 FILE = "shards.json"
+VOTES = ("even", "sure")
+SUREST = 1e-3
+"""Entropy, in nats, below which an answer counts as no surer: one that is certain would leave no other a vote."""
 
 
 class Ensemble(nn.Module):
@@ -35,32 +38,55 @@ class Ensemble(nn.Module):
     A weight of 0 has no vote. Shapes: any input of the members; logits [B, C] or [B, T, V] are the logarithm of that
     mean, numbers are [B] or [B, 1] as those of the members. Frozen parameters in which members are equal are held once:
     members that are adapters on one base are no more than that.
+
+    Args:
+        members: the models.
+        weights: one for each, with the sum 1.
+        vote: ``even``: each weighs the same for every answer; ``sure``: for each answer (of a text each token) its
+            weight is divided by the entropy of what it says, so that one that knows outvotes those that guess. Classes
+            and tokens only. A number among the buffers says which, so that it is part of the model's digest.
     """
 
     weights: Tensor
 
-    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float]) -> None:
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], *, vote: str = "even") -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         _hold_once(members)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+        self.vote = vote
+        if vote == "sure":
+            self.register_buffer("by_sureness", torch.ones(()))
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
-        """Return the logarithm of the weighted mean of the members' probabilities, or the mean of their numbers."""
+        """Return the logarithm of the weighted mean of the members' probabilities, or the mean of their numbers.
+
+        Raises:
+            UsageError: members answer with numbers and are to be weighed by how sure they are.
+        """
         voting = [
             (member, weight) for member, weight in zip(self.members, self.weights.tolist(), strict=True) if weight
         ]
         voted: Tensor | None = None
+        every: Tensor | None = None
         for member, weight in voting:  # one after the other: what a language model says is large
             answer = member(*inputs, **named)
             said: Tensor = getattr(answer, "logits", answer)
             if said.dim() == 1 or said.shape[-1] == 1:
+                if self.vote == "sure":
+                    raise UsageError("a number does not say how sure it is", where="vote", fix='take vote="even"')
                 voted = said * weight if voted is None else voted + said * weight
+                continue
+            said = torch.log_softmax(said, dim=-1)
+            if self.vote == "sure":
+                trust = math.log(weight) - torch.special.entr(said.exp()).sum(-1, keepdim=True).clamp_min(SUREST).log()
+                every = trust if every is None else torch.logaddexp(every, trust)
+                said = said + trust
             else:
-                said = torch.log_softmax(said, dim=-1) + math.log(weight)
-                voted = said if voted is None else torch.logaddexp(voted, said)
+                said = said + math.log(weight)
+            voted = said if voted is None else torch.logaddexp(voted, said)
         assert voted is not None
-        return voted
+        return voted if every is None else voted - every
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +98,7 @@ class ShardedTrainer:
         shards: how many members there are.
         slices: slice j of a shard enters after ``j / slices`` of the epochs: its records cost a shorter replay.
         n_jobs: members trained at the same time, each with its own threads (joblib); changes no bit.
+        vote: how members weigh (:class:`Ensemble`).
         by_layer: slice j, with those before it, trains the adapters of one part of the layers, those nearest the output
             first, and nothing later moves them (S3T, Chowdhury et al. 2024, arXiv 2406.16257): what met a record can
             then be switched off at once (:meth:`switched_off`). For members with adapters; a ledger of them is not
@@ -83,10 +110,19 @@ class ShardedTrainer:
     slices: int = 1
     n_jobs: int = 1
     by_layer: bool = False
+    vote: str = "even"
 
     def __post_init__(self) -> None:
         """Refuse an ensemble of nothing, two rules for who enters when, and parts of layers that nothing trains."""
         Shards(0, self.shards, self.slices)
+        if self.vote not in VOTES:
+            raise UsageError(
+                "no such vote",
+                where="vote",
+                found=repr(self.vote),
+                expected=" or ".join(map(repr, VOTES)),
+                fix='"sure" where members know different things by heart, else "even"',
+            )
         loop = self.member.loop
         adapted = isinstance(loop, Standard) and loop.lora > 0
         if self.by_layer and not (adapted and self.slices > 1 and self.member.epochs % self.slices == 0):
@@ -114,7 +150,8 @@ class ShardedTrainer:
     def describe(self) -> str:
         """Return a text that is equal for equal trainers."""
         how = " by layer" if self.by_layer else ""
-        return f"{self.shards} shards in {self.slices} slices{how}, each by {self.member.describe()}"
+        vote = ", a vote by sureness" if self.vote == "sure" else ""
+        return f"{self.shards} shards in {self.slices} slices{how}{vote}, each by {self.member.describe()}"
 
     def __call__(self, records: Records, *, seed: int) -> Ensemble:
         """Return a new ensemble trained on ``records``: a function of seed and set of records."""
@@ -122,7 +159,7 @@ class ShardedTrainer:
         seeds = [self.shards_of(seed).member_seed(shard) for shard in range(self.shards)]
         # In this process: the records count who reads them.
         members = [trainer(part, seed=one) for (trainer, part), one in zip(parts, seeds, strict=True)]
-        return Ensemble(members, voting([len(part) for _, part in parts]))
+        return Ensemble(members, voting([len(part) for _, part in parts]), vote=self.vote)
 
     def record(self, records: Any, *, seed: int, ledger: str | Path) -> Ensemble:
         """Train all members and write a ledger of each below ``ledger``; killed, the same call goes on.
@@ -213,7 +250,8 @@ class ShardedTrainer:
             )
         members = [whole if member is None else member for member in kept]
         base = {id(p): copy.deepcopy(p) for p in ensemble.parameters() if not p.requires_grad}  # held once: copied once
-        return Ensemble([copy.deepcopy(member, dict(base)) for member in members], voting(sizes)).eval()
+        copied = [copy.deepcopy(member, dict(base)) for member in members]
+        return Ensemble(copied, voting(sizes), vote=ensemble.vote).eval()
 
     def _before(self, ensemble: Ensemble, shard: int, first: int, *, seed: int) -> nn.Module:
         """Return a member as it was when slice ``first`` was to enter; as it ended, where there is none such."""
@@ -268,7 +306,7 @@ def _record(trainer: ShardedTrainer, records: Any, seed: int, folder: Path) -> E
     parts = trainer.parts(adopted, seed=seed)
     jobs = [(trainer, adopted, part, seed, shard, folder / f"{shard:03d}") for shard, part in enumerate(parts)]
     members = Parallel(n_jobs=trainer.n_jobs)(delayed(_member)(*job) for job in jobs)
-    return Ensemble(members, voting([len(part) for part in parts]))
+    return Ensemble(members, voting([len(part) for part in parts]), vote=trainer.vote)
 
 
 def read_about(folder: Path) -> dict[str, int]:

@@ -76,6 +76,16 @@ class Sharded(Method):
             trainer = _trainer(problem, shard)
             found += replay.obstacles(ledger, trainer, _retained(problem, ledger), problem.forget_ids)
         model = problem.source.open()
+        if isinstance(model, Ensemble) and model.vote != problem.trainer.vote:
+            found.append(
+                Obstacle(
+                    what="the ensemble and its trainer let members vote by different rules",
+                    where="vote",
+                    found=f"{model.vote!r} in the model, {problem.trainer.vote!r} in the trainer",
+                    expected="one rule",
+                    fix=f"pass expunge.ShardedTrainer(..., vote={model.vote!r})",
+                )
+            )
         if not found and not _ends_with(model, members):
             found.append(
                 Obstacle(
@@ -137,7 +147,7 @@ class Sharded(Method):
             lines.append(f"shard {shard}: {done.forecast.words()[0]}; state SHA-256 {done.trained.state}")
         run.progress.finish(run.label)
         sizes = [len(ledger.entries) for ledger in ledgers(into)]
-        after = Ensemble(list(model.members), voting(sizes)).eval()
+        after = Ensemble(list(model.members), voting(sizes), vote=problem.trainer.vote).eval()
         return Outcome(
             model=after,
             cost=Cost(trained=float(visits)),
