@@ -61,6 +61,17 @@ def test_one_that_is_certain_outvotes_those_that_guess_and_leaves_them_a_vote():
     assert (Ensemble([certain, guessing], [0.1, 0.9])(x).argmax(1) == 0).all(), "the even vote guesses"
 
 
+@pytest.mark.parametrize("vote", ["even", "sure"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_vote_has_gradients_where_an_answer_is_certain(kind, vote):
+    logits = torch.tensor([[0.0, 120.0, -float("inf")], [1.0, 2.0, 0.5]], dtype=kind, requires_grad=True)
+    members = [torch.nn.Identity(), torch.nn.Identity()]
+    said = Ensemble(members, [0.5, 0.5], vote=vote)(logits)
+    assert said.dtype == kind
+    said.float().exp()[:, :2].sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_how_members_vote_is_part_of_the_model():
     trainer = ShardedTrainer(member=MEMBER, shards=3, vote="sure")
     even, sure = TRAINER(own.records(), seed=1), trainer(own.records(), seed=1)
@@ -73,6 +84,11 @@ def test_how_members_vote_is_part_of_the_model():
 
 
 def test_numbers_do_not_say_how_sure_they_are():
+    numbers = own.recorded(own.dropped, config=own.config(), steps=2, task="regression")
+    with pytest.raises(UsageError, match="how sure"):
+        ShardedTrainer(member=numbers, shards=2, vote="sure")
+    with pytest.raises(UsageError, match="no such vote"):
+        Ensemble([torch.nn.Linear(4, 1)], [1.0], vote="SURE")
     with pytest.raises(UsageError, match="how sure"):
         Ensemble([torch.nn.Linear(4, 1)] * 2, [0.5, 0.5], vote="sure")(torch.randn(3, 4))
 

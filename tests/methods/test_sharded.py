@@ -48,6 +48,7 @@ def test_it_equals_an_ensemble_trained_from_scratch(posed, trainer):
     assert method.obstacles(problem) == []
     outcome = method.unlearn(problem, problems.context(problem))
     assert same(outcome.model, trainer(problem.retain_view, seed=2))
+    assert any("how sure" in line for line in outcome.evidence) == (trainer.vote == "sure")
     assert outcome.cost.trained == method.cost(problem).trained
     whole = sum(line.count for ledger in ledgers(problem.ledger) for line in ledger.lines())
     assert outcome.cost.trained < whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
@@ -56,7 +57,8 @@ def run(site: Site, *, workers: int | None = None, progress: Progress | None = N
         for scenario in bench.scenarios:
             _scenario(site, scenario, makers, judges, watcher)
         if bench.models:
-            wanted = list(dict.fromkeys((cell.scenario, cell.method) for cell in cells(site) if cell.verdict))
+            made = Counter((cell.scenario, cell.method) for cell in cells(site) if cell.verdict)
+            wanted = [pair for pair, count in made.items() if count == bench.seeds]  # of each seed there is a model
             _all(makers, watcher, "forgetting quality", "rate", [w for w in wanted if not _quality(site, *w).exists()])
     return cells(site)
 
@@ -228,8 +230,8 @@ def _forget(site: Site, key: Key) -> None:
         workflow.attempt(problem, out=run, methods=(entry.method,), **settings)
     elif not (run.parent / "steps.json").exists():
         made = Choice(entry.method, configs.get(entry.method, {}), 0.0)
-        if entry.tuned:
-            made = _chosen_once(problem, site.draw(scenario).requests[0], run.parent / "choosing", settings)
+        if entry.tuned:  # once, by the choosing part of all of them: what each request had to choose by would be judged
+            made = workflow.choose(problem, out=run, methods=(entry.method,), **settings)
         method: Method = registry.load("methods", made.method)(made.config)
         outcome, share, seconds = _in_a_row(site, problem, scenario, method, seed)
         write_folder(run.parent / "model", lambda aside: problem.source.save(outcome.model, aside))
@@ -238,13 +240,6 @@ def _forget(site: Site, key: Key) -> None:
         if entry.tuned:
             found |= {"tuning": tuning, "chosen": made.method, "config": plain(method.config)}
         write_file(run.parent / "steps.json", canonical(found))
-
-
-def _chosen_once(problem: Problem, request: Sequence[str], out: Path, settings: Mapping[str, Any]) -> Choice:
-    """Return what ``auto`` finds on the first of several requests: what each of them is then carried out with."""
-    others = {name: value for name, value in settings.items() if name != "given_references"}  # those saw none of them
-    first = _step(problem, problem.source.open(), request, gone=())
-    return workflow.choose(first, out=out, methods=(auto.AUTO,), **{**others, "references": 0})
 
 
 def _obstacles(problem: Problem, entry: Entry, configs: Mapping[str, Mapping[str, Any]]) -> list[Obstacle]:

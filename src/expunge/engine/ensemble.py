@@ -25,6 +25,7 @@ from expunge.core.storage import storing, write_file
 from expunge.engine.ledger import Ledger, settle
 from expunge.engine.recorded import Recorded, Standard, train
 from expunge.engine.shards import Shards, whose
+from expunge.numerics.losses import entropy_of
 
 FILE = "shards.json"
 VOTES = ("even", "sure")
@@ -54,9 +55,13 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         _hold_once(members)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
-        self.vote = vote
-        if vote == "sure":
+        if _known(vote) == "sure":
             self.register_buffer("by_sureness", torch.ones(()))
+
+    @property
+    def vote(self) -> str:
+        """How members weigh: ``even`` or ``sure``."""
+        return "sure" if "by_sureness" in self._buffers else "even"
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         """Return the logarithm of the weighted mean of the members' probabilities, or the mean of their numbers.
@@ -74,19 +79,20 @@ class Ensemble(nn.Module):
             said: Tensor = getattr(answer, "logits", answer)
             if said.dim() == 1 or said.shape[-1] == 1:
                 if self.vote == "sure":
-                    raise UsageError("a number does not say how sure it is", where="vote", fix='take vote="even"')
+                    raise _numbers()
                 voted = said * weight if voted is None else voted + said * weight
                 continue
-            said = torch.log_softmax(said, dim=-1)
+            kind = said.dtype
             if self.vote == "sure":
-                trust = math.log(weight) - torch.special.entr(said.exp()).sum(-1, keepdim=True).clamp_min(SUREST).log()
+                said = _log_probs(said.float())  # of half precision the trust would be off by more
+                trust = math.log(weight) - entropy_of(said)[..., None].clamp_min(SUREST).log()
                 every = trust if every is None else torch.logaddexp(every, trust)
                 said = said + trust
             else:
-                said = said + math.log(weight)
+                said = _log_probs(said) + math.log(weight)
             voted = said if voted is None else torch.logaddexp(voted, said)
         assert voted is not None
-        return voted if every is None else voted - every
+        return voted if every is None else (voted - every).to(kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +121,8 @@ class ShardedTrainer:
     def __post_init__(self) -> None:
         """Refuse an ensemble of nothing, two rules for who enters when, and parts of layers that nothing trains."""
         Shards(0, self.shards, self.slices)
-        if self.vote not in VOTES:
-            raise UsageError(
-                "no such vote",
-                where="vote",
-                found=repr(self.vote),
-                expected=" or ".join(map(repr, VOTES)),
-                fix='"sure" where members know different things by heart, else "even"',
-            )
+        if _known(self.vote) == "sure" and getattr(self.member.loop, "task", "") == "regression":
+            raise _numbers()
         loop = self.member.loop
         adapted = isinstance(loop, Standard) and loop.lora > 0
         if self.by_layer and not (adapted and self.slices > 1 and self.member.epochs % self.slices == 0):
@@ -200,7 +200,7 @@ class ShardedTrainer:
 
         A member that met one has no vote, and its place is taken by another's weights. With :attr:`by_layer` it keeps
         the adapters of the slices before theirs, which never met them: it is what its training without them had come
-        to when their slice was to enter, bit for bit. Members vote by the records that they have learnt from and keep.
+        to when their slice was to enter, bit for bit. Members weigh by the records that they have learnt from and keep.
 
         Args:
             ensemble: what this trainer made of ``records`` with ``seed``; not changed.
@@ -260,6 +260,27 @@ class ShardedTrainer:
             return member
         loop = replace(self.member.loop, merge=False, stacked=self.slices)  # type: ignore[type-var]
         return loop.up_to(member, first, seed=self.shards_of(seed).member_seed(shard))
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    """Return log probabilities; of what is impossible to all members the mean would have no gradient: it is clamped."""
+    return torch.log_softmax(logits, dim=-1).clamp_min(torch.finfo(logits.dtype).min / 4)
+
+
+def _known(vote: str) -> str:
+    if vote not in VOTES:
+        raise UsageError(
+            "no such vote",
+            where="vote",
+            found=repr(vote),
+            expected=" or ".join(map(repr, VOTES)),
+            fix='"sure" where members know different things by heart, else "even"',
+        )
+    return vote
+
+
+def _numbers() -> UsageError:
+    return UsageError("a number does not say how sure it is", where="vote", fix='take vote="even"')
 
 
 def _hold_once(members: Sequence[nn.Module]) -> None:

@@ -157,7 +157,8 @@ class Sharded(Method):
                 "every record lies in the shard that a keyed hash of its subject (or id) says, whatever else is there",
                 *lines,
                 f"{len(before) - len(ahead)} members never met a forgotten record and were not changed",
-                "members vote by their share of the records that remain",
+                "members vote by their share of the records that remain"
+                + (", and answer by answer by how sure they are" if after.vote == "sure" else ""),
                 "assumption: requests were chosen without looking at the model",
             ),
         )

@@ -82,12 +82,13 @@ def contrast(units: Scored, others: Scored, *, temperature: float) -> Tensor:
 
 def entropy(units: Scored) -> Tensor:
     """Return the entropy of each unit's answer, [N], in nats, between 0 and log C."""
+    return units.per_unit(lambda logits, target: entropy_of(logits.log_softmax(dim=-1)))
 
-    def of(logits: Tensor, target: Tensor) -> Tensor:
-        log_probs = logits.log_softmax(dim=-1)
-        return -(log_probs.exp() * log_probs).sum(dim=-1)
 
-    return units.per_unit(of)
+def entropy_of(log_probs: Tensor) -> Tensor:
+    """Return the entropy, in nats, of log probabilities [..., C], of which some may be minus infinity, [...]."""
+    # What is impossible adds nothing; left as it is, its product with 0, and its gradient, would be no numbers.
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs.isneginf(), 0.0)).sum(dim=-1)
 
 
 def weighted_loss(units: Units, weights: Sequence[float]) -> Tensor:

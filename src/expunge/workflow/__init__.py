@@ -37,7 +37,7 @@ from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
 from expunge.workflow.tuning import course, found
 
-__all__ = ["Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
+__all__ = ["Choice", "Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
 
 
 def find(problem: Problem, way: str = "alike") -> Found:
@@ -180,8 +180,11 @@ def choose(
     fields of :class:`Settings`.
 
     Raises:
-        InvalidProblem: lists all obstacles, before anything is written; or ``auto`` finds nothing to try.
+        InvalidProblem: lists all obstacles, before anything is written; nothing is to be forgotten, or ``auto`` finds
+            nothing to try.
     """
+    if not problem.forget_ids:
+        raise InvalidProblem([Obstacle(what="nothing to choose a method for", where="request", found="no record")])
     chosen, made = Settings.of(settings), list[Choice]()
 
     def work(stages: Stages, notes: list[str]) -> Result:
