@@ -41,12 +41,13 @@ def gap(row: Row | None) -> float | None:
 
 
 def nearest(own: Mapping[str, Row]) -> Row | None:
-    """Return the entry of one scenario that lies nearest to retrained models for a fifth of a retraining at most."""
+    """Return the entry that lies nearest to retrained models, with every seed, for a fifth of a retraining at most."""
     cheap = [
         (distance, name)
         for name, row in own.items()
         if name not in (RETRAINED, ORIGINAL, AUTO, "noop")
         and (distance := gap(row)) is not None
+        and not row.without
         and row.share is not None
         and row.share.mean <= CHEAP
     ]

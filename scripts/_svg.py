@@ -42,12 +42,12 @@ def ring(x: float, y: float, colour: str, said: str = "") -> str:
 
 def dot(x: float, y: float, colour: str, said: str = "") -> str:
     """Return a filled round mark."""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}">{_title(said)}</circle>'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour}">{_title(said)}</circle>'
 
 
 def diamond(x: float, y: float, colour: str, said: str = "") -> str:
     """Return a filled mark that stands on its corner."""
-    corners = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y:.1f} {x:.1f},{y + 6:.1f} {x - 6:.1f},{y:.1f}"
+    corners = f"{x:.1f},{y - 4:.1f} {x + 4:.1f},{y:.1f} {x:.1f},{y + 4:.1f} {x - 4:.1f},{y:.1f}"
     return f'<polygon points="{corners}" fill="{colour}">{_title(said)}</polygon>'
 
 

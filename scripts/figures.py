@@ -40,7 +40,10 @@ from expunge.plan.auto import AUTO
 NEAR = 1
 """Checks that an entry on TOFU may fail, in the mean of its seeds, to stand among those that come nearest."""
 WAYS = ("expunge.find", "logistic", "spectral signatures", "activation clustering", "cleanlab")
-_BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) ([\w ]+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+_BLOCK = re.compile(
+    r"(<!-- figures: ([a-z-]+) ([\w ]+) -->\n)((?:(?!<!-- figures:).)*?)(<!-- end of figures -->)", re.DOTALL
+)
+_MARK = re.compile(r"<!-- (?:figures:|end of figures)")
 
 
 def pages() -> Iterator[Path]:
@@ -49,7 +52,13 @@ def pages() -> Iterator[Path]:
 
 
 def refreshed(text: str) -> str:
-    """Return a page's text with every table written anew."""
+    """Return a page's text with every table written anew.
+
+    Raises:
+        ValueError: a mark that is not one of a pair.
+    """
+    if len(_MARK.findall(text)) != 2 * len(_BLOCK.findall(text)):
+        raise ValueError("every table needs two marks: <!-- figures: KIND NAME --> and <!-- end of figures -->")
     return _BLOCK.sub(lambda found: f"{found[1]}\n{KINDS[found[2]](*found[3].split())}\n{found[5]}", text)
 
 
@@ -90,7 +99,7 @@ def scenarios(name: str) -> str:
     """Return one row per scenario: how far models are from retrained ones, and what the audit says of them."""
     heads = (
         "scenario", "retrained models that pass", "a retrained model", "the original",
-        "`auto`", "its verdicts", "nearest of 20% at most", "its gap", "its verdicts", "its cost %",
+        "`auto`", "verdicts on `auto`", "nearest of 20% at most", "its gap", "verdicts on it", "its cost %",
     )  # fmt: skip
     return markdown(heads, [_scenario(scenario, own) for scenario, own in by_scenario(grid(name)).items()])
 
@@ -99,7 +108,7 @@ def _scenario(scenario: str, own: Mapping[str, Row]) -> tuple[str, ...]:
     retrained, auto = own[RETRAINED], own.get(AUTO)
     passing = f"{retrained.passing.mean:.1f} of {retrained.scores['forget'].n}" if retrained.passing else ""
     cells = [f"`{scenario}`", passing, *(f"{gap(own[anchor]):.1f}" for anchor in (RETRAINED, ORIGINAL))]
-    cells += ["", "not for this"] if auto is None or gap(auto) is None else [f"{gap(auto):.1f}", verdict(auto)]
+    cells += ["" if gap(auto) is None else f"{gap(auto):.1f}", "" if auto is None else verdict(auto)]
     entry = nearest(own)
     if entry is None or entry.share is None:
         return (*cells, "none", "", "", "")
@@ -140,12 +149,16 @@ def tofu(name: str, *, near: bool = False) -> str:
         groups.setdefault((found["forget"], found["method"]), []).append(found)
     heads = (
         "what is forgotten", "method", "seeds", "verdict", "fails", "open", "ES", "EM", "KS", "p", "TR",
-        "P kept", "ROUGE-L kept", "TR kept", "EM kept", "utility", "AUC", "cost",
+        "P kept", "ROUGE-L kept", "TR kept", "EM kept", "utility", "AUC", "taught again", "cost",
     )  # fmt: skip
+    for forget, own in groups.items():
+        if forget[1] == "references":  # each check says what they were measured at; it is the same in all entries
+            theirs = groups[forget[0], "noop"]
+            own[:] = [{**row, "taught": _taught(other, "references")} for row, other in zip(own, theirs, strict=True)]
     lines = [_entry(*key, own) for key, own in groups.items() if not near or _near(key[1], own)]
     if near:
         keep = [heads.index(head) for head in ("what is forgotten", "method", "seeds", "verdict", "fails", "open",
-                                               "EM", "EM kept", "AUC", "cost")]  # fmt: skip
+                                               "EM", "taught again", "EM kept", "AUC", "cost")]  # fmt: skip
         heads, lines = tuple(heads[k] for k in keep), [tuple(line[k] for k in keep) for line in lines]
     return markdown(heads, lines)
 
@@ -154,6 +167,12 @@ def _near(method: str, own: Sequence[Mapping[str, Any]]) -> bool:
     failed = [len(row["failed"]) if "failed" in row else None for row in own]
     nearly = None not in failed and fmean(each for each in failed if each is not None) <= NEAR
     return method in ("references", "noop", "retrain", AUTO) or nearly
+
+
+def _taught(row: Mapping[str, Any], what: str = "value") -> float | None:
+    """Return which share of the forgotten tokens is said right after learning them again."""
+    check = row.get("checks", {}).get("relearning")
+    return row.get("taught") if check is None else check[what]
 
 
 def _entry(forget: str, method: str, own: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -173,6 +192,8 @@ def _entry(forget: str, method: str, own: Sequence[Mapping[str, Any]]) -> tuple[
         cells += [f"{mean['utility']:.2f}", _with_ends([one["membership"] for one in measured])]
     else:
         cells += [""] * 11
+    taught = [value for row in own if (value := _taught(row)) is not None]
+    cells.append(_with_ends(taught) if taught else "")
     shares = [row["share"] for row in own if row["share"] is not None]
     return (*cells, f"{100 * fmean(shares):.1f}" if shares else "")
 

@@ -28,7 +28,10 @@ def draw(found: Table) -> str:
     """Return the picture as SVG."""
     scenarios = by_scenario(found)
     foot = TOP + STEP * len(scenarios)
-    parts = [text(LEFT, 20, "How far from retrained models, in points on average", size=14), *_rules(foot)]
+    parts = [
+        text(LEFT, 20, "How far from retrained models: mean gap in points, on a scale of square roots", size=14),
+        *_rules(foot),
+    ]
     for place, (name, own) in enumerate(scenarios.items()):
         parts += _line(name, own, TOP + STEP * (place + 0.5))
     marks = (
@@ -55,7 +58,7 @@ def _line(name: str, own: Mapping[str, Row], y: float) -> Iterator[str]:
     if retrained is not None:
         yield _band(LEFT, _x(retrained), y, f"a retrained model: {retrained:.1f}")
     cheap = nearest(own)
-    for row, mark, colour in ((own[ORIGINAL], ring, BLACK), (cheap, diamond, RED), (own.get(AUTO), dot, BLUE)):
+    for row, mark, colour in ((own[ORIGINAL], ring, BLACK), (own.get(AUTO), dot, BLUE), (cheap, diamond, RED)):
         distance = gap(row)
         if row is not None and distance is not None:
             yield mark(_x(distance), y, colour, f"{row.method}: {distance:.1f}")

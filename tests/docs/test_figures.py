@@ -43,6 +43,15 @@ def test_what_is_not_between_marks_is_left_alone():
     assert figures.refreshed(new) == new
 
 
+@pytest.mark.parametrize(
+    "mark", ["<!-- end of figures -->", "<!-- figures: rows tuning -->", "<!-- figures: rows a-b -->"]
+)
+def test_a_mark_without_its_other_is_an_error_and_deletes_nothing(mark):
+    whole = "<!-- figures: rows tuning -->\n<!-- end of figures -->\n"
+    with pytest.raises(ValueError, match="two marks"):
+        figures.refreshed(f"{whole}between\n{mark}\nafter\n{whole}")
+
+
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(KeyError, match="colours"):
         figures.refreshed("<!-- figures: colours tuning -->\n<!-- end of figures -->\n")
@@ -69,6 +78,29 @@ def test_the_short_table_of_a_grid_takes_the_nearest_that_is_cheap(monkeypatch):
     assert line == (
         "| `class` | 3.0 of 7 | 0.5 | 50.0 | 2.0 | erased 1, inconclusive 2 | `cheap` | 4.0 | not erased 3 | 4 |"
     )
+
+
+def test_a_method_that_lost_a_seed_is_not_the_nearest():
+    from expunge.bench.table import Row, Spread
+
+    def row(gap, **more):
+        return Row(scenario="class", method="any", scores={"avg_gap": Spread.of([gap])}, share=Spread.of([0.1]), **more)
+
+    own = {"lost": row(1.0, without={"failed": 1}), "whole": row(2.0)}
+    assert script("_results").nearest(own) is own["whole"]
+
+
+def test_what_retrained_models_say_when_taught_again_is_what_the_check_says_of_them(monkeypatch):
+    check = {"relearning": {"value": 0.9, "references": 0.4}}
+    table = [{"forget": "forget05", "method": name, "verdict": "any", "share": None} for name in ("references", "noop")]
+    table[1]["checks"] = check
+    monkeypatch.setattr(figures, "results", lambda name: {"table": table})
+    assert [line.split(" | ")[-2] for line in figures.tofu("any").splitlines()] == [
+        "taught again",
+        "---",
+        "0.40",
+        "0.90",
+    ]
 
 
 def test_what_comes_nearest_on_tofu_is_what_fails_at_most_one_check_in_the_mean(monkeypatch):
