@@ -17,7 +17,8 @@ Kinds, each followed by the name of a result file:
     agreement   studies of tuning in short (several names): one row per case
     find        what the search finds, and others; `nothing`: requests for which there is nothing to find
     cheats      one bed (its key in the file): verdicts on each kind of model
-    adapters    one row per way to divide the records: what an ensemble says right, and what deleting costs
+    adapters    one row per way to divide the records: what an ensemble says right, and what deleting costs;
+                `votes`: of classifiers
 """
 
 from __future__ import annotations
@@ -242,8 +243,12 @@ def find(name: str) -> str:
 
 def nothing(name: str) -> str:
     """Return the figures of requests for which there is nothing to find."""
+    return _only(name, "drawn at random")
+
+
+def _only(name: str, part: str) -> str:
     heads, rule, *lines = rows(name).splitlines(keepends=True)
-    return "".join([heads, rule, *(line for line in lines if "drawn at random" in line)])
+    return "".join([heads, rule, *(line for line in lines if part in line)])
 
 
 def cheats(bed: str) -> str:
@@ -270,7 +275,7 @@ def adapters(name: str) -> str:
         "the others, one person switched off": "right of the others once a person is switched off",
         "work of deleting one person": "work of deleting a person",
     }
-    plans = dict.fromkeys(key.split(": ")[0] for key in found)
+    plans = dict.fromkeys(key.split(": ")[0] for key in found if not key.startswith("digits"))
     cells = [[found.get(f"{plan}: {what}") for what in heads.values()] for plan in plans]
     lines = [
         (plan, *("" if row is None else _value(row) for row in own)) for plan, own in zip(plans, cells, strict=True)
@@ -290,6 +295,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "nothing": nothing,
     "cheats": cheats,
     "adapters": adapters,
+    "votes": lambda name: _only(name, "digits"),
 }
 
 
