@@ -113,3 +113,13 @@ def test_what_comes_nearest_on_tofu_is_what_fails_at_most_one_check_in_the_mean(
     lines = figures.tofu("any", near=True).splitlines()[2:]
     assert [line.split(" | ")[1] for line in lines] == ["noop", "one"]
     assert lines[1].split(" | ")[2:5] == ["2", "not erased", "0-1"]
+
+
+def test_what_adapters_keep_and_what_classifiers_do_stand_apart(monkeypatch):
+    def row(name, value):
+        return {"name": name, "value": value, "target": None, "better": "higher", "unit": "%", "interval": None}
+
+    kept, digits = row("2 shards: right of what was learnt", 95.04), row("digits, 5 shards: accuracy", 96.0)
+    monkeypatch.setattr(figures, "results", lambda name: {"results": [kept, digits]})
+    assert figures.adapters("any").splitlines()[2:] == ["| 2 shards | 95.0 |  |  |  |  |"]
+    assert figures.KINDS["votes"]("any").splitlines()[2:] == ["| digits, 5 shards: accuracy | 96 |  | % |"]
