@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from expunge.core.errors import UsageError
-from expunge.engine.batches import shuffled
 from expunge.engine.loop import LoopConfig
-from expunge.engine.relearning import RelearningConfig, relearn, relearn_beside
+from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.training import Trainer
 from tests.support import toys
 
@@ -57,42 +56,6 @@ def test_a_model_that_has_memorised_relearns_faster():
 class Wide(torch.nn.Sequential):
     def __init__(self):
         super().__init__(torch.nn.Linear(toys.DIMS, 128), torch.nn.ReLU(), torch.nn.Linear(128, toys.CLASSES))
-
-
-def test_both_sides_are_taught_half_a_batch_each_as_by_hand():
-    problem = toys.problem()
-    mine, others = (problem.records.select(problem.forget_ids[at]) for at in (slice(6), slice(6, 12)))
-    found = relearn_beside(problem, problem.source.open(), mine, others, CONFIG, seed=1)
-    assert found.shape == (2, 3)
-    model, rows = problem.source.open().train(), []
-    adam = torch.optim.AdamW(model.parameters(), lr=CONFIG.lr, weight_decay=0.0)
-    for epoch in range(3):
-        sides = [shuffled(side, 4, seed=1, epoch=epoch) for side in (mine, others)]
-        for pair in zip(*sides, strict=True):
-            adam.zero_grad()
-            sum(torch.nn.functional.cross_entropy(model(x), y) / 2 for x, y in pair).backward()
-            adam.step()
-        with torch.no_grad():
-            read = [side.read(range(6)) for side in (mine, others)]
-            rows.append([(model(x).argmax(1) == y).double().mean().item() for x, y in read])
-    np.testing.assert_allclose(found, np.array(rows).T)
-
-
-def test_what_was_memorised_comes_back_before_what_was_never_read():
-    inputs, _ = toys.points(60)
-    labels = torch.randint(0, toys.CLASSES, (60,), generator=torch.Generator().manual_seed(1))
-    train = toys.Witness(inputs, labels, ids=[f"r{i}" for i in range(60)])
-    problem = toys.problem(train=train, forget=40)
-    mine, others = (problem.records.select(problem.forget_ids[at]) for at in (slice(20), slice(20, 40)))
-    fit = Trainer(build=Wide, config=LoopConfig(epochs=60, batch_size=16, lr=0.02))
-    for seed in range(2):
-        knows = fit(train.without(others.ids), seed=seed)
-        ahead = np.subtract(*relearn_beside(problem, knows, mine, others, CONFIG, seed=1))
-        assert (ahead > 0.15).all()
-        neither = fit(problem.retain_view, seed=seed)
-        assert (
-            abs(np.subtract(*relearn_beside(problem, neither, mine, others, CONFIG, seed=1)).mean()) < ahead.mean() / 2
-        )
 
 
 def test_no_pass_is_no_attack():

@@ -1,6 +1,4 @@
-import copy
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +11,10 @@ from expunge.conformance import problems as conformance
 from expunge.core.errors import InvalidProblem
 from expunge.core.method import Cost
 from expunge.data.arrays import ArrayRecords
-from expunge.engine.relearning import RelearningConfig
-from expunge.engine.split import Part, split
+from expunge.engine.split import Part
 from expunge.engine.strangers import Said
 from expunge.plan.objective import FLOOR, FLOOR_OF_TEXTS, Look, Objective
-from tests.support import languages, toys
+from tests.support import toys
 
 COUNT, CLASSES = 12, 3
 
@@ -167,69 +164,6 @@ def test_texts_that_were_learnt_must_still_be_said_and_others_never_were(monkeyp
     assert {name for name in loses if seen.allows(seen.look(name))} == {"stayed", "lost the held out"}
     assert seen.look("lost the retained").harm > 0.3
     assert seen.look("lost the held out").harm < 0.02
-
-
-AGAIN = RelearningConfig(epochs=4, batch_size=4, lr=1e-3)
-"""So slowly that a text has to be known to be said right."""
-
-
-@pytest.fixture(scope="module")
-def facts():
-    """A problem of a model that knows its facts by heart, its choosing part, and two retrained models."""
-    train = languages.records(languages.NAMES[:24])
-    of = expunge.Problem(
-        model=languages.TRAINER(train, seed=5),
-        train=train,
-        holdout=languages.records(languages.NAMES[24:], seed=7),
-        task="causal_lm",
-        trainer=languages.TRAINER,
-        request=expunge.Request(subjects=tuple(languages.NAMES[:8])),
-    )
-    return of, split(of, 1)[0], [languages.TRAINER(of.retain_view, seed=seed) for seed in (6, 7)]
-
-
-def test_what_was_learnt_by_heart_comes_back_before_strangers_and_what_was_never_read_does_not(facts):
-    of, choosing, retrained = facts
-    seen = Objective(of, choosing, relearning=AGAIN)
-    knows = seen.last(of.source.open()).relearning
-    assert knows > 0.1
-    assert max(seen.last(copy.deepcopy(model)).relearning for model in retrained) < knows / 3
-
-
-def test_the_last_look_is_a_look_and_how_far_apart_they_come_back_whichever_is_first(facts, monkeypatch):
-    of, choosing, _ = facts
-    seen, told = Objective(of, choosing, relearning=AGAIN), []
-
-    def beside(problem, model, forget, others, config, *, seed):
-        told.append((forget.ids, others.ids, config))
-        return np.array([[0.1, 0.2], [0.3, 0.6]])
-
-    monkeypatch.setattr(sys.modules[Objective.__module__], "relearn_beside", beside)
-    model = of.source.open()
-    assert seen.last(model) == replace(seen.look(model), relearning=pytest.approx(0.3))
-    assert seen.last(model).value == pytest.approx(seen.look(model).value + 0.3)
-    forget, others, config = told[0]
-    assert len(forget) == len(others) == len(choosing.forget)
-    assert set(forget) <= set(choosing.forget.ids)
-    assert set(others) <= set(choosing.holdout.ids)
-    # 11 judged facts are 3 steps a pass of 4, 12 in all; 5 pairs are 3 steps a pass of two and two
-    assert config == replace(AGAIN, epochs=4)
-    assert seen.last_cost == seen.cost + Cost(trained=2 * 5 * 4, read=2 * 5 * 4)
-    assert told[1][:2] == told[0][:2]
-
-
-def test_nothing_is_taught_where_the_audit_does_not_ask_or_records_are_no_texts(facts):
-    of, choosing, _ = facts
-    images = toys.problem()
-    part = toys.context(images).choosing
-    for seen, model in (
-        (Objective(of, choosing), of.source.open()),
-        (Objective(images, part, relearning=AGAIN), toys.network()),
-    ):
-        before = copy.deepcopy(model.state_dict())
-        assert seen.last(model) == seen.look(model)
-        assert seen.last_cost == seen.cost
-        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_look_is_counted_and_leaves_modes_alone():

@@ -53,15 +53,12 @@ class Fake(Method):
 class Judge:
     """An objective with a known smallest value, at lr = 0.02 and weight = 1."""
 
-    floor, cost, last_cost, missing = 0.5, Cost(read=30.0), Cost(read=30.0), 0
+    floor, cost, missing = 0.5, Cost(read=30.0), 0
     original = Look(1.0, 0.0, 0.9)
 
     def look(self, config):
         off = abs(torch.log10(torch.tensor(config.lr / OPTIMUM)).item()) / 4
         return Look(match=min(1.0, off), harm=1 - config.weight, accuracy=0.4 if config.weight < 0.3 else 0.8)
-
-    def last(self, config):
-        return self.look(config)
 
     def allows(self, look):
         return look.accuracy >= self.floor

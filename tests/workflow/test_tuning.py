@@ -12,7 +12,7 @@ from expunge.core.plan import TUNED
 from expunge.plan import auto as choosing
 from expunge.plan.tune import Study
 from expunge.workflow import plan
-from tests.support import languages, running
+from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
 
 BUDGET = 4.0
@@ -225,33 +225,3 @@ def test_a_share_of_the_budget_is_a_share(erase):
     for wrong in (-0.1, 1.5, "half"):
         with pytest.raises(UsageError, match="tuning"):
             erase("auto", problem=problem(), tuning=wrong)
-
-
-def facts():
-    train = languages.records(languages.NAMES[:24])
-    return expunge.Problem(
-        model=languages.TRAINER(train, seed=5),
-        train=train,
-        holdout=languages.records(languages.NAMES[24:], seed=7),
-        task="causal_lm",
-        trainer=languages.TRAINER,
-        request=expunge.Request(subjects=tuple(languages.NAMES[:12]), reference="TINY-2"),
-    )
-
-
-@pytest.mark.parametrize("required", [True, False])
-def test_of_texts_is_asked_how_fast_they_come_back_if_the_verdict_rests_on_it(tmp_path, monkeypatch, required):
-    monkeypatch.setattr("expunge.engine.runtime._pickled", lambda of: None)
-    check = f'margin = 0.2\nreason = "a test"\nwhen = "gradients"\nrequired = {str(required).lower()}\n'
-    policy = tmp_path / "policy.toml"
-    policy.write_text(
-        f'name = "small"\nreferences = 3\nchoosing_references = 0\n[checks.relearning]\n{check}'
-        '[checks.label_confidence]\nmargin = 0.5\nreason = "a test"\n[relearning]\nbatch_size = 4\nlr = 1e-3\n'
-    )
-    given = {"policy": policy, "methods": ("auto",), "budget": BUDGET, "escalate": False}
-    report = expunge.erase(facts(), out=tmp_path / "run", **given).report
-    assert len(report.tuned) == 2
-    assert all((one.relearning > 0) is required for one in report.tuned)
-    assert all(one.value == pytest.approx(one.match + one.harm + one.relearning) for one in report.tuned)
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert ("how far apart both come back when they are taught" in page) is required

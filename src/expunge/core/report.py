@@ -86,8 +86,7 @@ class Tuned:
         trials: how many settings were tried; of these so many were ``cut`` short and so many ``failed``.
         best: number of the best trial; None where none may be used.
         config: its settings, all of them; without one, those that the search started with.
-        match / harm / accuracy / relearning: what the objective (``plan/objective``) says of its model, all shares; 0
-            without one.
+        match / harm / accuracy: what the objective (``plan/objective``) says of its model, all shares; 0 without one.
         original: the match of the original; ``floor`` the lowest accuracy that a trial might have; 0 without trials.
         missing: forgotten records of the choosing part that nothing could be compared with.
         cost: of all trials; ``share`` of one retraining.
@@ -112,12 +111,11 @@ class Tuned:
     cost: Cost
     share: float
     anew: bool = False
-    relearning: float = 0.0
 
     @property
     def value(self) -> float:
         """What was made small: of what cannot know the records no match, which says how unusual they are."""
-        return self.harm if self.anew else self.match + self.harm + self.relearning
+        return self.harm if self.anew else self.match + self.harm
 
     @property
     def sentence(self) -> str:

@@ -116,7 +116,7 @@ class Forgetting(Passes):
 
         Rates and batches that suit one network suit no other, but their ratio to those that it was trained with does.
         Texts are pushed up to an even guess: on those that settings were tried with, mending brought the rest back. And
-        from where a relearner stands, without which they come back at once, whatever the other settings are.
+        from where a relearner stands: no objective sees how fast they would come back.
         """
         config = settings_of(problem)
         if config is None:

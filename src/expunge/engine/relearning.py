@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,44 +65,6 @@ def relearn(
     )
     run_loop(model, steps, config, seed=seed)
     return np.asarray(right, dtype=np.float64)
-
-
-def relearn_beside(
-    problem: Problem, model: Any, forget: Records, others: Records, config: RelearningConfig, *, seed: int
-) -> Array:
-    """Train ``model`` (used up) on as many forgotten records as ``others``, a half of each batch from either.
-
-    Returns the share of what is said right after every pass, [2, passes]: of ``forget``, and of ``others``. To a model
-    that saw neither, two draws of one law are alike, and so are both rows but for chance.
-    """
-    sides, half = (forget, others), max(1, config.batch_size // 2)
-    said: list[list[float]] = []
-
-    def after(epoch: int, history: list[dict[str, float]]) -> str:
-        model.eval()
-        with torch.no_grad():
-            said.append([_right_on_average(problem, model, side) for side in sides])
-        return ""
-
-    def objective(pair: tuple[Any, Any]) -> Iterator[Tensor]:
-        for batch in pair:
-            yield problem.meaning.units(model, batch).loss.mean() / 2
-
-    steps = Steps(
-        count=lambda epoch: -(-len(forget) // half),
-        batches=lambda epoch: zip(
-            *(shuffled(side, half, seed=seed, epoch=epoch) for side in sides),
-            strict=True,
-        ),
-        objective=objective,
-        after_epoch=after,
-    )
-    run_loop(model, steps, config, seed=seed)
-    return np.asarray(said, dtype=np.float64).T
-
-
-def _right_on_average(problem: Problem, model: Any, records: Records) -> float:
-    return float(torch.cat([_right_by_record(problem.meaning.units(model, b)).cpu() for b in in_order(records)]).mean())
 
 
 def _right_by_record(units: Any) -> Tensor:

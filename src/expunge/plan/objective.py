@@ -1,6 +1,6 @@
 """How good is a trial, without a retrained model? What tuning makes as small as it can.
 
-Two things are added, of texts three, all of them shares in [0, 1]:
+Two things are added, both shares in [0, 1]:
 
 - ``match``: how far the model's confidence in the labels of forgotten records lies from its confidence in those of
   their strangers (``engine/strangers``), as the Wasserstein-1 distance of the two distributions. Loss, margin and
@@ -11,11 +11,7 @@ Two things are added, of texts three, all of them shares in [0, 1]:
   known is nearly 0, though a mean loss of 4 nats a token is told from one of 8 at a glance. So of texts half of the
   match is the largest distance between the distribution functions of margins: which of two texts is the likelier one;
 - ``harm``: how much confidence in the labels of retained and of held-out records was lost against the original, the
-  mean of what either lost. More than the original had is no gain: nothing is asked but to hold it;
-- ``relearning``, of texts, where the audit asks for it: how far apart forgotten records and as many strangers come back
-  when the model is taught both, as the audit teaches the forgotten ones, and for as many steps. What was only pushed
-  out of sight is back before a stranger is known, what was pushed too far after it. The mean difference of what is
-  said right over the passes; its sign does not count. It is asked of a trial that is over, since it uses up the model.
+  mean of what either lost. More than the original had is no gain: nothing is asked but to hold it.
 
 A trial whose accuracy falls below the ``floor`` by more than its standard error is not allowed, whatever else it does
 well: that on held-out records; of texts that on retained ones, since what was never learnt by heart is hardly said by
@@ -27,7 +23,7 @@ Only the choosing part is looked at, and a sample of the retained records.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -38,8 +34,7 @@ from expunge.core.digest import keyed
 from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.core.records import Records, View
-from expunge.engine.relearning import RelearningConfig, relearn_beside
+from expunge.core.records import View
 from expunge.engine.split import Part
 from expunge.engine.strangers import Said, Strangers, said
 from expunge.numerics.matching import distance, gap
@@ -60,19 +55,17 @@ class Look:
         accuracy: share of held-out records of the choosing part, of classes that stay, that are answered right; of
             texts the share of the tokens of retained ones.
         doubt: standard error of how much of it was lost against the original, on the same records.
-        relearning: how differently both come back when they are taught, in [0, 1]; 0 where that was not asked.
     """
 
     match: float
     harm: float
     accuracy: float
     doubt: float = 0.0
-    relearning: float = 0.0
 
     @property
     def value(self) -> float:
-        """What tuning minimises, in [0, 3]."""
-        return self.match + self.harm + self.relearning
+        """What tuning minimises, in [0, 2]."""
+        return self.match + self.harm
 
     def below(self, floor: float) -> float:
         """Return by how much accuracy is below a floor, beyond what so few records leave in doubt; 0 at the least."""
@@ -87,52 +80,26 @@ class Objective:
         choosing: its choosing part.
         floor: lowest accuracy of a trial, in [0, 1]; where None so much below the original's: ``FLOOR``, of texts
             ``FLOOR_OF_TEXTS``.
-        relearning: how the audit teaches forgotten records again; where None that is not asked for. Of texts alone:
-            held-out records of a classifier are mostly answered right before.
 
     Raises:
         InvalidProblem: nothing can be compared: no holdout, no classes, or no held-out record of a forgotten class.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        choosing: Part,
-        *,
-        floor: float | None = None,
-        relearning: RelearningConfig | None = None,
-    ) -> None:
+    def __init__(self, problem: Problem, choosing: Part, *, floor: float | None = None) -> None:
         if not len(choosing.forget) or choosing.holdout is None or not len(choosing.holdout):
             found = f"{len(choosing.forget)} forgotten and {len(choosing.holdout or ())} held-out records to choose by"
             raise _obstacle(found, "3 forgotten and 3 held-out records or more: a third of either is for choosing")
         self._problem, self._forget, self._holdout = problem, choosing.forget, choosing.holdout
         retain = problem.retain_view
-        self._retain: View = _some(retain, len(self._holdout))
+        ranked = sorted(retain.ids, key=lambda name: keyed(b"expunge objective", name))
+        self._retain: View = retain.select(ranked[: len(self._holdout)])
         self._strangers = Strangers(problem, self._forget, self._holdout)
         self._floor = floor
-        texts = problem.meaning.scored and not problem.meaning.labelled
-        self._relearning = self._taught(relearning) if texts and relearning is not None else None
-
-    def _taught(self, config: RelearningConfig) -> RelearningConfig:
-        """Return the settings with as many passes over the pairs as have the steps of the audit, or nearly."""
-        judged = len(self._problem.forget_view) - len(self._forget)
-        steps, half = config.epochs * -(-judged // config.batch_size), max(1, config.batch_size // 2)
-        return replace(config, epochs=max(1, round(steps / -(-self._pairs // half))))
-
-    @property
-    def _pairs(self) -> int:
-        return min(len(self._forget), len(self._holdout))
 
     @property
     def cost(self) -> Cost:
         """The work of one look."""
         return Cost(read=len(self._forget) + len(self._holdout) + len(self._retain))
-
-    @property
-    def last_cost(self) -> Cost:
-        """The work of the look at a trial that is over."""
-        visits = 2 * self._pairs * self._relearning.epochs if self._relearning is not None else 0
-        return self.cost + Cost(trained=visits, read=visits)
 
     @property
     def missing(self) -> int:
@@ -154,15 +121,6 @@ class Objective:
     def look(self, model: Any) -> Look:
         """Return what it says of ``model``; every layer's mode is restored."""
         return self._look(*self._said(model))
-
-    def last(self, model: Any) -> Look:
-        """Return what it says of the model of a trial that is over, which is used up where texts are taught again."""
-        look = self.look(model)
-        if self._relearning is None:
-            return look
-        mine, theirs = (_some(each, self._pairs) for each in (self._forget, self._holdout))
-        both = relearn_beside(self._problem, model, mine, theirs, self._relearning, seed=0)
-        return replace(look, relearning=abs(float((both[0] - both[1]).mean())))
 
     def allows(self, look: Look) -> bool:
         """Return whether the model does well enough on what stays."""
@@ -198,11 +156,6 @@ class Objective:
             accuracy=float(right.mean()),
             doubt=float(lost_right.std(ddof=1) / math.sqrt(len(right))) if len(right) > 1 else 0.0,
         )
-
-
-def _some(records: Records, count: int) -> View:
-    """Return so many of the records, the same ones always."""
-    return records.select(sorted(records.ids, key=lambda name: keyed(b"expunge objective", name))[:count])
 
 
 def _lost(before: Said, after: Said, kept: NDArray[np.bool_]) -> float:

@@ -36,8 +36,8 @@ LOGARITHMIC = 20.0
 """Ranges of more than this factor are searched on a logarithmic scale."""
 PASSES = ("epochs", "repairs")
 """Settings that say how often records are passed through: of these fewer are tried where the budget asks for it."""
-_NOT_ALLOWED = 4.0
-"""Added for the search to the value of what is not allowed, which is 3 at the most."""
+_NOT_ALLOWED = 3.0
+"""Added for the search to the value of what is not allowed, which is 2 at the most."""
 
 
 @dataclass(frozen=True)
@@ -211,11 +211,11 @@ class Study:
         cost = first + outcome.cost
         if look is None:
             return Trial(**told, state="cut short", why=cut[0], look=None, steps=steps, cost=cost)
-        cost += objective.last_cost
+        cost += objective.cost
         return Trial(**told, state="finished", why=outcome.stopped, look=look, steps=steps, cost=cost)
 
     def _seen(self, model: Any) -> Look:
-        look = self.objective.last(model)
+        look = self.objective.look(model)
         if not math.isfinite(look.value + look.accuracy):
             raise Diverged("the model answers with NaN or infinite numbers", where=f"tuning {self.method}")
         return look
@@ -262,8 +262,8 @@ class Study:
         method = self._method(config)
         epochs = int(getattr(method.config, "epochs", 0))
         looks = sum(map(_looked_at, range(1, epochs))) if number > 1 and self._prunes(method) else 0
-        looks += number == 1
-        return method.cost(self.problem) + Cost(read=looks * self.objective.cost.read) + self.objective.last_cost
+        looks += 2 if number == 1 else 1
+        return method.cost(self.problem) + Cost(read=looks * self.objective.cost.read)
 
     def _asked(self, done: Sequence[Trial]) -> Any:
         """Return Optuna's next trial, from those that were done; it is seeded by its number."""

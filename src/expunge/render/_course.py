@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from expunge.core.method import Cost
-from expunge.core.report import Attempt, Audit, Report, Tuned
+from expunge.core.report import Attempt, Audit, Report
 from expunge.core.verdict import Decision
 from expunge.render import _lanes
 from expunge.render._chart import found, histories
@@ -131,15 +131,13 @@ def _found(report: Report) -> Markup | None:
 def _tuning(report: Report) -> Markup | None:
     if not report.tuned:
         return None
-    taught = any(one.relearning for one in report.tuned)
-    sums = ("Match", "Match of the original", "Harm", *(("Relearning",) if taught else ()))
-    heads = ("Method", "Trials", "Cut short", "Failed", "Best", *sums, "Cost")
+    heads = ("Method", "Trials", "Cut short", "Failed", "Best", "Match", "Match of the original", "Harm", "Cost")
     rows: list[list[Child]] = [
         [
             one.title,
             *(count(number) for number in (one.trials, one.cut, one.failed)),
             count(one.best) if one.best is not None else "None",
-            *(plain(each, 3) if one.best is not None else "" for each in _sums(one, taught=taught)),
+            *(plain(each, 3) if one.best is not None else "" for each in (one.match, one.original, one.harm)),
             percent(one.share),
         ]
         for one in report.tuned
@@ -151,16 +149,11 @@ def _tuning(report: Report) -> Markup | None:
     )
     said = (
         "Settings were searched by the choosing part alone, without any retrained model. Match: how far the confidence "
-        f"{beside}, 0 where they cannot be told apart. Harm: confidence lost on what stays. "
-        + ("Relearning: how far apart both come back when they are taught. " if taught else "")
-        + "All are shares; none is a verdict."
+        f"{beside}, 0 where they cannot be told apart. Harm: confidence lost on what stays. Both are "
+        "shares; neither is a verdict."
     )
     caption = "Trials of each method; cost as a share of one retraining"
     return join(tag("h3", "Tuning"), tag("p", said), table(caption, heads, rows, class_="sums"))
-
-
-def _sums(one: Tuned, *, taught: bool) -> tuple[float, ...]:
-    return (one.match, one.original, one.harm, *((one.relearning,) if taught else ()))
 
 
 def _attempt(attempt: Attempt, *, ships: bool) -> Markup:

@@ -13,7 +13,6 @@ from expunge.core.plan import TUNED, Plan
 from expunge.core.report import Tuned
 from expunge.core.serial import canonical, plain
 from expunge.engine.context import Context
-from expunge.engine.relearning import RelearningConfig
 from expunge.plan.auto import GLANCES, MOST, Candidate, ahead, candidates, order, others
 from expunge.plan.objective import Objective
 from expunge.plan.tune import TRIALS, Study, Trial
@@ -91,7 +90,7 @@ def _study(stages: Stages, candidate: Candidate, most: float, *, asked: bool = T
     return Study(
         method=candidate.method,
         problem=stages.problem,
-        objective=Objective(visible, choosing, relearning=_relearning(stages)),
+        objective=Objective(visible, choosing),
         context=lambda seed, label: Context(visible, seed, label, choosing, list, progress=stages.progress),
         whole=whole,
         seed=stages.seed,
@@ -101,12 +100,6 @@ def _study(stages: Stages, candidate: Candidate, most: float, *, asked: bool = T
         keep=lambda number, make: stages.run.stage(f"{_key(candidate)}-{number}", make, Trial),
         tolerant=not asked,
     )
-
-
-def _relearning(stages: Stages) -> RelearningConfig | None:
-    """Return how the audit teaches the forgotten records again, if its verdict rests on how fast they come back."""
-    asked = stages.policy.checks.get("relearning")
-    return stages.policy.relearning if asked is not None and asked.required else None
 
 
 def _key(candidate: Candidate) -> str:
@@ -153,7 +146,6 @@ def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
         match=look.match if look else 0.0,
         harm=look.harm if look else 0.0,
         accuracy=look.accuracy if look else 0.0,
-        relearning=look.relearning if look else 0.0,
         original=study.objective.original.match if trials else 0.0,
         floor=study.floor if trials else 0.0,
         missing=study.objective.missing,
