@@ -3,9 +3,10 @@
 On four cases of the digits (an annotator's wrong labels, as in the demo; a backdoor; an ordinary fifth of the records;
 a whole class), and where it is asked for on texts of a language model (`--cases texts`), each method is tried with so
 many settings, as `auto` would search them. Of every trial the objective is set against the true gap: the mean distance
-from retrained models in accuracy on forgotten, retained and held-out records and in the AUC of membership, in points,
-on the part that nothing was chosen by. Beside it stand other objectives that might have been: distances in margins, the
-largest gap of the distribution functions, the difference of accuracies.
+from retrained models in accuracy on forgotten, retained and held-out records and in the AUC of membership, of texts
+also in what is said right of forgotten ones while they are taught again, in points, on the part that nothing was chosen
+by. Beside it stand other objectives that might have been: distances in margins, the largest gap of the distribution
+functions, the difference of accuracies.
 
     python benchmarks/tuning.py [--seed N] [--trials N] [--references N] [--methods A,B] [--cases A,B]
                                 [--most SHARE] [--json] [--save FILE] [--recipes DIR]   about 25 minutes on one core
@@ -16,10 +17,12 @@ as a recipe (src/expunge/plan/recipes), with what it measured.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +33,7 @@ import numpy as np
 from _table import Row, arguments, finish
 from scipy import stats
 
+from expunge.audit import policy as policies
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.request import Request
@@ -39,6 +43,7 @@ from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
 from expunge.engine.progress import Progress
 from expunge.engine.references import seed_of
+from expunge.engine.relearning import relearn
 from expunge.engine.runtime import single_thread
 from expunge.engine.split import split
 from expunge.engine.strangers import Said, said
@@ -59,6 +64,8 @@ CASES = {
 TEXTS = {"texts": "fictitious people: the 48 texts of one of 16 people"}
 TEXT_METHODS = "npo,simnpo,grad_diff,undial,wga"
 REFERENCES = 8
+AGAIN = replace(policies.load("language").relearning, lr=people.TRAINER.config.lr / 10)
+"""How texts are taught again: as the policy for them does it, at a tenth of the rate that these were learnt with."""
 TARGET = 0.5
 """A rank correlation below which tuning would be little better than guessing."""
 
@@ -114,12 +121,19 @@ class Watched(Objective):
         assert forget is not None
         assert holdout is not None
         assert retain is not None
+        known = {"relearning": self._taught_again(model)} if forget.several else {}
         return {
             "forget": float(forget.right.mean()),
             "retain": float(retain.right.mean()),
             "holdout": float(holdout.right.mean()),
             "auc": _auc(forget, holdout),
+            **known,
         }
+
+    def _taught_again(self, model: Any) -> float:
+        """Return what is said right of judged forgotten texts while they are taught again, the mean over passes."""
+        one = copy.deepcopy(model)
+        return float(relearn(self._problem, one, self._judging.forget, AGAIN, seed=0).mean())
 
 
 def _auc(forget: Said, holdout: Said) -> float:
@@ -266,7 +280,13 @@ def main() -> None:
                 new = studied(case, method, options, objective, problem, choosing)
                 studies.append(new)
                 facts["trials"][f"{case}, {method}"] = [
-                    {"config": dict(t.config), "match": t.look.match, "harm": t.look.harm, **notes, "chosen": best}
+                    {
+                        "config": dict(t.config),
+                        "match": t.look.match,
+                        "harm": t.look.harm,
+                        **notes,
+                        "chosen": best,
+                    }
                     for t, notes, best in new
                 ]
                 if options.save:

@@ -133,7 +133,7 @@ def test_a_recipe_is_what_is_shipped_with_the_rate_of_the_training(tofu, problem
     (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
     assert config["beta"] == shipped["beta"]
     assert config["retain_weight"] == shipped["retain_weight"]
-    assert config["lr"] == pytest.approx(0.3 * training.lr)
+    assert config["lr"] == pytest.approx(0.4 * training.lr)
     assert config["batch_size"] == max(2, training.batch_size // 4)
 
 
@@ -263,3 +263,10 @@ def write(file, **said):
     """Write a JSON file, with the folder it lies in."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(said))
+
+
+def test_a_relearner_goes_by_the_length_of_a_pass(tofu, problem):
+    (entry,) = (entry for entry in tofu.METHODS if entry.name == "wga@pass")
+    (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
+    assert config["relearner"] == max(2, round(0.4 * -(-len(problem.forget_view) // config["batch_size"])))
+    assert config["lr"] == pytest.approx(0.4 * problem.trainer.config.lr), "a search begins with that rate"

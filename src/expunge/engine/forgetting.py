@@ -33,12 +33,12 @@ from expunge.engine.split import forget_choosing, held_choosing
 from expunge.engine.training import LEAST, settings_of, smaller
 from expunge.numerics.losses import distillation, mean_loss
 
-GENTLER = 0.3
+GENTLER, GENTLER_ON_TEXTS = 0.3, 0.4
 """Rates that a search begins with, as a share of the training's."""
 MENDED = 0.6
 """Share of the retained records that are passed through after each pass over the forget set, where a search begins."""
-AHEAD = 19
-"""Steps of a relearner where a search over texts begins, or as many as a pass over the forget set has."""
+AHEAD = 0.4
+"""Steps of a relearner where a search over texts begins, as a share of those that a pass over the forget set has."""
 
 
 class Forgetting(Passes):
@@ -95,7 +95,7 @@ class Forgetting(Passes):
             low=0,
         )
         relearner_rate: float = setting(
-            0.005, "how far a step of the relearner goes, as a share of the norm of the weights that move", above=0
+            0.007, "how far a step of the relearner goes, as a share of the norm of the weights that move", above=0
         )
         until: str = setting(
             "retrained",
@@ -123,10 +123,12 @@ class Forgetting(Passes):
             return {}
         texts = problem.meaning.scored and not problem.meaning.labelled
         batch = smaller(config.batch_size, least=2 if texts else LEAST)
-        steps = {"lr": GENTLER * config.lr, "batch_size": batch, "schedule": "cosine", "repairs": MENDED}
+        rate = (GENTLER_ON_TEXTS if texts else GENTLER) * config.lr
+        steps = {"lr": rate, "batch_size": batch, "schedule": "cosine", "repairs": MENDED}
         until = "guess" if texts else "strangers"
         found = {**steps, "optimiser": config.optimiser, "momentum": config.momentum, "until": until}
-        return {**found, "relearner": AHEAD} if texts else found
+        pushes = -(-len(problem.forget_view) // batch)
+        return {**found, "relearner": max(2, round(AHEAD * pushes))} if texts else found
 
     # --- what a method says ------------------------------------------------------------------------------------
 

@@ -51,7 +51,8 @@ class Measured:
     Attributes:
         match / harm: what the objective said, of this trial; ``original`` is the match of the original.
         gap: mean distance from retrained models in four figures (accuracy on forgotten, retained and held-out records,
-            AUC of membership), in points, on the part that was not chosen by; ``floor`` is that of a retrained model.
+            AUC of membership; of texts a fifth, what is said right while they are taught again), in points, on the part
+            that was not chosen by; ``floor`` is that of a retrained model.
         share: cost of one run, as a share of one retraining.
     """
 
