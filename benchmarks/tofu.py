@@ -44,6 +44,7 @@ from expunge.core.serial import canonical, plain
 from expunge.core.storage import write_file, write_folder
 from expunge.engine import manifests
 from expunge.engine.context import Context
+from expunge.engine.forgetting import AHEAD
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import Here, seed_everything, single_thread
 from expunge.engine.split import Part, split
@@ -76,11 +77,11 @@ between such as were tried. All others have weights that suited a network a fift
 """
 
 
-_RELEARNED = {**_REPAIRED, "batch_size": 1, "relearner": 19}
+_RELEARNED = {**_REPAIRED, "batch_size": 1, "relearner": 19, "relearner_rate": 0.005}
 """The same with steps of single records, and away from where a relearner stands: tried as the weights above were, and
 with an eye on how fast the pushed records came back."""
 _PASS = {**_REPAIRED, "relearner_rate": 0.007}
-"""As a search over texts begins: a relearner of two fifths of a pass, and two fifths of the training's rate. Weights
+"""Larger steps of a relearner that begins anew after two fifths of a pass, as it does where a search begins. Weights
 were tried by forgetting authors 1 to 10 and 11 to 20 with all twenty questions, beside one retrained model of either,
 with an eye on what came back and on membership.
 """
@@ -106,8 +107,8 @@ class Entry:
     def on(self, problem: Problem) -> Entry:
         """Return the entry with what the recipe says on a problem, where that is what it has: as `auto` begins."""
         if self.name.endswith("@pass"):
-            start = registry.load("methods", self.method).start(problem)
-            return replace(self, settings={**self.settings, "relearner": start["relearner"]})
+            steps = -(-len(problem.forget_view) // int(self.settings["batch_size"]))
+            return replace(self, settings={**self.settings, "relearner": max(2, round(AHEAD * steps))})
         if not self.name.endswith("@recipe"):
             return self
         base = candidate(problem, recipes.case_of(problem), self.method, {}).base

@@ -280,13 +280,7 @@ def main() -> None:
                 new = studied(case, method, options, objective, problem, choosing)
                 studies.append(new)
                 facts["trials"][f"{case}, {method}"] = [
-                    {
-                        "config": dict(t.config),
-                        "match": t.look.match,
-                        "harm": t.look.harm,
-                        **notes,
-                        "chosen": best,
-                    }
+                    {"config": dict(t.config), "match": t.look.match, "harm": t.look.harm, **notes, "chosen": best}
                     for t, notes, best in new
                 ]
                 if options.save:

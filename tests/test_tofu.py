@@ -131,7 +131,7 @@ def test_a_recipe_is_what_is_shipped_with_the_rate_of_the_training(tofu, problem
     (entry,) = (entry for entry in tofu.METHODS if entry.name == "wga@recipe")
     shipped, training = recipes.for_case("texts")["wga"].config, problem.trainer.config
     (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
-    assert config["beta"] == shipped["beta"]
+    assert config["beta"] == registry.load("methods", "wga").start(problem)["beta"]
     assert config["retain_weight"] == shipped["retain_weight"]
     assert config["lr"] == pytest.approx(0.4 * training.lr)
     assert config["batch_size"] == max(2, training.batch_size // 4)
@@ -268,5 +268,5 @@ def write(file, **said):
 def test_a_relearner_goes_by_the_length_of_a_pass(tofu, problem):
     (entry,) = (entry for entry in tofu.METHODS if entry.name == "wga@pass")
     (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
-    assert config["relearner"] == max(2, round(0.4 * -(-len(problem.forget_view) // config["batch_size"])))
+    assert (len(problem.forget_view), config["batch_size"], config["relearner"]) == (20, 2, 4)
     assert config["lr"] == pytest.approx(0.4 * problem.trainer.config.lr), "a search begins with that rate"

@@ -8,6 +8,7 @@ import torch
 
 from expunge.conformance import _language
 from expunge.conformance import problems as own
+from expunge.core import registry
 from expunge.core.method import Need
 from expunge.data.arrays import ArrayRecords
 from expunge.data.language import NOT_SCORED
@@ -251,6 +252,10 @@ def test_of_texts_a_search_begins_with_the_training_made_gentler():
     assert start["relearner"] == 2, "of 14 texts in batches of six a pass has three steps"
     one = replace(trainer, config=replace(trainer.config, batch_size=4))
     assert Down.start(replace(texts, trainer=one))["relearner"] == 3, "two fifths of seven"
+    for name, beta in (("wga", 0.3), ("npo", None)):
+        assert registry.load("methods", name).start(texts).get("beta") == beta
+    found = candidate(texts, "texts", "wga", {})
+    assert (found.base["beta"], "beta" in found.fixed) == (0.3, True), "what the start settles is not searched"
 
 
 def test_of_classes_as_well_but_they_are_pushed_no_further_than_strangers():
@@ -268,8 +273,8 @@ def test_what_the_training_settles_is_not_searched_but_for_adapters():
     trainer = Trainer(build=_language.llama, task="causal_lm", config=LoopConfig(epochs=6, batch_size=24, lr=4e-3))
     texts = replace(talking(), trainer=trainer)
     cases = (
-        ({}, ("batch_size", "lr")),
-        ({"lr": 1e-4}, ("batch_size", "lr")),
+        ({}, ("batch_size", "beta", "lr")),
+        ({"lr": 1e-4}, ("batch_size", "beta", "lr")),
         ({"lora": 8}, ("lora",)),
         ({"optimiser": "sgd"}, ("optimiser",)),
     )

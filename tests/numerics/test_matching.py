@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from expunge.numerics.matching import Kind, distance, gap
+from expunge.numerics.matching import Kind, distance, gap, lean
 
 
 def kind(mine, theirs, weights=None):
@@ -66,3 +66,17 @@ def test_the_largest_gap_is_kolmogorovs_and_asks_for_order_alone():
 def test_nothing_to_compare_is_no_distance_of_nought(measure):
     with pytest.raises(ValueError, match="nothing to compare"):
         measure([])
+
+
+def test_who_scores_more_is_the_area_under_the_curve_less_a_half():
+    draw = np.random.default_rng(4)
+    mine, theirs, weights = draw.integers(0, 9, 30), draw.integers(2, 11, 20), draw.integers(1, 4, 20)
+    u = stats.mannwhitneyu(mine, np.repeat(theirs, weights)).statistic
+    area_under = u / (len(mine) * weights.sum())
+    assert lean([kind(mine, theirs, weights)]) == pytest.approx(area_under - 0.5)
+    assert lean([kind(mine, theirs)]) < 0 < lean([kind(theirs, mine)])
+    assert lean([kind(mine, mine)]) == pytest.approx(0.0)
+    assert lean([kind([np.inf, -np.inf], [np.inf, 0.0])]) == pytest.approx((0.75 + 0.0) / 2 - 0.5)
+    assert [lean([kind(mine + by, theirs)]) for by in (100, -100)] == [0.5, -0.5]
+    both = [kind([9.0], [1.0]), kind([0.0, 0.0, 0.0], [1.0])]
+    assert lean(both) == pytest.approx((1 * 0.5 - 3 * 0.5) / 4), "records count alike"

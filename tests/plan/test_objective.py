@@ -101,6 +101,7 @@ def test_a_model_that_knows_nothing_matches_and_does_harm():
 def test_the_floor_is_below_the_original_unless_it_is_given():
     seen = objective()
     original = seen.original
+    assert original.lean == 0.0, "of records with one unit it is not asked"
     assert seen.floor == pytest.approx(original.accuracy - FLOOR)
     assert seen.allows(original)
     assert not seen.allows(Look(0.0, 0.0, seen.floor - 1e-6))
@@ -154,6 +155,8 @@ def test_texts_that_are_all_improbable_are_told_apart(monkeypatch):
     assert far.match == pytest.approx(0.5, abs=0.02), "as improbable as strangers, and none of them so improbable"
     assert seen.original.match > far.match + 0.3
     assert near.harm == pytest.approx(far.harm, abs=0.02)
+    assert (seen.original.lean, far.lean) == (0.5, -0.5), "still known, and pushed too far"
+    assert abs(near.lean) < 0.25
 
 
 def test_texts_that_were_learnt_must_still_be_said_and_others_never_were(monkeypatch):

@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -343,3 +343,97 @@ def test_what_cannot_know_the_records_is_run_for_as_long_as_a_run_may_cost(monke
     monkeypatch.setattr(Fake, "anew", lambda self, problem: True)
     assert study(base={"epochs": 6}).lengthened(short) == {"epochs": 6, "lr": 0.1}, "no longer than where it began"
     assert study(base={"epochs": 6}, most=0.045).lengthened(short) == {"epochs": 4, "lr": 0.1}
+
+
+class Pushing(Fake):
+    """The more ``weight`` it is held by, the more it still knows; it breaks under a small one."""
+
+    name = "fake"
+    holds = "weight"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(Fake.Config):
+        """Settings."""
+
+        weight: float = setting(1.0, "weight", above=0, search=(0.01, 100.0))
+
+    def unlearn(self, problem, run):
+        if self.config.weight < 0.05:
+            raise Diverged("it burst", where="epoch 1")
+        return super().unlearn(problem, run)
+
+
+class Leaning(Judge):
+    """Forgotten texts lean by how far a weight is from the one that is right, on a logarithmic scale."""
+
+    def __init__(self, right):
+        self.right = right
+
+    def look(self, config):
+        lean = float(np.clip(np.log(config.weight / self.right) / 8, -0.5, 0.5))
+        return Look(match=abs(lean), harm=0.0, accuracy=0.8, lean=lean)
+
+
+def weights(monkeypatch, right, trials=5, **more):
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda room, name: Pushing if name == "fake" else load(room, name))
+    done = study(objective=Leaning(right), prune=False, **more).run(100.0, trials=trials)
+    return [trial.config["weight"] for trial in done], done
+
+
+def test_how_hard_to_push_is_found_first_and_all_else_stays(monkeypatch):
+    found, done = weights(monkeypatch, right=0.2)
+    assert found[:3] == pytest.approx([1.0, 1 / 3, 1 / 9]), "harder while it is still known"
+    # the leans of 1/3 and 1/9 lie on a line in the logarithm, which crosses 0 where it is right
+    assert found[3] == pytest.approx(0.2)
+    assert {trial.config["lr"] for trial in done[:4]} == {0.5}
+    assert done[4].config["lr"] != 0.5, "then all is searched"
+    assert done[4].config["weight"] != pytest.approx(0.2)
+
+
+def test_what_pushes_too_hard_is_held_back(monkeypatch):
+    found, _ = weights(monkeypatch, right=2.0, trials=3)
+    assert found[:3] == pytest.approx([1.0, 3.0, 2.0])
+
+
+def test_a_trial_that_failed_was_pushed_too_far(monkeypatch):
+    found, done = weights(monkeypatch, right=0.055, trials=4, base={"weight": 0.1})
+    assert done[1].state == "failed", "0.033 is too little"
+    assert 0.033 < found[2] < 0.1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fixed": ("weight",)},
+        {"base": {"weight": 0.14}},  # leans little
+        {"base": {"weight": 0.01001}, "right": 1e-5},  # no room below
+        {"base": {"weight": 0.04}},  # fails: nothing says that these are texts
+    ],
+)
+def test_where_that_is_found_or_given_all_is_searched(monkeypatch, more):
+    _, done = weights(monkeypatch, **{"right": 0.15, "trials": 3, **more})
+    assert done[1].config["lr"] != 0.5
+    assert done[2].config["lr"] != 0.5, "nor is it gone back to, once something else was changed"
+
+
+def test_what_may_not_be_used_is_not_found(monkeypatch):
+    look = Leaning.look
+    monkeypatch.setattr(
+        Leaning, "look", lambda self, config: replace(look(self, config), accuracy=0.8 if config.weight > 0.35 else 0.4)
+    )
+    found, _ = weights(monkeypatch, right=0.33, trials=4)
+    assert found[1] == pytest.approx(1 / 3), "it leans little, and lost too much"
+    assert 0.35 < found[2] < 0.5
+
+
+def test_of_records_with_one_unit_all_is_searched(monkeypatch):
+    monkeypatch.setattr(Leaning, "look", lambda self, config: Look(match=0.1, harm=0.0, accuracy=0.8))
+    _, done = weights(monkeypatch, right=0.15, trials=2)
+    assert done[1].config["lr"] != 0.5
+
+
+def test_what_holds_a_method_that_pushes_is_the_weight_of_what_is_retained():
+    wga = registry.load("methods", "wga")
+    assert wga({}).holds == "retain_weight"
+    assert wga({"retain": "none"}).holds == wga({"retain_weight": 0.0}).holds == ""

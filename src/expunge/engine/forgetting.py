@@ -153,6 +153,11 @@ class Forgetting(Passes):
         return torch.tensor([self._then[name] for name in batch.forget_side.ids], dtype=loss.dtype, device=loss.device)
 
     @property
+    def holds(self) -> str:
+        """The setting of which less pushes forgotten records further, for a search; ``""`` where no weight holds."""
+        return "retain_weight" if self.config.retain != "none" and self.config.retain_weight else ""
+
+    @property
     def weight(self) -> float:
         """The weight of what holds the retained records."""
         weight: float = self.config.retain_weight

@@ -37,7 +37,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import View
 from expunge.engine.split import Part
 from expunge.engine.strangers import Said, Strangers, said
-from expunge.numerics.matching import distance, gap
+from expunge.numerics.matching import distance, gap, lean
 
 FLOOR, FLOOR_OF_TEXTS = 0.03, 0.01
 """How much accuracy a trial may lose, unless said otherwise: a point less than the shipped policies allow, `standard`
@@ -55,12 +55,15 @@ class Look:
         accuracy: share of held-out records of the choosing part, of classes that stay, that are answered right; of
             texts the share of the tokens of retained ones.
         doubt: standard error of how much of it was lost against the original, on the same records.
+        lean: how far beyond a half it is that a forgotten text is answered surer than a stranger, in [-1/2, 1/2]: above
+            0 what was to go is still known, below it was pushed too far; 0 of records with one unit.
     """
 
     match: float
     harm: float
     accuracy: float
     doubt: float = 0.0
+    lean: float = 0.0
 
     @property
     def value(self) -> float:
@@ -145,8 +148,10 @@ class Objective:
             )
         before = self._before
         match, right, was = distance(confidence), holdout.right[staying], before[1].right[staying]
+        side = 0.0
         if forget.several:
-            match = (match + gap(self._strangers.kinds(forget, holdout))) / 2
+            scores = self._strangers.kinds(forget, holdout)
+            match, side = (match + gap(scores)) / 2, lean(scores)
             right, was = retain.right, before[2].right
         lost_right = was.astype(float) - right
         lost = (_lost(before[1], holdout, staying), _lost(before[2], retain, np.ones(len(self._retain), dtype=bool)))
@@ -155,6 +160,7 @@ class Objective:
             harm=sum(lost) / len(lost),
             accuracy=float(right.mean()),
             doubt=float(lost_right.std(ddof=1) / math.sqrt(len(right))) if len(right) > 1 else 0.0,
+            lean=side,
         )
 
 

@@ -2,9 +2,10 @@
 
 A study tries a method with other settings within their declared ranges (``search``), on the choosing part, and keeps
 the settings for which the objective (``plan/objective``) is smallest. Proposals come from Optuna's tree-structured
-Parzen estimator (Bergstra et al. 2011, NeurIPS 24); a trial that is worse after 1, 2, 4, ... epochs than the median of
-the earlier ones is cut short (Golovin et al. 2017, KDD, section 3.2.2), unless the method is one that gets worse before
-it gets better. All work is counted in record visits, the looks included.
+Parzen estimator (Bergstra et al. 2011, NeurIPS 24). How hard a method pushes texts is found before: harder as long as
+forgotten texts are answered surer than strangers, less hard if not. A trial that is worse after 1, 2, 4, ...
+epochs than the median of the earlier ones is cut short (Golovin et al. 2017, KDD, section 3.2.2), unless the method is
+one that gets worse before it gets better. All work is counted in record visits, the looks included.
 
 Trial k is a function of seed, method and the trials before it, so a study that was interrupted goes on as if it had not
 been; what a trial found is kept as JSON by whoever runs the study.
@@ -31,11 +32,15 @@ from expunge.plan.objective import Look, Objective
 TRIALS = 40
 """Of one method at the most, however cheap they are."""
 STARTUP = 4
-"""Trials before proposals follow from earlier ones, and before any is cut short."""
+"""Trials before Optuna's proposals follow from earlier ones, and before any is cut short."""
 LOGARITHMIC = 20.0
 """Ranges of more than this factor are searched on a logarithmic scale."""
 PASSES = ("epochs", "repairs")
 """Settings that say how often records are passed through: of these fewer are tried where the budget asks for it."""
+ALIKE = 0.05
+"""Where forgotten texts and strangers lean less than this, it is found how hard to push."""
+APART = 3.0
+"""Factor by which it is changed while all trials lean to one side."""
 _NOT_ALLOWED = 3.0
 """Added for the search to the value of what is not allowed, which is 2 at the most."""
 
@@ -281,7 +286,46 @@ class Study:
         )
         for trial in done:
             study.add_trial(_remembered(optuna, trial, scales, self._told(trial.look) if trial.look else None))
+        held = self._held(done)
+        if held is not None:
+            study.enqueue_trial({**{name: done[0].config[name] for name in scales}, **held})
         return study.ask(scales)
+
+    def _held(self, done: Sequence[Trial]) -> dict[str, float] | None:
+        """Return what holds a method that pushes texts in the next trial; None where that is found, or cannot be.
+
+        Between the nearest two trials that lean to either side, as far from each on a logarithmic scale as it leans;
+        where all lean to one side, beyond them. A trial that failed counts as pushed too far. All else is as at first.
+        """
+        name, first = getattr(self._method(self.base), "holds", ""), done[0].config
+        if name not in self.ranges or self.ranges[name].low <= 0 or len(done) >= STARTUP:
+            return None
+        others = set(self.ranges) - {name, *PASSES}  # a budget may take passes from any trial
+        asked = any(t.look is not None and t.look.lean for t in done)  # not of records with one unit
+        alone = all(t.config[other] == first[other] for t in done for other in others)
+        leans = {math.log(float(str(t.config[name]))): self._lean(t) for t in done}
+        if not asked or not alone or min(map(abs, leans.values())) < ALIKE:
+            return None
+        known, pushed = ([x for x, lean in leans.items() if (lean > 0) is side] for side in (True, False))
+        if known and pushed:
+            high, low = min(known), max(pushed)  # the less it is held, the further it is pushed
+            if high < low:
+                return None
+            share = leans[high] / (leans[high] - leans[low])
+            at = high + min(max(share, 0.1), 0.9) * (low - high)
+        else:
+            at = min(known) - math.log(APART) if known else max(pushed) + math.log(APART)
+        limits = self.ranges[name]
+        at = min(max(at, math.log(limits.low)), math.log(limits.high))
+        near = any(abs(at - x) < math.log(APART) / 20 for x in leans)  # at a limit, say
+        return None if near else {name: min(max(math.exp(at), limits.low), limits.high)}
+
+    def _lean(self, trial: Trial) -> float:
+        """Return to which side a trial leans; what failed, or leans little and lost too much, was pushed too far."""
+        if trial.look is None:
+            return -0.5
+        lost = trial.look.below(self.floor) > 0
+        return -ALIKE if lost and abs(trial.look.lean) < ALIKE else trial.look.lean
 
     def _widened(self, each: Range, start: float) -> Range:
         return dataclasses.replace(each, low=min(each.low, start), high=max(each.high, start))
