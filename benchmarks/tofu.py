@@ -438,7 +438,9 @@ class Judging(Site):
             attempt, made = result.report.attempts[-1], cell / "trial-0"
             assert attempt.share is not None
             source = exam.problem.source
-            model = source.reopen(cell / "search" / "artefacts" / f"attempt-{attempt.number}")
+            search = cell / "search"
+            shipped = result.report.shipped is not None  # what is erased moved to where it is delivered
+            model = source.reopen(search / "model" if shipped else search / "artefacts" / f"attempt-{attempt.number}")
             write_folder(made, lambda aside: source.save(model, aside))
             told = {"method": attempt.method, "config": dict(attempt.config), "share": attempt.share}
             return {
