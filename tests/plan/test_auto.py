@@ -66,6 +66,13 @@ def test_the_others_are_all_that_is_possible_and_the_cheapest_stand_first():
     assert (scrub.base["gamma"], scrub.fixed) == (0.5, ("gamma",))
 
 
+def test_of_texts_no_others_are_glanced_at(monkeypatch):
+    of = toys.problem()
+    chosen = auto.candidates(of, {})
+    monkeypatch.setattr(auto.recipes, "case_of", lambda problem: "texts")
+    assert auto.others(of, {}, chosen) == ()
+
+
 def test_a_method_that_breaks_when_it_is_asked_is_none_of_the_others_unless_it_was_named(monkeypatch):
     of = toys.problem()
     chosen = auto.candidates(of, {})

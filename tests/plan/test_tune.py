@@ -364,13 +364,15 @@ class Pushing(Fake):
 
 
 class Leaning(Judge):
-    """Forgotten texts lean by how far a weight is from the one that is right, on a logarithmic scale."""
+    """The log odds that a forgotten text is surer rise by ``steep`` with the logarithm of the weight, from 0."""
+
+    steep = 0.5
 
     def __init__(self, right):
         self.right = right
 
     def look(self, config):
-        lean = float(np.clip(np.log(config.weight / self.right) / 8, -0.5, 0.5))
+        lean = float(1 / (1 + np.exp(-self.steep * np.log(config.weight / self.right))) - 0.5)
         return Look(match=abs(lean), harm=0.0, accuracy=0.8, lean=lean)
 
 
@@ -383,12 +385,27 @@ def weights(monkeypatch, right, trials=5, **more):
 
 def test_how_hard_to_push_is_found_first_and_all_else_stays(monkeypatch):
     found, done = weights(monkeypatch, right=0.2)
-    assert found[:3] == pytest.approx([1.0, 1 / 3, 1 / 9]), "harder while it is still known"
-    # the leans of 1/3 and 1/9 lie on a line in the logarithm, which crosses 0 where it is right
-    assert found[3] == pytest.approx(0.2)
-    assert {trial.config["lr"] for trial in done[:4]} == {0.5}
-    assert done[4].config["lr"] != 0.5, "then all is searched"
-    assert done[4].config["weight"] != pytest.approx(0.2)
+    # the log odds at 1 and 1/3 lie on a line in the logarithm, which is 0 where it is right
+    assert found[:3] == pytest.approx([1.0, 1 / 3, 0.2]), "harder while it is still known"
+    assert {trial.config["lr"] for trial in done[:3]} == {0.5}
+    assert done[3].config["lr"] != 0.5, "then all is searched"
+    assert done[3].config["weight"] != pytest.approx(0.2)
+
+
+def test_where_two_trials_say_little_of_how_fast_it_falls_no_step_is_larger_than_two_at_once(monkeypatch):
+    monkeypatch.setattr(Leaning, "steep", 4.0)
+    found, _ = weights(monkeypatch, right=0.2, trials=4, base={"weight": 90.0})
+    assert found[:3] == pytest.approx([90.0, 30.0, 30.0 / 9]), "both are as sure as can be told"
+    assert 0.15 < found[3] < 1.0
+
+
+def test_a_trial_that_says_how_hard_to_push_has_all_its_passes_or_is_not_made(monkeypatch):
+    _, done = weights(monkeypatch, right=0.1, trials=5)
+    cost = [trial.cost.share_of(Cost(trained=1000.0)) for trial in done]
+    one = study(objective=Leaning(0.1), prune=False)
+    cut = one.run(sum(cost[:2]) + 0.9 * cost[2])
+    assert [trial.config["epochs"] for trial in cut] == [4, 4], "with three epochs a third would fit"
+    assert one.run(sum(cost[:2]) + cost[2])[2].config["weight"] == pytest.approx(0.1)
 
 
 def test_what_pushes_too_hard_is_held_back(monkeypatch):

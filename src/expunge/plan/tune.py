@@ -40,7 +40,9 @@ PASSES = ("epochs", "repairs")
 ALIKE = 0.05
 """Where forgotten texts and strangers lean less than this, it is found how hard to push."""
 APART = 3.0
-"""Factor by which it is changed while all trials lean to one side."""
+"""Factor by which it is changed while a single trial is known; twice at once at the most."""
+SURE = 0.005
+"""A forgotten text is the surer one of no fewer, and no more, than this share of pairs: all is what few pairs say."""
 _NOT_ALLOWED = 3.0
 """Added for the search to the value of what is not allowed, which is 2 at the most."""
 
@@ -148,10 +150,12 @@ class Study:
         left = budget * (1 + 1e-9)
         while len(done) < (trials if self.ranges else min(1, trials)):
             number = len(done) + 1
-            asked = self._asked(done) if done else None
+            held = self._held(done) if done else None
+            asked = self._asked(done, held) if done else None
             params = asked.params if asked is not None else {}
             config = self._fitted({**self.base, **params}, left, number)
-            if config is None:
+            # With fewer passes it would say nothing of how hard to push: the rest is for other methods.
+            if config is None or (held is not None and any(config[name] != params[name] for name in params)):
                 break
             trial = self.keep(number, lambda n=number, c=config, a=asked: self._trial(n, c, a))
             left -= trial.cost.share_of(self.whole)
@@ -270,8 +274,11 @@ class Study:
         looks += 2 if number == 1 else 1
         return method.cost(self.problem) + Cost(read=looks * self.objective.cost.read)
 
-    def _asked(self, done: Sequence[Trial]) -> Any:
-        """Return Optuna's next trial, from those that were done; it is seeded by its number."""
+    def _asked(self, done: Sequence[Trial], held: Mapping[str, float] | None) -> Any:
+        """Return Optuna's next trial, from those that were done, or the first with what is ``held`` in its place.
+
+        It is seeded by its number.
+        """
         try:
             import optuna
         except ModuleNotFoundError as error:
@@ -286,7 +293,6 @@ class Study:
         )
         for trial in done:
             study.add_trial(_remembered(optuna, trial, scales, self._told(trial.look) if trial.look else None))
-        held = self._held(done)
         if held is not None:
             study.enqueue_trial({**{name: done[0].config[name] for name in scales}, **held})
         return study.ask(scales)
@@ -294,28 +300,23 @@ class Study:
     def _held(self, done: Sequence[Trial]) -> dict[str, float] | None:
         """Return what holds a method that pushes texts in the next trial; None where that is found, or cannot be.
 
-        Between the nearest two trials that lean to either side, as far from each on a logarithmic scale as it leans;
-        where all lean to one side, beyond them. A trial that failed counts as pushed too far. All else is as at first.
+        Where the log odds that a forgotten text is surer would be even, were they a line between the nearest two
+        trials that lean to either side, both on a logarithmic scale; where all lean to one side, beyond them. A trial
+        that failed counts as pushed too far. All else is as at first.
         """
         name, first = getattr(self._method(self.base), "holds", ""), done[0].config
         if name not in self.ranges or self.ranges[name].low <= 0 or len(done) >= STARTUP:
             return None
-        others = set(self.ranges) - {name, *PASSES}  # a budget may take passes from any trial
+        others = set(self.ranges) - {name}
         asked = any(t.look is not None and t.look.lean for t in done)  # not of records with one unit
         alone = all(t.config[other] == first[other] for t in done for other in others)
         leans = {math.log(float(str(t.config[name]))): self._lean(t) for t in done}
         if not asked or not alone or min(map(abs, leans.values())) < ALIKE:
             return None
-        known, pushed = ([x for x, lean in leans.items() if (lean > 0) is side] for side in (True, False))
-        if known and pushed:
-            high, low = min(known), max(pushed)  # the less it is held, the further it is pushed
-            if high < low:
-                return None
-            share = leans[high] / (leans[high] - leans[low])
-            at = high + min(max(share, 0.1), 0.9) * (low - high)
-        else:
-            at = min(known) - math.log(APART) if known else max(pushed) + math.log(APART)
         limits = self.ranges[name]
+        at = _even({x: _log_odds(lean) for x, lean in leans.items()})
+        if at is None:
+            return None
         at = min(max(at, math.log(limits.low)), math.log(limits.high))
         near = any(abs(at - x) < math.log(APART) / 20 for x in leans)  # at a limit, say
         return None if near else {name: min(max(math.exp(at), limits.low), limits.high)}
@@ -329,6 +330,30 @@ class Study:
 
     def _widened(self, each: Range, start: float) -> Range:
         return dataclasses.replace(each, low=min(each.low, start), high=max(each.high, start))
+
+
+def _even(odds: Mapping[float, float]) -> float | None:
+    """Return where log odds, by the logarithm of what holds, would be 0; None where more hold pushes further.
+
+    Between two sides well inside; beyond one side no further than ``APART`` goes, and than twice that where two trials
+    say how fast they fall.
+    """
+    known, pushed = (sorted(x for x, each in odds.items() if (each > 0) is side) for side in (True, False))
+    if known and pushed:
+        high, low = known[0], pushed[-1]  # the less it is held, the further it is pushed
+        share = odds[high] / (odds[high] - odds[low])
+        return None if high < low else high + min(max(share, 0.1), 0.9) * (low - high)
+    step = math.log(APART)
+    near, *farther = known if known else reversed(pushed)
+    slope = (odds[farther[0]] - odds[near]) / (farther[0] - near) if farther else 0.0
+    most = 2 * step if farther else step
+    far = min(abs(odds[near]) / slope, most) if slope > 0 else most
+    return near - far if known else near + far
+
+
+def _log_odds(lean: float) -> float:
+    share = min(max(0.5 + lean, SURE), 1 - SURE)
+    return math.log(share / (1 - share))
 
 
 def _looked_at(epoch: int) -> bool:
