@@ -387,9 +387,21 @@ def test_how_hard_to_push_is_found_first_and_all_else_stays(monkeypatch):
     found, done = weights(monkeypatch, right=0.2)
     # the log odds at 1 and 1/3 lie on a line in the logarithm, which is 0 where it is right
     assert found[:3] == pytest.approx([1.0, 1 / 3, 0.2]), "harder while it is still known"
-    assert {trial.config["lr"] for trial in done[:3]} == {0.5}
-    assert done[3].config["lr"] != 0.5, "then all is searched"
-    assert done[3].config["weight"] != pytest.approx(0.2)
+    assert found[3] == pytest.approx(0.16), "a little further, which is worse"
+    assert {trial.config["lr"] for trial in done[:4]} == {0.5}
+    assert done[4].config["lr"] != 0.5, "then all is searched"
+    assert done[4].config["weight"] != pytest.approx(0.2)
+
+
+def test_it_is_pushed_further_while_that_is_better(monkeypatch):
+    look = Leaning.look
+    monkeypatch.setattr(
+        Leaning, "look", lambda self, config: replace(look(self, config), match=abs(np.log(config.weight / 0.13)))
+    )
+    found, done = weights(monkeypatch, right=0.2, trials=6)
+    assert found[2:5] == pytest.approx([0.2, 0.16, 0.128])
+    assert done[5].config["lr"] == 0.5
+    assert found[5] == pytest.approx(0.1024), "the last that is asked"
 
 
 def test_where_two_trials_say_little_of_how_fast_it_falls_no_step_is_larger_than_two_at_once(monkeypatch):
@@ -423,8 +435,7 @@ def test_a_trial_that_failed_was_pushed_too_far(monkeypatch):
     "more",
     [
         {"fixed": ("weight",)},
-        {"base": {"weight": 0.14}},  # leans little
-        {"base": {"weight": 0.01001}, "right": 1e-5},  # no room below
+        {"base": {"weight": 0.01}, "right": 1e-5},  # no room below
         {"base": {"weight": 0.04}},  # fails: nothing says that these are texts
     ],
 )

@@ -41,6 +41,10 @@ ALIKE = 0.05
 """Where forgotten texts and strangers lean less than this, it is found how hard to push."""
 APART = 3.0
 """Factor by which it is changed while a single trial is known; twice at once at the most."""
+FURTHER = 1.25
+"""Factor by which it is pushed further from there, as long as that is better."""
+PUSHES = 6
+"""Trials that say how hard to push, the first among them, at the most."""
 SURE = 0.005
 """A forgotten text is the surer one of no fewer, and no more, than this share of pairs: all is what few pairs say."""
 _NOT_ALLOWED = 3.0
@@ -300,26 +304,26 @@ class Study:
     def _held(self, done: Sequence[Trial]) -> dict[str, float] | None:
         """Return what holds a method that pushes texts in the next trial; None where that is found, or cannot be.
 
-        Where the log odds that a forgotten text is surer would be even, were they a line between the nearest two
-        trials that lean to either side, both on a logarithmic scale; where all lean to one side, beyond them. A trial
-        that failed counts as pushed too far. All else is as at first.
+        Where the log odds that a forgotten text is surer would be even, were they a line between the nearest two trials
+        that lean to either side, both on a logarithmic scale; where all lean to one side, beyond them. From there in
+        small steps further, while that is better. A failed trial counts as pushed too far. All else is as at first.
         """
         name, first = getattr(self._method(self.base), "holds", ""), done[0].config
-        if name not in self.ranges or self.ranges[name].low <= 0 or len(done) >= STARTUP:
+        if name not in self.ranges or self.ranges[name].low <= 0 or len(done) >= PUSHES:
             return None
         others = set(self.ranges) - {name}
         asked = any(t.look is not None and t.look.lean for t in done)  # not of records with one unit
-        alone = all(t.config[other] == first[other] for t in done for other in others)
-        leans = {math.log(float(str(t.config[name]))): self._lean(t) for t in done}
-        if not asked or not alone or min(map(abs, leans.values())) < ALIKE:
+        if not asked or any(t.config[other] != first[other] for t in done for other in others):
             return None
-        limits = self.ranges[name]
-        at = _even({x: _log_odds(lean) for x, lean in leans.items()})
-        if at is None:
-            return None
-        at = min(max(at, math.log(limits.low)), math.log(limits.high))
-        near = any(abs(at - x) < math.log(APART) / 20 for x in leans)  # at a limit, say
-        return None if near else {name: min(max(math.exp(at), limits.low), limits.high)}
+        low, high = self.ranges[name].low, self.ranges[name].high
+        least, most = math.log(low), math.log(high)
+        tried = {math.log(float(str(t.config[name]))): t for t in done}
+        at = _even({x: self._lean(trial) for x, trial in tried.items()}, least, most)
+        if at is not None and any(abs(at - x) < math.log(APART) / 20 for x in tried):
+            best = min((self._told(t.look), x) for x, t in tried.items() if t.look is not None)[1]
+            at = max(best - math.log(FURTHER), least)
+            at = None if any(at <= x < best for x in tried) or at >= best else at
+        return None if at is None else {name: min(max(math.exp(at), low), high)}
 
     def _lean(self, trial: Trial) -> float:
         """Return to which side a trial leans; what failed, or leans little and lost too much, was pushed too far."""
@@ -332,12 +336,16 @@ class Study:
         return dataclasses.replace(each, low=min(each.low, start), high=max(each.high, start))
 
 
-def _even(odds: Mapping[float, float]) -> float | None:
-    """Return where log odds, by the logarithm of what holds, would be 0; None where more hold pushes further.
+def _even(leans: Mapping[float, float], least: float, most: float) -> float | None:
+    """Return where forgotten texts would lean to no side; None where more hold pushes further, or that lies outside.
 
-    Between two sides well inside; beyond one side no further than ``APART`` goes, and than twice that where two trials
-    say how fast they fall.
+    By the logarithm of what holds. Between two sides well inside; beyond one side no further than ``APART`` goes, and
+    than twice that where two trials say how fast the log odds fall. A trial that hardly leans is where they are even.
     """
+    nearest = min(leans, key=lambda x: abs(leans[x]))
+    if abs(leans[nearest]) < ALIKE:
+        return nearest
+    odds = {x: _log_odds(lean) for x, lean in leans.items()}
     known, pushed = (sorted(x for x, each in odds.items() if (each > 0) is side) for side in (True, False))
     if known and pushed:
         high, low = known[0], pushed[-1]  # the less it is held, the further it is pushed
@@ -346,9 +354,11 @@ def _even(odds: Mapping[float, float]) -> float | None:
     step = math.log(APART)
     near, *farther = known if known else reversed(pushed)
     slope = (odds[farther[0]] - odds[near]) / (farther[0] - near) if farther else 0.0
-    most = 2 * step if farther else step
-    far = min(abs(odds[near]) / slope, most) if slope > 0 else most
-    return near - far if known else near + far
+    far = 2 * step if farther else step
+    if slope > 0:
+        far = min(abs(odds[near]) / slope, far)
+    at = min(max(near - far if known else near + far, least), most)
+    return None if at == near else at
 
 
 def _log_odds(lean: float) -> float:
