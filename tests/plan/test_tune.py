@@ -393,6 +393,13 @@ def test_how_hard_to_push_is_found_first_and_all_else_stays(monkeypatch):
     assert done[4].config["weight"] != pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("right", [1.512535483634449, 2.0, 5.0])  # the first rounds up
+def test_no_weight_is_tried_twice(monkeypatch, right):
+    found, done = weights(monkeypatch, right=right, trials=6)
+    held = [w for w, trial in zip(found, done, strict=True) if trial.config["lr"] == 0.5]
+    assert len({round(w, 6) for w in held}) == len(held) >= 3
+
+
 def test_it_is_pushed_further_while_that_is_better(monkeypatch):
     look = Leaning.look
     monkeypatch.setattr(

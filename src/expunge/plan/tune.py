@@ -322,7 +322,7 @@ class Study:
         if at is not None and any(abs(at - x) < math.log(APART) / 20 for x in tried):
             best = min((self._told(t.look), x) for x, t in tried.items() if t.look is not None)[1]
             at = max(best - math.log(FURTHER), least)
-            at = None if any(at <= x < best for x in tried) or at >= best else at
+            at = None if at >= best or any(at - 1e-9 < x < best for x in tried) else at  # a rounding is no other weight
         return None if at is None else {name: min(max(math.exp(at), low), high)}
 
     def _lean(self, trial: Trial) -> float:
