@@ -108,7 +108,7 @@ def test_reset_draws_nested_parameters_and_statistics_anew():
     before = {name: t.clone() for name, t in model.state_dict().items()}
     nn.init.uniform_(model.stages[0][0].norm.weight)
     changed = model.stages[0][0].norm.weight.clone()
-    reset(blocks(model)[1])
+    reset(model, blocks(model)[1])
     after = model.state_dict()
     part = "stages.0.0."
     assert all(
@@ -127,7 +127,7 @@ def test_what_may_not_move_is_not_reset():
     for p in (model[0].bias, *model[1].parameters()):
         p.requires_grad_(False)
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    reset([model])
+    reset(model)
     changed = {name for name, t in model.state_dict().items() if not torch.equal(t, before[name])}
     assert changed == {"0.weight", "2.running_mean", "2.running_var", "2.num_batches_tracked"}
 
@@ -142,8 +142,8 @@ def test_a_model_of_transformers_is_drawn_as_this_draws_a_new_one(build):
             p.fill_(3.0)
             p._is_hf_initialized = True
     still = model.get_input_embeddings().weight.requires_grad_(False)
-    assert unresettable([model]) == []
-    reset([model])
+    assert unresettable(model) == []
+    reset(model)
     assert bool((still == 3.0).all())
     again = build()
     for (name, p), like in zip(model.named_parameters(), again.parameters(), strict=True):
@@ -158,13 +158,47 @@ def test_a_model_of_transformers_is_drawn_as_this_draws_a_new_one(build):
     assert shared == (again.get_output_embeddings().weight is again.get_input_embeddings().weight)
 
 
+@pytest.mark.parametrize("kind", ["GPT2", "Llama", "Bert"])
+def test_parts_of_it_are_drawn_as_the_whole_draws_them(kind):
+    """A block of it has no law of its own: torch's norms and linear layers have one, which is another."""
+    import transformers
+
+    sizes = {"vocab_size": 9, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes,
+        num_attention_heads=2,
+        num_labels=3,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.5,
+    )
+    model = getattr(transformers, f"{kind}ForSequenceClassification")(config)
+    parts = last(model, 1)
+    assert not any(part is model for part in parts)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    assert unresettable(model, parts) == []
+    reset(model, parts)
+    inside = {id(p) for part in parts for p in part.parameters()}
+    seen = 0
+    for name, p in model.named_parameters():
+        if id(p) not in inside:
+            assert torch.equal(p, before[name])
+        elif name.endswith("bias"):
+            assert not p.any(), name
+        elif p.dim() == 2 and "c_proj" not in name:  # GPT-2 draws what closes a block smaller
+            assert float(p.detach().std()) == pytest.approx(0.5, rel=0.2), name
+            seen += 1
+    assert seen >= 2
+
+
 def test_parts_that_a_model_does_not_draw_are_said():
     class Speaking(_language.gpt().__class__):
         def __init__(self, config):
             super().__init__(config)
             self.more = Stubborn()
 
-    assert [type(part) for part in unresettable([Speaking(_language.gpt().config)])] == [Stubborn]
+    assert [type(part) for part in unresettable(Speaking(_language.gpt().config))] == [Stubborn]
 
 
 def test_the_stem_is_the_first_layer_that_multiplies():
@@ -176,7 +210,7 @@ def test_the_stem_is_the_first_layer_that_multiplies():
 
 def test_what_cannot_be_reset_is_said():
     with pytest.raises(InvalidProblem, match="Stubborn"):
-        reset([nn.Sequential(Stubborn())])
+        reset(nn.Sequential(Stubborn()))
 
 
 def test_only_what_is_named_and_could_move_moves():

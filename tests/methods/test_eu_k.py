@@ -64,7 +64,7 @@ def test_with_all_blocks_it_is_training_from_the_same_start():
     model = EuK({**LOOP, "k": 9}).unlearn(problem, run).model
     start = problem.source.open()
     seed_everything(keyed_int(b"expunge prepare", 5) % 2**31)
-    reset([start])
+    reset(start)
     scratch = toys.problem(model=start, trainer=None, holdout=0)
     config = {**LOOP, "optimiser": "sgd"}
     assert toys.same(model, Finetune(config).unlearn(scratch, toys.context(scratch, seed=5)).model)

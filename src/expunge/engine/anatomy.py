@@ -100,22 +100,27 @@ def stem(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if isinstance(module, kinds)), None)
 
 
-def reset(modules: Sequence[nn.Module]) -> None:
+def reset(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> None:
     """Draw all parameters of ``modules`` and of what is inside them anew, and set their buffers back.
 
     What may not move stays: parameters, and the buffers of layers all of whose parameters are frozen.
 
     Layers inside a model of transformers are drawn as this draws them for a new one.
 
+    Args:
+        model: the network, which says how its layers are drawn.
+        modules: parts of it; None: all of it.
+
     Raises:
         InvalidProblem: a module has parameters of its own and no ``reset_parameters``.
     """
-    stubborn = [type(m).__name__ for m in unresettable(modules)]
+    modules = [model] if modules is None else modules
+    stubborn = [type(m).__name__ for m in unresettable(model, modules)]
     if stubborn:
         raise InvalidProblem([cannot_reset(stubborn)])
     kept = [(p, p.detach().clone()) for module in modules for p in module.parameters() if not p.requires_grad]
+    owner = _owners(model)
     for module in modules:
-        owner = _owners(module)
         for part in module.modules():
             own = list(part.parameters(recurse=False))
             renew: Any = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
@@ -130,20 +135,20 @@ def reset(modules: Sequence[nn.Module]) -> None:
             p.copy_(value)
 
 
-def unresettable(modules: Sequence[nn.Module]) -> list[nn.Module]:
-    """Return the parts that hold parameters and cannot draw them anew."""
-    parts = [part for module in modules for part in module.modules()]
+def unresettable(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> list[nn.Module]:
+    """Return the parts of ``modules``, of all of ``model`` where None, that hold parameters and cannot draw them anew."""
+    parts = [part for module in ([model] if modules is None else modules) for part in module.modules()]
     own = [part for part in parts if list(part.parameters(recurse=False))]
     # A layer inside one that resets it (attention's output projection) needs none of its own; that is not assumed.
     silent = [part for part in own if not hasattr(part, "reset_parameters") and not hasattr(part, "_reset_parameters")]
-    owner = {part: model for module in modules for part, model in _owners(module).items()}
+    owner = _owners(model)
     return [part for part in silent if part not in owner or not _draws(owner[part], part)]
 
 
-def _owners(module: nn.Module) -> dict[nn.Module, Any]:
+def _owners(model: nn.Module) -> dict[nn.Module, Any]:
     """Return, for every part that lies in a model of transformers, the innermost such model."""
     found: dict[nn.Module, Any] = {}
-    for outer in module.modules():
+    for outer in model.modules():
         if hasattr(outer, "_init_weights"):
             found.update(dict.fromkeys(outer.modules(), outer))
     return found

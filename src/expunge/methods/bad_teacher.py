@@ -57,13 +57,13 @@ class BadTeacher(Passes):
         """Return also that there is no way to new random weights."""
         found = super().obstacles(problem)
         model = problem.source.open()
-        stubborn = [type(part).__name__ for part in unresettable([model])] if isinstance(model, nn.Module) else []
+        stubborn = [type(part).__name__ for part in unresettable(model)] if isinstance(model, nn.Module) else []
         return [*found, *([cannot_reset(stubborn)] if stubborn else [])]
 
     def teachers(self, problem: Problem, run: Context) -> tuple[nn.Module, nn.Module]:
         """Return the original, and its like with new random weights."""
         bad = problem.source.open().requires_grad_(True)
-        reset([bad])
+        reset(bad)
         return problem.source.open(), bad
 
     def cost(self, problem: Problem) -> Cost:

@@ -96,7 +96,7 @@ class EuK(Descent):
         if found:
             return found
         model = problem.source.open()
-        stubborn = unresettable(last(model, self.config.k))
+        stubborn = unresettable(model, last(model, self.config.k))
         if stubborn:
             found.append(cannot_reset([type(part).__name__ for part in stubborn]))
         lacks = _unscalable(problem) if self.config.as_sure else ""
@@ -109,7 +109,7 @@ class EuK(Descent):
         """Draw the last blocks anew, and freeze what comes before."""
         fresh = last(model, self.config.k)
         freeze_all_but(model, fresh)
-        reset(fresh)
+        reset(model, fresh)
         return Cost()
 
     def observation(self, problem: Problem) -> Cost:

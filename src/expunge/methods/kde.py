@@ -88,7 +88,7 @@ class KnowledgeDistillation(Passes):
         if not ends:
             what, fix = "kde resets the first layer and the head", "choose another method"
             raise InvalidProblem([Obstacle(what=what, found="no convolution or linear layer", fix=fix)])
-        reset(ends)
+        reset(model, ends)
         return Cost()
 
     def follow(self, batch: Batch) -> Tensor:

@@ -51,7 +51,7 @@ class LastLayer(Passes):
         if last is None:
             raise InvalidProblem([Obstacle(what=f"{self.name} retrains the last layer", found="no linear layer ran")])
         self._weights: Mapping[str, float] = weights(problem, problem.retain_view)
-        reset([last])
+        reset(model, [last])
         freeze_all_but(model, [last])
         return Cost()
 

@@ -64,7 +64,7 @@ class NoiseInTurn(Passes):
         if last is None:
             what, fix = "rni resets the head", "choose another method"
             raise InvalidProblem([Obstacle(what=what, found="no linear layer or convolution", fix=fix)])
-        reset([last])
+        reset(model, [last])
         normal = {id(p) for m in model.modules() if isinstance(m, NORMALISERS) for p in m.parameters(recurse=False)}
         self._all = [p for p in model.parameters() if p.requires_grad]
         self._normal = [p for p in self._all if id(p) in normal]
