@@ -60,6 +60,7 @@ def test_an_invalid_problem_lists_everything():
     ("error", "said"),
     [
         (errors.Diverged("it burst"), "it burst"),
+        (errors.Diverged("it burst", where="epoch 3", found="12% right", fix="x"), "it burst (epoch 3, 12% right)"),
         (errors.UsageError("no such layer"), "no such layer"),
         (RuntimeError("of zebra-7"), "RuntimeError in the method"),
         (OSError(28, "No space left on device"), ""),

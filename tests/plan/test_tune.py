@@ -153,7 +153,7 @@ def test_the_budget_is_kept_and_all_work_is_counted():
 def test_what_fails_costs_what_it_would_have_and_teaches():
     one = study(base={"lr": 0.9})
     first, *others = one.run(100.0, trials=12)
-    assert (first.state, first.why, first.look) == ("failed", "it burst", None)
+    assert (first.state, first.why, first.look) == ("failed", "it burst (epoch 1)", None)
     assert first.cost == Cost(trained=40.0, read=30.0)
     assert one.best([first]) is None
     assert any(trial.state == "finished" for trial in others)

@@ -37,7 +37,9 @@ def test_a_method_that_diverges_is_an_attempt_without_a_model(erase, monkeypatch
     report = erase(configs={"finetune": {"epochs": 1}, "neg_grad_plus": {"epochs": 1}}).report
     (failed,) = [attempt for attempt in report.attempts if attempt.method == "finetune"]
     assert (failed.model, failed.audits, failed.claim) == ("", (), None)
-    assert failed.outcome.stopped == "failed: training diverged"
+    assert failed.outcome.stopped == "failed: training diverged (epoch 1)"
+    assert failed.outcome.cost == Finetune({"epochs": 1}).cost(tiny.make()), "as if it had come to its end"
+    assert failed.share > 0
     assert report.attempts[-1].method == "retrain"
 
 

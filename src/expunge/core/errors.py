@@ -137,9 +137,13 @@ def fault_of_method(error: Exception) -> str:
     """Return what is wrong with a method that raised this, without its words where these could hold data.
 
     Empty where the error says nothing of the method: of the machine (no room, no memory), of a file that was changed,
-    of a trainer that is refused.
+    of a trainer that is refused. Of what diverged it is also said when, and what was seen then: figures, no data.
     """
     of_others = isinstance(error, (OSError, MemoryError, Refused, RunFailed)) and not isinstance(error, Diverged)
     if of_others:
         return ""
-    return error.obstacles[0].what if isinstance(error, ExpungeError) else f"{type(error).__name__} in the method"
+    if not isinstance(error, ExpungeError):
+        return f"{type(error).__name__} in the method"
+    first = error.obstacles[0]
+    seen = ", ".join(filter(None, (first.where, first.found))) if isinstance(error, Diverged) else ""
+    return f"{first.what} ({seen})" if seen else first.what

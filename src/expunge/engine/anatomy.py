@@ -136,7 +136,7 @@ def reset(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> None:
 
 
 def unresettable(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> list[nn.Module]:
-    """Return the parts of ``modules``, of all of ``model`` where None, that hold parameters and cannot draw them anew."""
+    """Return the parts of ``modules`` (None: of all of ``model``) that hold parameters and cannot draw them anew."""
     parts = [part for module in ([model] if modules is None else modules) for part in module.modules()]
     own = [part for part in parts if list(part.parameters(recurse=False))]
     # A layer inside one that resets it (attention's output projection) needs none of its own; that is not assumed.

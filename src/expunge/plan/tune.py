@@ -230,7 +230,7 @@ class Study:
     def _seen(self, model: Any) -> Look:
         look = self.objective.look(model)
         if not math.isfinite(look.value + look.accuracy):
-            raise Diverged("the model answers with NaN or infinite numbers", where=f"tuning {self.method}")
+            raise Diverged("the model answers with NaN or infinite numbers")
         return look
 
     @cached_property

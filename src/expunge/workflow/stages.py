@@ -250,7 +250,8 @@ class Stages:
             if not why or (asked and not isinstance(error, Diverged)):
                 raise
             checkpoints.clear()
-            return Forgotten(Outcome(stopped=f"failed: {why}"), None)
+            # How far it came nobody counted: what it would have cost to the end, as of a trial that failed.
+            return Forgotten(Outcome(cost=method.cost(self.problem), stopped=f"failed: {why}"), None)
         artefact = self._save(number, model)
         checkpoints.clear()
         return Forgotten(replace(outcome, model=None), artefact)
