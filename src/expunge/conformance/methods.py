@@ -56,8 +56,10 @@ def posed(cls: type, **more: Any) -> Problem:
 @cache
 def _kind(cls: type) -> Mapping[str, Any]:
     """Return the first kind of problem that nothing keeps the method from."""
-    if {Need.LEDGER, Need.SHARDS} & cls.needs:  # type: ignore[attr-defined]
+    if Need.SHARDS in cls.needs:  # type: ignore[attr-defined]
         return {}
+    if Need.LEDGER in cls.needs:  # type: ignore[attr-defined]
+        return {"plain": bool(made(cls).obstacles(own.problem(ledger=True)))}
     kinds: tuple[Mapping[str, Any], ...] = ({}, {"whole_class": True}, {"build": own.Seen}, {"language": True})
     return next((kind for kind in kinds if not made(cls).obstacles(own.problem(**kind))), {})
 

@@ -208,6 +208,7 @@ def problem(
     original: int = 1,
     with_trainer: bool = True,
     ledger: bool = False,
+    plain: bool = False,
     shards: int = 0,
     whole_class: bool = False,
     language: bool = False,
@@ -215,14 +216,15 @@ def problem(
     """Return a problem of its own: new records, a new copy of the original that seed ``original`` trained.
 
     With ``whole_class`` the forgotten records are all of one class, unless they are none or all. With ``ledger`` the
-    original's training was recorded; with ``shards`` it is an ensemble of so many members. With ``language`` it is a
-    language model's; none of these was recorded, or has classes.
+    original's training was recorded; with ``plain`` that is gradient descent without momentum, and all its states were
+    kept. With ``shards`` it is an ensemble of so many members. With ``language`` it is a language model's; none of
+    these was recorded, or has classes.
     """
     build = (_language.gpt if language else Noisy) if build is None else build
     make: Callable[..., Witness | _language.Talk] = talk if language else records
     train = make(count)
     if (ledger or shards) and with_trainer and isinstance(train, Witness):
-        return _recorded(build, train, train.ids[:forget], original, shards)
+        return _recorded(Mlp if plain else build, train, train.ids[:forget], original, shards, plain)
     model = copy.deepcopy(_trained(build, original, language)).train()
     next(p for p in model.parameters() if p.dim() == 1).requires_grad_(False)
     ids = train.ids[:forget]
@@ -241,17 +243,19 @@ def problem(
 
 
 @cache
-def _ledger(build: Build, count: int, seed: int, shards: int) -> tuple[Any, str, nn.Module]:
+def _ledger(build: Build, count: int, seed: int, shards: int, plain: bool) -> tuple[Any, str, nn.Module]:
     """Return a recorded trainer of three short epochs, the ledger of one run, and its model."""
-    made: Any = recorded(build, config=LoopConfig(epochs=3, lr=0.01), steps=4, checkpoints=6)
+    descent = {"optimiser": "sgd", "momentum": 0.0, "lr": 0.2} if plain else {"lr": 0.01}
+    config = LoopConfig(epochs=3, **descent)  # type: ignore[arg-type]
+    made: Any = recorded(build, config=config, steps=4, checkpoints=12 if plain else 6)
     made = ShardedTrainer(member=made, shards=shards) if shards else made
     folder = tempfile.mkdtemp(prefix="expunge-conformance-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return made, folder, train(made, records(count), seed=seed, ledger=folder)
 
 
-def _recorded(build: Build, train: Witness, forget: Sequence[str], seed: int, shards: int) -> Problem:
-    made, folder, model = _ledger(build, len(train), seed, shards)
+def _recorded(build: Build, train: Witness, forget: Sequence[str], seed: int, shards: int, plain: bool) -> Problem:
+    made, folder, model = _ledger(build, len(train), seed, shards, plain)
     holdout = records(24, prefix="h", seed=1)
     model = copy.deepcopy(model).train()
     return Problem(model=model, train=train, forget=forget, holdout=holdout, trainer=made, ledger=folder)

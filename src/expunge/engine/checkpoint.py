@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from expunge.core.digest import read_safetensors_header
@@ -120,6 +120,12 @@ def state_files(model: Stateful, optimiser: torch.optim.Optimizer, place: Mappin
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
     about = json.dumps({"groups": groups, "scalars": scalars, "place": dict(place)}, sort_keys=True)
     return {"state.safetensors": data, "place.json": about.encode()}
+
+
+def model_of(files: Mapping[str, bytes]) -> dict[str, Tensor]:
+    """Return the tensors of the model in a state (:func:`state_files`), by name."""
+    tensors = load(files["state.safetensors"])
+    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

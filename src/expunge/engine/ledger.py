@@ -30,7 +30,7 @@ from expunge.core.digest import combine, sha256, tensor_digest
 from expunge.core.errors import Refused, Tampered, UsageError
 from expunge.core.serial import build, canonical, parse
 from expunge.core.storage import ASIDE, discard, storing, sweep, sync_folder, write_file, write_folder
-from expunge.engine.checkpoint import fill
+from expunge.engine.checkpoint import fill, model_of
 
 _STEP = struct.Struct("<IIdd16s32s")
 _SIZE = _STEP.size + 32
@@ -197,6 +197,26 @@ class Ledger:
                 fix="restore it; or delete this folder: the run is then taken up from the state before it",
             )
         return folder
+
+    def states(self) -> Iterator[tuple[StepLine, dict[str, Tensor]]]:
+        """Yield every step with the tensors of the model before it, and a last line without a step for the end.
+
+        Raises:
+            Tampered: a state is missing, or not what was written.
+        """
+        folders = self.checkpoints
+        end = StepLine(self.head.total, 0, 0.0, 0.0, b"", self.head.finished)
+        for line in (*self.lines(), end):
+            files = read_files(folders[line.number]) if line.number in folders else {}
+            if not files or state_digest(files) != line.state:
+                raise Tampered(
+                    "a state of the recorded run is not what was written",
+                    where=f"checkpoints, before step {line.number}",
+                    found="other bytes" if files else "nothing",
+                    expected="the state of which the ledger keeps the digest",
+                    fix="restore it from a copy, or choose a method that needs no states between",
+                )
+            yield line, model_of(files)
 
     def ends_with(self, model: nn.Module) -> bool:
         """Return whether the parameters and buffers of ``model`` are those of the model that the run gave."""

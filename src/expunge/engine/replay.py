@@ -202,6 +202,21 @@ def obstacles(ledger: Ledger, trainer: object, records: Records, forget: Sequenc
     return found
 
 
+def other_end(ledger: Ledger, model: nn.Module) -> list[Obstacle]:
+    """Return that ``model`` is not the one that the recorded run ended with; nothing where it is."""
+    if ledger.ends_with(model):
+        return []
+    return [
+        Obstacle(
+            what="the model is not the one that the recorded run ended with",
+            where="ledger",
+            found="other weights or buffers",
+            expected="the last state of the ledger",
+            fix="pass the ledger of this model's own training",
+        )
+    ]
+
+
 def replay(
     trainer: Recorded,
     ledger: Ledger,
