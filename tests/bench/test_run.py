@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from expunge.bench import run as running
@@ -10,6 +12,7 @@ from expunge.bench.cell import State
 from expunge.bench.run import cells, run
 from expunge.bench.run import grid as keys
 from expunge.bench.site import Site
+from expunge.bench.table import as_text, table
 from expunge.core.errors import Diverged, Obstacle, StorageFailed
 from expunge.core.method import Cost
 from expunge.core.serial import plain
@@ -172,6 +175,63 @@ def test_forgetting_quality_stands_beside_its_null(tmp_path, alone, monkeypatch)
     assert 0 <= found.quality <= 1
     assert 0.05 < found.null < 0.35, "a perfect unlearner scores about 0.19"
     assert 0 < found.p_value <= 1
+
+
+def failing(monkeypatch, *, first, error):
+    """Let the ``first`` runs after that of the cell fail."""
+    honest, runs = Finetune.unlearn, iter(range(1000))
+
+    def unlearn(self, problem, run):
+        if 1 <= next(runs) <= first:
+            raise error
+        return honest(self, problem, run)
+
+    monkeypatch.setattr(Finetune, "unlearn", unlearn)
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "because"),
+    [
+        (18, Diverged("the model collapsed", where="epoch 8"), "the model collapsed"),
+        (17, ZeroDivisionError("secret"), "ZeroDivisionError in the method"),
+    ],
+)
+def test_a_run_for_the_forgetting_quality_that_fails_is_counted_and_ends_nothing(
+    tmp_path, alone, monkeypatch, models, error, because
+):
+    failing(monkeypatch, first=2, error=error)
+    site = one_cell(tmp_path, references=models, models=models)
+    (cell,) = run(site)
+    assert cell.state is State.DONE
+    (found,) = running.qualities(site)
+    assert (found.models, found.failed) == (models - 2, {because: 2})
+    rated = models - 2 >= 16
+    assert rated == (found.quality is not None) == (found.null is not None) == (found.p_value is not None)
+    text = as_text(table(site))
+    assert f"2 of {models} failed" in text
+    assert f"{because} (2)" in text
+    assert "secret" not in text
+    monkeypatch.setattr(running, "rate", None)
+    run(Site.open(site.folder))
+
+
+def test_answers_that_are_no_numbers_are_a_failed_run(tmp_path, alone, monkeypatch):
+    site = one_cell(tmp_path, references=16, models=16)
+    said = running.measures.said
+    monkeypatch.setattr(running.measures, "said", lambda *a: replace(said(*a), confidence=np.full(12, np.nan)))
+    run(site)
+    (found,) = running.qualities(site)
+    assert (found.models, found.failed) == (0, {"the answers of the model are NaN or infinite": 16})
+
+
+def test_a_full_disk_is_no_fault_of_the_method_that_is_rated(tmp_path, alone, monkeypatch):
+    failing(monkeypatch, first=1, error=StorageFailed("disk full"))
+    site = one_cell(tmp_path, references=16, models=16)
+    with pytest.raises(StorageFailed):
+        run(site)
+    assert running.qualities(site) == []
+    run(site)
+    assert running.qualities(site)[0].models == 16
 
 
 def test_a_seed_without_a_model_has_no_forgetting_quality_and_ends_nothing(tmp_path, alone):

@@ -15,6 +15,7 @@ from expunge.bench.cell import Cell, Quality, State, Yardstick
 from expunge.bench.entries import Entry
 from expunge.bench.table import Difference, Row, Spread, Table
 from expunge.core.errors import InvalidProblem
+from expunge.core.serial import build
 
 SCORES = {"forget": 0.9, "retain": 1.0, "test": 0.95, "mia": 0.1, "tow": 0.9, "tow_mia": 0.8}
 
@@ -169,6 +170,31 @@ def test_figures_are_percent_and_points():
     assert shown["cost %"].startswith("10.5 ±")
     assert shown["F (null)"] == "0.12 (0.19)"
     assert shown["attack"] == "-"
+
+
+def test_runs_that_failed_stand_beside_the_quality_of_the_others():
+    left = Quality(
+        scenario="random_10",
+        method="a",
+        models=16,
+        quality=0.12,
+        null=0.19,
+        deviation=0.01,
+        p_value=0.05,
+        failed={"diverged": 2, "collapsed": 1},
+    )
+    few = Quality(scenario="random_10", method="b", models=15, failed={"diverged": 1})
+    rows = tuple(table.row_of("random_10", each.method, cells(**{each.method: [1.0]}), each) for each in (left, few))
+    found = Table(rows=rows, differences=(), sentences=())
+    assert [table.shown(row)[-1] for row in rows] == ["0.12 (0.19), 3 of 19 failed", "-, 1 of 16 failed"]
+    assert table.reasons(found) == [
+        "random_10, a: of 19 runs for F 3 failed, it is of the other 16: diverged (2); collapsed (1)",
+        "random_10, b: of 16 runs for F 1 failed, and it takes 16 models, so that there is none: diverged (1)",
+    ]
+    first, second = csv.DictReader(io.StringIO(table.as_csv(found)))
+    assert [first[name] for name in ("f", "f_null", "f_n", "f_failed")] == ["0.12", "0.19", "16", "3"]
+    assert [second[name] for name in ("f", "f_null", "f_n", "f_failed")] == ["", "", "15", "1"]
+    assert build(Table, json.loads(table.as_json(found))) == found
 
 
 def test_every_form_holds_every_row():

@@ -134,16 +134,18 @@ class Quality:
     """The competition's forgetting quality F of one method on one scenario, beside what a perfect unlearner scores.
 
     ``models`` a side; ``null`` is the mean of F when models are exchanged between the sides, with its ``deviation``;
-    ``p_value`` is the share of exchanges with so low a quality.
+    ``p_value`` is the share of exchanges with so low a quality. All four are None where too few models are there.
+    ``failed`` counts, by reason, the runs of the method that gave no model.
     """
 
     scenario: str
     method: str
     models: int
-    quality: float
-    null: float
-    deviation: float
-    p_value: float
+    quality: float | None = None
+    null: float | None = None
+    deviation: float | None = None
+    p_value: float | None = None
+    failed: Mapping[str, int] = field(default_factory=dict)
 
 
 def place(scenario: str, method: str, seed: int) -> str:

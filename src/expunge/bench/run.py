@@ -19,7 +19,7 @@ from expunge.bench.cell import Cell, Judged, Quality, State, place
 from expunge.bench.entries import Entry
 from expunge.bench.site import Site
 from expunge.core import registry
-from expunge.core.errors import BrokenTrainer, Diverged, ExpungeError, InvalidProblem, Obstacle
+from expunge.core.errors import BrokenTrainer, Diverged, ExpungeError, InvalidProblem, Obstacle, fault_of_method
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
@@ -33,7 +33,7 @@ from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact
 from expunge.engine.runtime import Workers, seed_everything
 from expunge.engine.split import split
-from expunge.numerics.forgetting import Rule, forgetting
+from expunge.numerics.forgetting import MIN_MODELS, Rule, forgetting
 from expunge.plan import auto
 from expunge.workflow import Choice
 
@@ -151,29 +151,47 @@ def judge(site: Site, scenario: str, method: str, seed: int) -> str:
 
 
 def rate(site: Site, scenario: str, method: str) -> str:
-    """Measure the forgetting quality of a method and write it down."""
-    models, phi = site.bench.models, []
-    for index in range(models):
+    """Measure the forgetting quality of a method by the models that it gives, and write it down with what failed."""
+    phi, failed = [], Counter[str]()
+    for index in range(site.bench.models):
         number = index % site.bench.seeds
         problem = site.problem(scenario, number)
         seed = references.seed_of(index, f"bench quality {method}", 0)
-        model = _in_a_row(site, problem, scenario, _rated(site, problem, (scenario, method, number)), seed)[0].model
-        phi.append(measures.said(problem, model, problem.forget_view).confidence)
-    problem = site.problem(scenario, 0)
-    others = [problem.source.reopen(folder) for folder in site.references(scenario)[:models]]
-    retrained = np.stack([measures.said(problem, each, problem.forget_view).confidence for each in others])
-    found = forgetting(np.stack(phi), retrained=retrained, rule=Rule.COMPETITION)
-    quality = Quality(
-        scenario=scenario,
-        method=method,
-        models=models,
-        quality=found.quality,
-        null=found.null_quality,
-        deviation=found.null_deviation,
-        p_value=found.p_value,
-    )
+        try:
+            again = _rated(site, problem, (scenario, method, number))
+            phi.append(_confidence(problem, _in_a_row(site, problem, scenario, again, seed)[0].model))
+        except Exception as error:
+            why = fault_of_method(error)
+            if not why:
+                raise
+            failed[why] += 1
+    quality = Quality(scenario=scenario, method=method, models=len(phi), failed=failed)
+    if len(phi) >= MIN_MODELS:
+        problem = site.problem(scenario, 0)
+        others = [problem.source.reopen(folder) for folder in site.references(scenario)[: len(phi)]]
+        retrained = np.stack([_confidence(problem, each) for each in others])
+        found = forgetting(np.stack(phi), retrained=retrained, rule=Rule.COMPETITION)
+        quality = replace(
+            quality,
+            quality=found.quality,
+            null=found.null_quality,
+            deviation=found.null_deviation,
+            p_value=found.p_value,
+        )
     write_file(_quality(site, scenario, method), canonical(quality))
     return ""
+
+
+def _confidence(problem: Problem, model: Any) -> np.ndarray:
+    """Return the confidence of a model in each record to forget, [N].
+
+    Raises:
+        Diverged: it is NaN or infinite.
+    """
+    found = measures.said(problem, model, problem.forget_view).confidence
+    if not np.isfinite(found).all():
+        raise Diverged("the answers of the model are NaN or infinite")
+    return found
 
 
 def _rated(site: Site, problem: Problem, key: Key) -> Method:

@@ -18,6 +18,7 @@ from expunge.bench.entries import NONE
 from expunge.bench.run import cells, qualities
 from expunge.bench.site import Site
 from expunge.core.serial import plain
+from expunge.numerics.forgetting import MIN_MODELS
 
 LEVEL = 0.95
 RETRAINED = "retrained"
@@ -56,7 +57,7 @@ class Row:
         share: its work with everything that was done to choose, tuning included; ``alone`` is one run of it.
         seconds: of the method alone.
         chosen: how often ``auto`` chose which method.
-        quality: F of the competition, where it was measured.
+        quality: F of the competition, where it was asked for.
         without: why there is no model, and for how many seeds.
         passing: of the anchor ``retrained``: how many pass all required checks against the others, over seeds.
         hardest: the check that fewest of these pass, and how many do.
@@ -270,7 +271,7 @@ def shown(row: Row) -> tuple[str, ...]:
         row.method,
         verdict(row),
         *(_written(column.read(row), column.decimals) for column in COLUMNS.values()),
-        f"{row.quality.quality:.2f} ({row.quality.null:.2f})" if row.quality else "-",
+        _rating(row.quality),
     )
 
 
@@ -286,7 +287,7 @@ def verdict(row: Row) -> str:
 
 
 def reasons(found: Table) -> list[str]:
-    """Return how many retrained models pass, what ``auto`` chose at what cost, and why cells have no model."""
+    """Return how many retrained models pass, what ``auto`` chose at what cost, and why runs gave no model."""
     told = []
     for row in found.rows:
         if row.passing is not None:
@@ -303,7 +304,27 @@ def reasons(found: Table) -> list[str]:
         told += [
             f"{row.scenario}, {row.method}: {reason} ({count} of the seeds)" for reason, count in row.without.items()
         ]
+        if row.quality is not None and row.quality.failed:
+            told.append(f"{row.scenario}, {row.method}: {_lost(row.quality)}")
     return told
+
+
+def _rating(found: Quality | None) -> str:
+    """Return F with its null, and how many of the runs for it failed."""
+    if found is None:
+        return "-"
+    rated = "-" if found.quality is None else f"{found.quality:.2f} ({found.null:.2f})"
+    lost = sum(found.failed.values())
+    return f"{rated}, {lost} of {found.models + lost} failed" if lost else rated
+
+
+def _lost(found: Quality) -> str:
+    """Return in words why runs for F failed, and what it is of."""
+    lost = sum(found.failed.values())
+    why = "; ".join(f"{reason} ({count})" for reason, count in found.failed.items())
+    few = f"and it takes {MIN_MODELS} models, so that there is none"
+    then = few if found.quality is None else f"it is of the other {found.models}"
+    return f"of {found.models + lost} runs for F {lost} failed, {then}: {why}"
 
 
 def but(unasked: Sequence[str]) -> str:
@@ -347,17 +368,21 @@ def as_latex(found: Table) -> str:
 
 
 def as_csv(found: Table) -> str:
-    """Return one line per row with mean, half-width and number of seeds of each column, empty where not measured."""
+    """Return one line per row with mean, half-width and number of seeds of each column, empty where not measured.
+
+    F stands with its null, the number of models it is of, and that of runs that gave none.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     parts = [f"{name}{part}" for name in COLUMNS for part in ("", "_half", "_n")]
-    writer.writerow(["scenario", "method", "verdict", *parts, "f", "f_null"])
+    writer.writerow(["scenario", "method", "verdict", *parts, "f", "f_null", "f_n", "f_failed"])
     for row in found.rows:
         spreads = [column.read(row) for column in COLUMNS.values()]
         values = [
             v for s in spreads for v in (("", "", 0) if s is None else (s.mean, "" if s.half is None else s.half, s.n))
         ]
-        rated = (row.quality.quality, row.quality.null) if row.quality else ("", "")
+        f = row.quality
+        rated = ("", "", 0, 0) if f is None else (f.quality, f.null, f.models, sum(f.failed.values()))
         writer.writerow([row.scenario, row.method, verdict(row), *values, *rated])
     return text.getvalue()
 
