@@ -75,10 +75,27 @@ def test_one_pair_that_is_significant_alone_is_not_among_many():
     assert table.differences(cells(**gaps, **noise)) == []
 
 
-def test_methods_without_spread_differ_or_are_one():
-    found = table.differences(cells(a=[1.0, 1.0], b=[2.0, 2.0], c=[1.0, 1.0]))
-    assert {(d.better, d.worse) for d in found} == {("a", "b"), ("c", "b")}
-    assert table.differences(cells(a=[1.0], b=[9.0])) == []
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        {"a": [1.0], "b": [9.0]},
+        {"a": [1.0, 1.1], "b": [9.0, 9.10001]},
+        {"a": [0.1, 0.2, 0.3], "b": [0.3, 0.4, 0.5]},
+        {"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]},
+    ],
+    ids=["one seed", "two seeds", "one record's worth with each", "the same"],
+)
+def test_what_no_seed_moves_and_what_few_seeds_show_is_no_difference(gaps):
+    assert table.differences(cells(**gaps)) == []
+
+
+def test_holms_correction_is_for_all_pairs_that_the_sentence_counts():
+    gaps = {"a": [1.0, 1.1, 1.2], "b": [30.0, 30.2, 30.1]}
+    (alone,) = table.differences(cells(**gaps))
+    mine = cells(**gaps, c=[2.0, 3.0])
+    (found,) = table.differences(mine)
+    assert found.p_value == pytest.approx(3 * alone.p_value), "two pairs with two seeds are pairs as well"
+    assert "Holm's correction for 3 pairs" in table.sentence("x", mine, [found])
 
 
 def test_the_sentence_says_what_is_noise():
@@ -89,7 +106,10 @@ def test_the_sentence_says_what_is_noise():
     assert "3 seeds" in said
     level = cells(a=[1.0, 2.0, 3.0], b=[2.0, 1.0, 3.0])
     assert "no difference" in table.sentence("x", level, table.differences(level))
-    assert "nothing can be said" in table.sentence("x", cells(a=[1.0], b=[2.0]), [])
+    for few, said in ({"a": [1.0], "b": [2.0]}, "1 seed and 2 methods"), ({"a": [1, 2, 3]}, "3 seeds and 1 method"):
+        assert table.sentence("x", cells(**few), []) == f"x: with {said} nothing can be said of differences."
+    two = cells(a=[1.0, 1.1], b=[2.0, 2.1])
+    assert "with 2 seeds and 2 methods nothing can be said" in table.sentence("x", two, table.differences(two))
 
 
 def test_anchors_are_the_references_and_the_original():

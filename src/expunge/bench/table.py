@@ -21,6 +21,8 @@ from expunge.core.serial import plain
 from expunge.numerics.forgetting import MIN_MODELS
 
 LEVEL = 0.95
+FEWEST = 3
+"""Seeds below which nothing is said of differences: two that agree by chance would make any difference certain."""
 RETRAINED = "retrained"
 ORIGINAL = "original"
 """Rows that are no method's: the yardstick, and where it started."""
@@ -171,7 +173,9 @@ def differences(mine: Sequence[Cell], *, score: str = "avg_gap", alpha: float = 
     """Return the pairs of methods of one scenario whose ``score`` (lower is better) differs by more than seed noise.
 
     Paired t tests over the seeds that both methods have, corrected by Holm's method over all pairs of the scenario
-    (Holm 1979): the chance to name any pair that does not differ is at most ``alpha``.
+    (Holm 1979), tested or not: the chance to name any pair that does not differ is at most ``alpha``. No pair is named
+    by fewer than three seeds, nor one whose difference is the same with all of them: scores move in steps of one
+    record, and where no seed moves a difference nothing is known of its noise.
     """
     by_method: dict[str, dict[int, float]] = {}
     for cell in mine:
@@ -182,9 +186,8 @@ def differences(mine: Sequence[Cell], *, score: str = "avg_gap", alpha: float = 
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             seeds = sorted(by_method[one].keys() & by_method[other].keys())
-            if len(seeds) >= 2:
-                gap = np.array([by_method[one][s] - by_method[other][s] for s in seeds])
-                tests.append((_paired(gap), one, other, float(gap.mean())))
+            gap = np.array([by_method[one][s] - by_method[other][s] for s in seeds])
+            tests.append((_paired(gap), one, other, float(gap.mean()) if seeds else 0.0))
     found, largest = [], 0.0
     for rank, (p, one, other, gap) in enumerate(sorted(tests)):
         largest = max(largest, min(1.0, p * (len(tests) - rank)))
@@ -203,8 +206,9 @@ def sentence(scenario: str, mine: Sequence[Cell], apart: Sequence[Difference]) -
     methods = {cell.method for cell in mine if "avg_gap" in cell.scores}
     pairs = len(methods) * (len(methods) - 1) // 2
     how = f"paired t tests over {seeds} seeds, Holm's correction for {pairs} pairs, 5%"
-    if seeds < 2 or not pairs:
-        return f"{scenario}: with {seeds} seed and {len(methods)} methods nothing can be said of differences."
+    if seeds < FEWEST or not pairs:
+        there = " and ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in ((seeds, "seed"), (len(methods), "method")))
+        return f"{scenario}: with {there} nothing can be said of differences."
     if not apart:
         return f"{scenario}: no difference in the average gap is larger than seed noise ({how})."
     worse: dict[str, list[str]] = {}
@@ -402,10 +406,12 @@ FORMS: Mapping[str, Callable[[Table], str]] = {
 
 
 def _paired(gap: np.ndarray) -> float:
-    """Return the two-sided p-value of a paired t test of differences [n], n of 2 or more; all equal: 0, or 1 of 0."""
+    """Return the two-sided p-value of a paired t test of differences [n]; 1 of too few, and where all are equal."""
+    if len(gap) < FEWEST:
+        return 1.0
     deviation = float(gap.std(ddof=1))
     if deviation < 1e-12 * max(1.0, abs(float(gap.mean()))):
-        return 0.0 if abs(float(gap.mean())) > 1e-12 else 1.0
+        return 1.0
     return float(2 * stats.t.sf(abs(gap.mean()) / (deviation / math.sqrt(len(gap))), len(gap) - 1))
 
 
