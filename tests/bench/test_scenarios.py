@@ -53,7 +53,8 @@ def drawn(name, seed=0, **changes):
     ("name", "count"),
     [("random_1", 2), ("random_10", 20), ("random_50", 100), ("class", 50), ("subject", 25), ("memorised", 67),
      ("unmemorised", 67), ("highest_loss", 20), ("lowest_loss", 20), ("wrong_labels", 20), ("wrong_labels_half", 10),
-     ("backdoor", 20), ("backdoor_half", 10), ("wrong_labels_found", 13), ("backdoor_found", 13), ("drift", 20)],
+     ("wrong_labels_tenth", 2), ("backdoor", 20), ("backdoor_half", 10), ("backdoor_tenth", 2),
+     ("wrong_labels_found", 13), ("backdoor_found", 13), ("drift", 20)],
 )  # fmt: skip
 def test_as_many_records_go_as_the_name_says(name, count):
     found = drawn(name)
@@ -94,7 +95,9 @@ def test_memorised_and_loss_take_the_right_end():
     assert {*drawn("lowest_loss").forget} == {f"r{i}" for i in worst[:20]}
 
 
-@pytest.mark.parametrize(("name", "known"), [("wrong_labels", 20), ("wrong_labels_half", 10)])
+@pytest.mark.parametrize(
+    ("name", "known"), [("wrong_labels", 20), ("wrong_labels_half", 10), ("wrong_labels_tenth", 2)]
+)
 def test_wrong_labels_are_wrong_and_nothing_else_changes(name, known):
     clean, found = bed().train, drawn(name)
     changed = {found.train.ids[i] for i in range(COUNT) if found.train.y[i] != clean.y[i]}
@@ -123,6 +126,15 @@ def test_the_backdoor_marks_other_classes_and_labels_them_as_the_target():
     assert len(trigger.records) == 30
     assert (trigger.records.y != 0).all(), "a record of the target class says nothing of the trigger"
     assert (trigger.records.x[:, :, 3:, 3:] == brightest).all()
+
+
+@pytest.mark.parametrize("kind", ["wrong_labels", "backdoor"])
+def test_the_tenth_that_is_known_is_a_part_of_the_half(kind):
+    half, tenth = drawn(f"{kind}_half"), drawn(f"{kind}_tenth")
+    assert tenth.train.manifest.digest == half.train.manifest.digest, "one original serves both"
+    assert set(tenth.forget) < set(half.forget)
+    assert tenth.corrections == {name: half.corrections[name] for name in tenth.corrections}
+    assert (tenth.triggered is None) == (half.triggered is None)
 
 
 @pytest.mark.parametrize("kind", ["wrong_labels", "backdoor"])

@@ -87,7 +87,8 @@ def draw(name: str, bed: Bed, scores: Scores, seed: int) -> Draw:
     Raises:
         InvalidProblem: the data do not carry it (no subjects, say).
     """
-    drawn_as = name.replace("_found", "_half")  # of the same records, so that the two can be compared
+    # Of the same records as the half, so that they can be compared.
+    drawn_as = name.replace("_found", "_half").replace("_tenth", "_half")
     generator = np.random.default_rng(keyed_int(b"expunge scenario", drawn_as, seed))
     return SCENARIOS[name].draw(bed, scores, generator)
 
@@ -227,8 +228,12 @@ SCENARIOS: dict[str, Scenario] = {
     "lowest_loss": Scenario("The tenth with the lowest loss", partial(_ranked, by="loss", top=False, share=0.1)),
     "wrong_labels": Scenario("A tenth with wrong labels, all of them known", partial(_wrong_labels, known=1.0)),
     "wrong_labels_half": Scenario("A tenth with wrong labels, half of them known", partial(_wrong_labels, known=0.5)),
+    "wrong_labels_tenth": Scenario(
+        "A tenth with wrong labels, a tenth of them known", partial(_wrong_labels, known=0.1)
+    ),
     "backdoor": Scenario("A tenth with a 3x3 patch, all of them known", partial(_backdoor, known=1.0), UNLIKE),
     "backdoor_half": Scenario("A tenth with a 3x3 patch, half of them known", partial(_backdoor, known=0.5)),
+    "backdoor_tenth": Scenario("A tenth with a 3x3 patch, a tenth of them known", partial(_backdoor, known=0.1)),
     "wrong_labels_found": Scenario(
         "A tenth with wrong labels, half of them known, the others looked for", partial(_widened, "wrong_labels_half")
     ),
