@@ -7,6 +7,7 @@ import torch
 
 from expunge.bench.networks import NETWORKS, Build
 from expunge.core.errors import UsageError
+from expunge.engine.anatomy import reset, unresettable
 
 IMAGE = (3, 32, 32)
 PUBLISHED = {
@@ -58,6 +59,37 @@ def test_padding_of_a_text_changes_nothing():
 def test_layers_of_a_transformer_start_apart():
     first, second = Build("vit", (1, 8, 8), 10)().encoder.layers.layers[:2]
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("vit", (1, 16, 16)), ("transformer", (12,))])
+def test_a_transformer_is_drawn_anew_by_the_law_of_its_construction(name, shape):
+    build = Build(name, shape, 10)
+    torch.manual_seed(0)
+    model, like = build(), build()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(3.0)
+    assert unresettable([model]) == []
+    reset([model])
+    drawn = model.state_dict()
+    for path, made in like.state_dict().items():
+        new = drawn[path]
+        if not made.std():
+            assert torch.equal(new, made), path
+            continue
+        assert not torch.equal(new, made), path
+        noise = 5 / made.numel() ** 0.5
+        assert float(new.std()) == pytest.approx(float(made.std()), rel=noise), path
+        assert float((new.mean() - made.mean()).abs()) < 2 * noise * float(made.std()), path
+    assert float(drawn["place"].std()) == pytest.approx(0.02, rel=0.2)
+
+
+def test_one_layer_of_a_transformer_is_drawn_as_in_the_whole():
+    model = Build("vit", (1, 8, 8), 10)()
+    layer = model.encoder.layers.layers[2]
+    reset([layer])
+    for weight in (layer.linear1.weight, layer.linear2.weight, layer.self_attn.out_proj.weight):
+        assert float(weight.detach().std()) == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
 
 
 def test_what_builds_crosses_to_another_process_and_says_what_it_builds():

@@ -9,6 +9,7 @@ import pytest
 
 from expunge.bench import run as running
 from expunge.bench.cell import State
+from expunge.bench.entries import Entry
 from expunge.bench.run import cells, run
 from expunge.bench.run import grid as keys
 from expunge.bench.site import Site
@@ -175,6 +176,13 @@ def test_forgetting_quality_stands_beside_its_null(tmp_path, alone, monkeypatch)
     assert 0 <= found.quality <= 1
     assert 0.05 < found.null < 0.35, "a perfect unlearner scores about 0.19"
     assert 0 < found.p_value <= 1
+
+
+def test_methods_that_draw_a_network_anew_have_no_obstacle_with_a_transformer(tmp_path):
+    site = one_cell(tmp_path, network="vit", epochs=1)
+    problem = site.problem("random_10", 0)
+    for method, config in ("bad_teacher", {}), ("eu_k", {"k": 1}), ("eu_k", {"k": 100}):
+        assert running._obstacles(problem, Entry.of(method), {method: config}) == []
 
 
 def failing(monkeypatch, *, first, error):

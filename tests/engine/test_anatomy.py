@@ -121,6 +121,15 @@ def test_reset_draws_nested_parameters_and_statistics_anew():
     assert all(torch.equal(before[n], after[n]) for n in after if not n.startswith(part))
 
 
+def test_what_a_layer_says_of_its_parts_comes_after_what_they_say():
+    attention = nn.MultiheadAttention(8, 2)
+    assert not attention.out_proj.bias.any(), "torch's own law, which the linear layer inside does not know"
+    nn.init.ones_(attention.out_proj.bias)
+    reset(nn.Sequential(attention))
+    assert not attention.out_proj.bias.any()
+    assert attention.out_proj.weight.any()
+
+
 def test_what_may_not_move_is_not_reset():
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.BatchNorm1d(5))
     model(torch.randn(16, 4))

@@ -114,18 +114,27 @@ def resnet18(shape: Shape, classes: int) -> nn.Module:
     return ResNet(shape, classes, widths=(64, 128, 256, 512), blocks=2, project=True)
 
 
+class _Layer(nn.TransformerEncoderLayer):
+    """A transformer layer with the normalisation first (Xiong et al. 2020) and no dropout, over [B, L, 64]."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 4, 128, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; biases and norms are as the parts of the layer draw them."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+
 class _Encoder(nn.Module):
-    """Transformer layers with the normalisation first (Xiong et al. 2020) and no dropout, over [B, L, 64]."""
+    """Transformer layers over [B, L, 64], and a norm."""
 
     def __init__(self, *, layers: int) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            64, 4, 128, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(64), enable_nested_tensor=False)
-        for parameter in self.layers.parameters():  # copies of one layer start as one: each gets weights of its own
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
+        self.layers = nn.TransformerEncoder(_Layer(), layers, norm=nn.LayerNorm(64), enable_nested_tensor=False)
+        for layer in self.layers.layers:  # copies of one layer start as one: each gets weights of its own
+            layer.reset_parameters()
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """Return [B, L, 64]; ``padding`` [B, L] marks places that nothing may look at."""
@@ -144,9 +153,14 @@ class SmallViT(nn.Module):
         channels, height, width = shape
         side = max(2, height // 8)
         self.patches = nn.Conv2d(channels, 64, side, stride=side)
-        self.place = nn.Parameter(0.02 * torch.randn(1, (height // side) * (width // side), 64))
+        self.place = nn.Parameter(torch.empty(1, (height // side) * (width // side), 64))
+        self.reset_parameters()
         self.encoder = _Encoder(layers=4)
         self.head = nn.Linear(64, classes)
+
+    def reset_parameters(self) -> None:
+        """Draw the places of patches anew."""
+        nn.init.normal_(self.place, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
@@ -170,9 +184,14 @@ class TextTransformer(nn.Module):
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
         self.words = nn.Embedding(WORDS, 64)
-        self.place = nn.Parameter(0.02 * torch.randn(1, shape[0], 64))
+        self.place = nn.Parameter(torch.empty(1, shape[0], 64))
+        self.reset_parameters()
         self.encoder = _Encoder(layers=2)
         self.head = nn.Linear(64, classes)
+
+    def reset_parameters(self) -> None:
+        """Draw the places of tokens anew."""
+        nn.init.normal_(self.place, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""

@@ -103,7 +103,8 @@ def stem(model: nn.Module) -> nn.Module | None:
 def reset(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> None:
     """Draw all parameters of ``modules`` and of what is inside them anew, and set their buffers back.
 
-    What may not move stays: parameters, and the buffers of layers all of whose parameters are frozen.
+    What may not move stays: parameters, and the buffers of layers all of whose parameters are frozen. What a module
+    says of its layers comes after what they say, as when it was made.
 
     Layers inside a model of transformers are drawn as this draws them for a new one.
 
@@ -121,7 +122,7 @@ def reset(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> None:
     kept = [(p, p.detach().clone()) for module in modules for p in module.parameters() if not p.requires_grad]
     owner = _owners(model)
     for module in modules:
-        for part in module.modules():
+        for part in _inside_out(module):
             own = list(part.parameters(recurse=False))
             renew: Any = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
             if renew is not None and (not own or any(p.requires_grad for p in own)):
@@ -133,6 +134,20 @@ def reset(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> None:
     with torch.no_grad():
         for p, value in kept:
             p.copy_(value)
+
+
+def _inside_out(module: nn.Module) -> list[nn.Module]:
+    """Return every part once, each after those inside it; layers without parts in the order of ``modules()``."""
+    found: dict[nn.Module, None] = {}
+
+    def add(part: nn.Module) -> None:
+        for child in part.children():
+            if child not in found:
+                add(child)
+        found.setdefault(part)
+
+    add(module)
+    return list(found)
 
 
 def unresettable(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> list[nn.Module]:
