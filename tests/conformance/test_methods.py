@@ -13,7 +13,9 @@ from expunge.conformance.methods import made, posed
 from expunge.conformance.run import Result, conform
 from expunge.core import registry
 from expunge.core.errors import Obstacle
+from expunge.core.method import Cost
 from expunge.engine.passes import Passes
+from expunge.methods.influence import Influence
 from expunge.methods.neg_grad_plus import NegGradPlus
 from tests.conformance.cases import outcome
 
@@ -157,3 +159,25 @@ def test_more_looks_than_announced_are_seen():
     assert result is Result.FAILED
     assert "reading visits" in because
     assert outcome("methods", NegGradPlus, "work_is_counted")[0] is Result.PASSED
+
+
+def test_forgotten_records_that_are_taken_for_all_there_are_are_seen():
+    class Alone(Influence):
+        name = "alone"
+
+        def _solve(self, model, problem, run, vector):
+            count = len(problem.forget_view) + len(problem.retain_view)
+            return super()._solve(model, problem, run, vector * count / len(problem.records))
+
+    class Counting(Influence):
+        name = "counting"
+
+        def work(self, problem):
+            return super().work(problem) + Cost(trained=len(problem.records))
+
+    case = "calibration_stands_for_what_stays"
+    assert outcome("methods", Influence, case)[0] is Result.PASSED
+    result, because, _ = outcome("methods", Alone, case)
+    assert (result, because[:13]) == (Result.FAILED, "another model")
+    result, because, _ = outcome("methods", Counting, case)
+    assert (result, because[:20]) == (Result.FAILED, "cost() is another: c")

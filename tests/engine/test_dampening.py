@@ -1,9 +1,12 @@
 """Dampening: importances and factors by hand; batches of one size; the order of storage decides nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from expunge.conformance import problems as own
 from expunge.engine.dampening import Dampening, dampen, even
 from expunge.methods.ssd import Ssd
 from tests.support import toys
@@ -146,6 +149,46 @@ def test_a_loss_of_another_scale_selects_the_same():
     problem = toys.problem(build=toys.Mlp)
     models = [cls({"alpha": 1.0}).unlearn(problem, toys.context(problem)).model for cls in (Ssd, Scaled)]
     assert toys.same(*models)
+
+
+def gone(problem):
+    """The same problem after its retained records are gone, and as many stand for them."""
+    return replace(
+        problem, train=problem.forget_view, forget=problem.forget_ids, calibration=problem.retain_view, trainer=None
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_all_records_are_the_forgotten_and_those_that_stand_for_the_others(size):
+    """In one batch together, since what cancels between the two within a batch counts for nothing."""
+    problem = toys.problem(build=toys.Softmax, dtype=torch.float64)
+    both = importances(problem, size), importances(gone(problem), size)
+    for one, other in zip(*both, strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-10, atol=1e-16)
+
+
+def test_texts_weigh_by_their_units_in_a_batch_of_both():
+    """The mean loss is that over tokens, and texts are of several lengths."""
+    problem = own.problem(language=True, with_trainer=False)
+    both = importances(problem, 8), importances(gone(problem), 8)
+    for one, other in zip(*both, strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-9)
+
+
+def test_a_class_that_is_gone_is_found_among_a_few_that_stand_for_the_others():
+    """As often as its importance was compared with itself, nothing was selected."""
+    train = toys.records(120)
+    lost = [name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 0]
+    few = train.select([name for name in train.ids if name not in lost][:20])
+    problem = toys.problem(train=train.select(lost), calibration=few, trainer=None, model=toys.TRAINER(train, seed=1))
+    problem.forget = tuple(lost)
+    method = Ssd({"alpha": 1.5})
+    outcome = method.unlearn(problem, toys.context(problem))
+    assert outcome.touched > 0.05
+    assert outcome.cost == method.cost(problem)
+    assert method.work(problem).trained == 2 * len(lost) + 20
 
 
 def test_a_share_too_small_to_matter_is_said_with_the_share():

@@ -34,5 +34,7 @@ def test_ratios_that_are_no_numbers_set_no_threshold():
     assert alpha == pytest.approx(9 * percentile(0.1) / 100)
     assert strength == 1.0
     assert np.isfinite(alpha)
+    few = toys.problem(train=toys.records(12), calibration=toys.records(36, prefix="c", seed=5), trainer=None)
+    assert AdaptiveSsd().bounds(forget, whole, few)[0] == pytest.approx(9 * percentile(0.25) / 100)
     nothing = {"weight": torch.zeros(4)}
     assert AdaptiveSsd().bounds(nothing, nothing, problem) == (0.0, 1.0)

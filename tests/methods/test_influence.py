@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,31 @@ def test_the_vector_is_the_mean_gradient_of_all_minus_that_of_the_retained(ridge
     wanted = gradient(problem.records) - gradient(problem.retain_view)
     torch.testing.assert_close(moved, wanted, rtol=1e-6, atol=1e-14)
     assert float(wanted.norm()) > 1e-4
+
+
+def test_without_the_retained_records_alpha_says_how_many_there_were(ridge):
+    """As many that stand for them are all that stays; of a tenth of them, the step is that of so many, said so."""
+    problem, _ = ridge
+    whole, outcome = step(problem, solver="cg", damping=PENALTY, tolerance=1e-10)
+    assert not outcome.warnings
+    gone = replace(problem, train=problem.forget_view, forget=problem.forget_ids, calibration=problem.retain_view)
+    moved, outcome = step(gone, solver="cg", damping=PENALTY, tolerance=1e-10)
+    torch.testing.assert_close(moved, whole, rtol=1e-6, atol=1e-10)
+    assert any("400 records" in said and "alpha = 400 / N" in said for said in outcome.warnings)
+    few = replace(gone, calibration=problem.records.select(problem.records.ids[20:58]))
+    plain, outcome = step(few, solver="released", samples=1)
+    scaled, _ = step(few, solver="released", samples=1, alpha=58 / 400)
+    assert any("alpha = 58 / N" in said for said in outcome.warnings)
+    model = problem.source.open()
+
+    def gradient(records):
+        inputs, labels = records.read(range(len(records)))
+        share = torch.softmax(model(inputs), 1) - torch.nn.functional.one_hot(labels, 3)
+        return torch.cat([(share.T @ inputs / len(labels)).flatten(), share.mean(0)]).detach()
+
+    apart = gradient(few.forget_view) - gradient(few.retain_view)
+    torch.testing.assert_close(plain, 20 / 58 * apart, rtol=1e-6, atol=1e-13)
+    torch.testing.assert_close(scaled, 20 / 400 * apart, rtol=1e-6, atol=1e-13)
 
 
 def test_woodfisher_is_the_dense_inverse_of_single_gradients(ridge):

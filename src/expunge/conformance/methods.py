@@ -366,6 +366,33 @@ def names_of_modules_decide_nothing(cls: type[Method]) -> None:
     require(not differ, f"{differ} tensors differ when modules are called otherwise: go by type, not by name")
 
 
+@SUITE.case()
+def calibration_stands_for_what_stays(cls: type[Method]) -> None:
+    """Where the retained records are gone and as many like them are given as calibration, work and model are as before.
+
+    But for rounding, which training makes larger: a method that takes the forgotten records for all there are differs
+    by far more.
+    """
+    whole = posed(cls, with_trainer=False)
+    if made(cls).obstacles(whole):
+        raise NotApplicable("it needs what is gone with the retained records")
+    gone = dataclasses.replace(
+        whole, train=whole.records.select(whole.forget_ids), forget=whole.forget_ids, calibration=whole.retain_view
+    )
+    if made(cls).obstacles(gone):
+        raise NotApplicable("it says that it cannot do with calibration records")
+    same = made(cls).cost(whole) == made(cls).cost(gone)
+    require(same, "cost() is another: count forget_view and retain_view, since `records` are the forgotten ones alone")
+    first, second = unlearned(cls, whole), unlearned(cls, gone)
+    require(first.cost == second.cost, "other work was done with calibration records")
+    start, *ends = (model.state_dict() for model in (whole.source.open(), first.model, second.model))
+    moved, apart = (
+        sum(float((one[name].double() - other[name].double()).square().sum()) for name in start) ** 0.5
+        for one, other in ((start, ends[0]), ends)
+    )
+    require(apart <= 0.05 * moved, f"another model, {apart:.3g} away where the whole change is {moved:.3g}")
+
+
 # --- work, and its end ----------------------------------------------------------------------------------------
 
 

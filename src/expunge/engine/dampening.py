@@ -4,13 +4,18 @@ Importances are gathered over batches of one size for both sets. For a batch of 
 batch's gradient is mu^2 + sigma^2 / B (mu, sigma: mean and spread over records), so that other sizes for the two sets
 would favour one of them by up to the ratio of the sizes. Records are drawn into batches by a hash of their ids, so
 that the order in which they are stored decides nothing.
+
+Where the retained records are gone, all records are the forgotten ones and those that stand for the retained ones. They
+are drawn into the same batches: what cancels between the two within a batch is what training had balanced.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +27,7 @@ from expunge.core.records import Records
 from expunge.engine.batches import order
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
-from expunge.engine.gradients import Gradients, by_batch, gathered
+from expunge.engine.gradients import Gradients, by_pieces, gathered
 from expunge.numerics.units import Scored
 
 FEW = 1e-3
@@ -54,13 +59,13 @@ class Dampening(Edit):
 
     def work(self, problem: Problem) -> Cost:
         """Return one visit to every record, and another to those that are forgotten."""
-        return Cost(trained=len(problem.records) + len(problem.forget_view))
+        return Cost(trained=2 * len(problem.forget_view) + len(problem.retain_view))
 
     def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
         """Gather both importances, and dampen."""
         size = even(len(problem.forget_view), self.config.batch_size)
-        forget = self._importance(model, problem, problem.forget_view, run, size, draw=0)
-        whole = self._importance(model, problem, problem.records, run, size, draw=1)
+        forget = self._importance(model, problem, [problem.forget_view], run, size, draw=0)
+        whole = self._importance(model, problem, everything(problem), run, size, draw=1)
         alpha, lam = self.bounds(forget, whole, problem)
         count = sum(p.numel() for p in model.parameters())
         share = dampen(model, forget, whole, alpha=alpha, lam=lam) / max(1, count)
@@ -74,13 +79,29 @@ class Dampening(Edit):
         return Edited(said, (little,))
 
     def _importance(
-        self, model: nn.Module, problem: Problem, part: Records, run: Context, size: int, *, draw: int
+        self, model: nn.Module, problem: Problem, parts: Sequence[Records], run: Context, size: int, *, draw: int
     ) -> Gradients:
-        view = part.select([part.ids[i] for i in order(part.ids, seed=run.seed, epoch=draw)])
-        gradients = by_batch(model, problem, view, run, size=even(len(view), size), objective=self.objective)
+        batches = _drawn(parts, size, seed=run.seed, epoch=draw)
+        gradients = by_pieces(model, problem, batches, run, objective=self.objective)
         # Batches weigh by their records: the last one may be smaller.
         total, _, count = gathered(gradients, lambda g, n: self.magnitude(g) * n)
         return {name: value / count for name, value in total.items()}
+
+
+def everything(problem: Problem) -> tuple[Records, ...]:
+    """Return all records: where the retained ones are gone, the forgotten ones and those that stand for the others."""
+    return (problem.records,) if problem.calibration is None else (problem.forget_view, problem.retain_view)
+
+
+def _drawn(parts: Sequence[Records], size: int, *, seed: int, epoch: int) -> Iterator[list[Any]]:
+    """Yield batches of about ``size`` records of all parts together, each as what was read of every part."""
+    found = [(part, place) for part in parts for place in range(len(part))]
+    indices = order([part.ids[place] for part, place in found], seed=seed, epoch=epoch)
+    size = even(len(indices), size)
+    for start in range(0, len(indices), size):
+        batch = [found[i] for i in indices[start : start + size]]
+        places = [(part, [place for of, place in batch if of is part]) for part in parts]
+        yield [part.read(own) for part, own in places if own]
 
 
 def even(count: int, size: int) -> int:

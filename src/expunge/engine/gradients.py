@@ -6,7 +6,7 @@ depend on the order of the records but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -37,20 +37,44 @@ def by_batch(
 
     Counted as work that trains where ``run`` is given.
     """
+    return by_pieces(model, problem, ([batch] for batch in in_order(records, size)), run, objective=objective)
+
+
+def by_pieces(
+    model: nn.Module,
+    problem: Problem,
+    batches: Iterable[Sequence[Any]],
+    run: Context | None = None,
+    *,
+    objective: Callable[[Scored], Tensor],
+) -> Iterator[tuple[Gradients, int]]:
+    """Yield as :func:`by_batch`, for batches in pieces: records of two sets cannot be read as one.
+
+    ``objective`` is a mean over units, and that of a batch is the mean over the units of all of its pieces.
+    """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with evaluating(model), torch.enable_grad():
-        for batch in in_order(records, size):
-            units: Any = problem.meaning.units(model, batch)
-            found = torch.autograd.grad(objective(units), list(named.values()), allow_unused=True)
-            if run is not None:
-                run.spent += Cost(trained=units.batch_size)
-            yield (
-                {
+        for pieces in batches:
+            parts: list[tuple[Gradients, int]] = []
+            records = 0
+            for piece in pieces:
+                units: Any = problem.meaning.units(model, piece)
+                found = torch.autograd.grad(objective(units), list(named.values()), allow_unused=True)
+                if run is not None:
+                    run.spent += Cost(trained=units.batch_size)
+                own = {
                     name: torch.zeros_like(p) if g is None else g
                     for (name, p), g in zip(named.items(), found, strict=True)
-                },
-                units.batch_size,
-            )
+                }
+                parts.append((own, len(units.record)))
+                records += units.batch_size
+            yield parts[0][0] if len(parts) == 1 else _joined(parts), records
+
+
+def _joined(parts: Sequence[tuple[Gradients, int]]) -> Gradients:
+    """Return the gradient of the mean over all units, from those of the means over so many units each."""
+    count = sum(units for _, units in parts)
+    return {name: torch.stack([own[name] * (units / count) for own, units in parts]).sum(dim=0) for name in parts[0][0]}
 
 
 def gathered(

@@ -19,6 +19,7 @@ class AdaptiveSsd(Dampening):
 
     The percentile is ``100 - ln(1 + 100 f)`` with f the share of records that are forgotten: 97.6 at a tenth. So
     a share of the parameters is selected whatever the forget set, on an ordinary sample, too, where ratios are noise.
+    Where calibration records stand for the retained ones, f is the share among these and the forgotten ones.
     """
 
     title = "Adaptive selective synaptic dampening"
@@ -32,7 +33,7 @@ class AdaptiveSsd(Dampening):
         """Return the percentile of all finite ratios, and 1."""
         ratios = torch.cat([(forget[name] / whole[name]).flatten() for name in forget]).double().cpu().numpy()
         finite = ratios[np.isfinite(ratios)]
-        share = len(problem.forget_view) / len(problem.records)
+        share = len(problem.forget_view) / (len(problem.forget_view) + len(problem.retain_view))
         alpha = float(np.percentile(finite, percentile(share))) if len(finite) else 0.0
         return alpha, 1.0
 

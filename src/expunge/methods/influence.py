@@ -36,6 +36,10 @@ class Influence(Edit):
     single records' gradients for curvature, exactly; ``cg`` the Hessian itself; ``released`` is the recursion of the
     released code, which is next to a plain gradient step of length alpha (0.2 there, 1 to 20 in its scripts), kept for
     comparison. Records are drawn by the seed where the released code takes the first ones.
+
+    The step is as long as the share of all records that is forgotten is large. Where calibration records stand for the
+    retained ones, how many there were is unknown: the share is that among the forgotten and the calibration records,
+    and a warning says which alpha makes up for more.
     """
 
     title = "Influence unlearning (one step by the inverse curvature)"
@@ -89,8 +93,14 @@ class Influence(Edit):
         """Find the step, and take it."""
         parts = [mean_gradient(model, problem, each, run) for each in (problem.forget_view, problem.retain_view)]
         forget, retain = (_flat(part) for part in parts)
-        vector = len(problem.forget_view) / len(problem.records) * (forget - retain)
+        count = len(problem.forget_view) + len(problem.retain_view)
+        vector = len(problem.forget_view) / count * (forget - retain)
         step, warnings = self._solve(model, problem, run, vector)
+        if problem.calibration is not None:
+            warnings += (
+                f"the step is that from {count} records, the forgotten and the calibration ones, to the latter: if the "
+                f"model was trained on N records, more than these, alpha = {count} / N is the whole step",
+            )
         moved, start = self.config.alpha * step, 0
         with torch.no_grad():
             for p in (p for p in model.parameters() if p.requires_grad):

@@ -16,9 +16,10 @@ class Ssd(Dampening):
     """Dampen parameters by the ratio of two diagonal Fisher informations; no training.
 
     Importance is the mean square of the batches' gradients, in evaluation mode; the second set is all training records,
-    the forget set among them. On a forget set that is an ordinary sample both importances are alike and next to nothing
-    is selected: a warning says so, with the share. Unlike the released code, both sets are read in batches of one size
-    (``engine/dampening`` says why); ``batch_size = 1`` is the diagonal that the paper defines.
+    the forget set among them (with ``calibration``, that and the forget set). On a forget set that is an ordinary
+    sample both importances are alike and next to nothing is selected: a warning says so, with the share. Unlike the
+    released code, both sets are read in batches of one size (``engine/dampening`` says why); ``batch_size = 1`` is the
+    diagonal that the paper defines.
     """
 
     title = "Selective synaptic dampening"
