@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.engine.shift import EXCHANGES, LEVEL, p_value, shifted
+from expunge.engine.shift import EXCHANGES, LEVEL, inputs_of, p_value, shifted
 from tests.support import toys
 
 
@@ -75,6 +75,17 @@ def test_a_note_on_the_problem():
     assert not note.fatal
     assert "p < 0.001" in note.found or "p = 0.00" in note.found
     assert "membership then measures the shift" in note.fix
+
+
+def test_nothing_is_told_of_a_holdout_where_the_training_records_are_gone():
+    """A class that must be forgotten is unlike all classes together, and so are synthetic records."""
+    train = toys.records(240)
+    lost = [name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 0]
+    few = toys.records(20, prefix="c", seed=5)
+    problem = toys.problem(train=train.select(lost), holdout=80, calibration=few, trainer=None)
+    problem.forget = tuple(lost)
+    assert p_value(*(inputs_of(problem, side) for side in (problem.records, problem.held_out)), seed=0) <= LEVEL
+    assert shifted(problem) is None
 
 
 def test_within_classes_another_mix_is_no_shift():

@@ -9,7 +9,8 @@ equal distributions is found by exchanging the records of the two sides, so that
 whatever the inputs (Lehmann and Romano, Testing Statistical Hypotheses, section 15.2).
 
 All training records are the one side, not only those that stay: what a request takes out (a class, a person) changes
-what stays, and makes the holdout no worse.
+what stays, and makes the holdout no worse. Where the retained records are gone, nothing is told: the forgotten ones are
+no draw of all, nor are the few that stand for the others, which may be synthetic.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _SEEN: dict[tuple[str, str, str], float] = {}
 
 def shifted(problem: Problem) -> Obstacle | None:
     """Return a note where the inputs of the holdout are told from those of the training records, else None."""
-    if problem.held_out is None or not len(problem.held_out):
+    if problem.held_out is None or not len(problem.held_out) or problem.calibration is not None:
         return None
     digests = problem.records.manifest.digest, problem.held_out.manifest.digest
     seed = keyed_int(b"expunge shift", *digests)
