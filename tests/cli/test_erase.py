@@ -75,6 +75,8 @@ def test_a_finished_run_is_not_asked_for_other_settings(erase, project):
     problem = changed.json["error"]["problems"][0]
     assert (problem["found"], problem["expected"]) == ("budget = 1.0", "budget = 0.4")
     assert "another --out" in problem["fix"]
+    problem = rewritten('floor = "90%"\n').json["error"]["problems"][0]
+    assert (problem["found"], problem["expected"]) == ("floor = None", "floor = 0.9")
     assert rewritten("").code == 0
 
 
@@ -102,11 +104,28 @@ def test_what_is_missing_is_named_with_a_command(erase, project):
 
 def test_flags_replace_what_the_job_says(erase, project):
     elsewhere = project / "elsewhere"
-    result = erase("--out", elsewhere, "--no-escalate", "--budget", "20%", "--references", "8", "--keep", "--json")
+    result = erase(
+        "--out",
+        elsewhere,
+        "--no-escalate",
+        "--budget",
+        "20%",
+        "--floor",
+        "85%",
+        "--references",
+        "8",
+        "--keep",
+        "--json",
+    )
     assert len(result.json["attempts"]) == 1, result.out + result.err
     report = json.loads((elsewhere / "report.json").read_text())
     assert (report["plan"]["budget"], report["plan"]["references"]) == (0.2, 8)
+    assert report["plan"]["floor"] == 0.85
     assert not (project / "run").exists()
+
+
+def test_a_bad_floor(erase):
+    assert erase("--method", "auto", "--floor", "0.9").code == 2
 
 
 def test_a_bad_budget(erase):

@@ -9,7 +9,7 @@ from expunge.core.errors import UsageError
 def test_what_it_says(project):
     (project / "job.toml").write_text(
         'problem = "tiny_problem:problem"\nout = "a/b"\nbudget = "30%"\nseed = 4\nreferences = 7\nkey = "k"\n'
-        'policy = "policy.toml"\nmethod = "auto"\ntuning = "20%"\n[methods.finetune]\nepochs = 2\n'
+        'policy = "policy.toml"\nmethod = "auto"\ntuning = "20%"\nfloor = "90%"\n[methods.finetune]\nepochs = 2\n'
         '[lm_eval]\ntasks = ["arc_easy"]\ninclude = "tasks"\n'
     )
     problem, settings = _job.load(project / "job.toml")
@@ -20,6 +20,7 @@ def test_what_it_says(project):
         "configs": {"finetune": {"epochs": 2}},
         "budget": 0.3,
         "tuning": 0.2,
+        "floor": 0.9,
         "seed": 4,
         "references": 7,
         "given_references": (),
@@ -33,6 +34,7 @@ def test_what_it_need_not_say(project):
     (project / "job.toml").write_text('problem = "tiny_problem:problem"')
     _, settings = _job.load(project / "job.toml")
     assert (settings["out"], settings["key"], settings["policy"], settings["budget"]) == (None, None, "", 1.0)
+    assert settings["floor"] is None
 
 
 def test_it_may_carry_the_request(project):
@@ -56,6 +58,18 @@ def test_a_share(text, value):
 def test_no_share(text):
     with pytest.raises(UsageError, match="not a budget"):
         _job.share(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("90%", 0.9), ("0%", 0.0), (" 100% ", 1.0), ("97.5%", 0.975)])
+def test_an_accuracy(text, value):
+    assert _job.accuracy(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["90", "0.9", "", "-5%", "101%", "nan%", "a%"])
+def test_no_accuracy(text):
+    with pytest.raises(UsageError, match="not an accuracy") as caught:
+        _job.accuracy(text)
+    assert caught.value.obstacles[0].where == "--floor"
 
 
 def test_flags_replace_settings():

@@ -67,6 +67,17 @@ def test_one_method(plan):
     assert [option["method"] for option in plan("--method", "noop", "--json").json["options"]] == ["noop"]
 
 
+def test_a_floor_of_tuning(plan, project):
+    given = ("--method", "auto", "--floor", "90%")
+    assert plan(*given, "--json").json["floor"] == 0.9
+    said = plan(*given).err
+    assert "tuning chooses nothing with an accuracy below 90.0%" in " ".join(said.split())
+    assert command(said.splitlines()[-1]) == ["erase", str(project / "job.toml"), *given]
+    wrong = plan("--floor", "120%")
+    assert wrong.code == 2
+    assert "from 0% to 100%" in " ".join(wrong.err.split())
+
+
 def test_each_policy_says_what_it_costs_and_what_it_lacks(plan):
     text = " ".join(plan().err.split())
     assert "what it can show here" in text

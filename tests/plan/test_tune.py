@@ -53,7 +53,7 @@ class Fake(Method):
 class Judge:
     """An objective with a known smallest value, at lr = 0.02 and weight = 1."""
 
-    floor, cost, missing = 0.5, Cost(read=30.0), 0
+    floor, asked, cost, missing = 0.5, None, Cost(read=30.0), 0
     original = Look(1.0, 0.0, 0.9)
 
     def look(self, config):
@@ -335,6 +335,9 @@ def test_of_what_cannot_know_the_records_only_harm_is_made_small_and_it_may_lose
     monkeypatch.setattr(Fake, "anew", lambda self, problem: True)
     assert study().best(done).number == 3
     assert study().floor == pytest.approx(0.1), "the original has 0.9"
+    monkeypatch.setattr(Judge, "asked", 0.5)
+    assert study().floor == 0.5, "what is asked for is asked of all"
+    assert study().best(done).number == 2
 
 
 def test_what_cannot_know_the_records_is_run_for_as_long_as_a_run_may_cost(monkeypatch):

@@ -37,6 +37,7 @@ def test_what_means_nothing_is_refused(wrong, kind):
         *[("seed", value) for value in ("x", -1, 1.5)],
         *[("workers", value) for value in (0, -2, "two")],
         *[("budget", value) for value in ("much", float("nan"))],
+        *[("floor", value) for value in ("90%", -0.1, 1.5, float("nan"), True)],
         *[("policy", value) for value in (None, 3)],
         *[("configs", value) for value in (["finetune"], {"finetune": 3})],
         *[("given_references", value) for value in (5, None, [3], [None])],
@@ -58,7 +59,9 @@ def test_a_value_of_another_kind_is_named(name, value):
 
 
 def test_what_settings_take_is_taken(tmp_path):
-    Settings(references=0, budget=2, seed=7, workers=1, out=tmp_path, policy=tmp_path / "own.toml", methods=["noop"])
+    Settings(
+        references=0, budget=2, floor=1, seed=7, workers=1, out=tmp_path, policy=tmp_path / "own.toml", methods=["noop"]
+    )
 
 
 def test_an_unknown_keyword_is_named_with_the_nearest():

@@ -7,11 +7,14 @@ import pytest
 
 import expunge
 from expunge.certify._summary import line
+from expunge.core.digest import sha256
 from expunge.core.errors import InvalidProblem, UsageError
 from expunge.core.plan import TUNED
+from expunge.core.serial import canonical
 from expunge.plan import auto as choosing
+from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study
-from expunge.workflow import plan
+from expunge.workflow import choose, plan
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
 
@@ -199,6 +202,49 @@ def test_a_killed_tuning_goes_on_with_the_next_trial(tuned, erase, monkeypatch):
     assert searched == {"finetune": ("lr",), "neg_grad_plus": ("epochs", "lr", "alpha")}, (
         "what is given is not searched"
     )
+
+
+def trials(out):
+    lines = map(json.loads, (out / "events.jsonl").read_text().splitlines())
+    return [e["stage"] for e in lines if e["event"] == "finished" and e["stage"].startswith("tuning-")]
+
+
+def test_a_floor_is_kept_and_another_one_makes_its_own_trials(tmp_path, monkeypatch):
+    """Under a floor that nothing reaches nothing is chosen; the same directory then takes another one."""
+    floors, made = [], Objective.__init__
+    monkeypatch.setattr(
+        Objective, "__init__", lambda self, *args, floor=None: floors.append(floor) or made(self, *args, floor=floor)
+    )
+    monkeypatch.setattr(Look, "below", lambda self, floor: floor if floor == 1.0 else 0.0)
+    given = {"out": tmp_path / "run", "policy": running.TINY / "policy.toml", "methods": ("auto",), "configs": START}
+    with pytest.raises(InvalidProblem, match="tuning found nothing to try") as caught:
+        choose(problem(), **given, budget=BUDGET, floor=1.0)
+    (obstacle,) = caught.value.obstacles
+    assert "a floor of 100.0%" in obstacle.found
+    assert "lower the floor" in obstacle.fix
+    first = trials(tmp_path / "run")
+    chosen = choose(problem(), **given, budget=BUDGET, floor=0.05)
+    assert set(floors) == {1.0, 0.05}
+    second = [name for name in trials(tmp_path / "run") if name not in first]
+    assert len(second) >= len(first) > 4, "none of the first is taken for one of these"
+    assert choose(problem(), **given, budget=BUDGET, floor=0.05) == chosen
+    assert len(trials(tmp_path / "run")) == len(first) + len(second), "asked again, none is made anew"
+
+
+def test_without_a_floor_trials_are_called_as_they_were(tuned):
+    """So that a run which was begun before floors could be asked for goes on."""
+    (candidate, _) = choosing.candidates(problem(), START)
+    name = f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}-1"
+    assert name in trials(tuned.out)
+
+
+def test_the_plan_says_that_a_floor_holds_nothing_where_nothing_is_tuned():
+    policy = running.TINY / "policy.toml"
+    alone = plan(problem(), methods=("finetune",), policy=policy, floor=0.9)
+    assert any("The floor of 90.0% is one of tuning" in said for said in alone.advice)
+    tuned = plan(problem(), methods=("auto",), policy=policy, floor=0.9)
+    assert not any("floor" in said for said in tuned.advice)
+    assert tuned.floor == 0.9
 
 
 def test_the_plan_says_what_is_tuned_and_for_how_much(tmp_path, monkeypatch):

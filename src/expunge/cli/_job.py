@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -92,7 +93,8 @@ class Job:
         methods: settings by method.
         given_references: folders of models that were retrained elsewhere, relative to the job file.
         budget: what attempts may cost, tuning included, as a share of one retraining; ``tuning`` the share of that
-            which tuning may take, where the method is ``auto``.
+            which tuning may take, where the method is ``auto``; ``floor`` the lowest accuracy of what it may choose,
+            e.g. ``90%``.
         lm_eval: tasks of lm-eval that language models are asked besides: ``tasks``, ``limit``, and ``include``, a
             folder with tasks of your own, relative to the job file.
         policy, key: files, relative to the job file; the policy may be a name of ours, and is the one for the task
@@ -111,6 +113,7 @@ class Job:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     budget: str = "100%"
     tuning: str = "50%"
+    floor: str = ""
     seed: int = 0
     references: int | None = None
     given_references: tuple[str, ...] = ()
@@ -152,6 +155,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "configs": job.methods,
         "budget": share(job.budget, where=f"{path.name}.budget"),
         "tuning": share(job.tuning, where=f"{path.name}.tuning"),
+        "floor": accuracy(job.floor, where=f"{path.name}.floor") if job.floor else None,
         "seed": job.seed,
         "references": job.references,
         "given_references": tuple(near(name) for name in job.given_references),
@@ -254,12 +258,8 @@ def share(text: str, *, where: str = "--budget") -> float:
     Raises:
         UsageError: not a percentage.
     """
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number) / 100
-    except ValueError:
-        value = -1.0
-    if not text.strip().endswith("%") or not 0 <= value < 1e6:
+    value = _percentage(text)
+    if not 0 <= value < 1e6:
         raise UsageError(
             "not a budget",
             where=where,
@@ -268,6 +268,32 @@ def share(text: str, *, where: str = "--budget") -> float:
             fix="write a number with a percent sign",
         )
     return value
+
+
+def accuracy(text: str, *, where: str = "--floor") -> float:
+    """Return ``90%`` as 0.9.
+
+    Raises:
+        UsageError: not a percentage, or more than all.
+    """
+    value = _percentage(text)
+    if not 0 <= value <= 1:
+        raise UsageError(
+            "not an accuracy",
+            where=where,
+            found=repr(text),
+            expected="a percentage of the held-out records, from 0% to 100%",
+            fix="write a number with a percent sign, e.g. 90%",
+        )
+    return value
+
+
+def _percentage(text: str) -> float:
+    """Return a percentage as a share, NaN where the text is none."""
+    try:
+        return float(text.strip().removesuffix("%")) / 100 if text.strip().endswith("%") else math.nan
+    except ValueError:
+        return math.nan
 
 
 def words(command: str, job: Path, **flags: Any) -> list[str]:

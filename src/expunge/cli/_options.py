@@ -32,6 +32,16 @@ Budget = Annotated[
         show_default=False,
     ),
 ]
+Floor = Annotated[
+    str | None,
+    typer.Option(
+        "--floor",
+        metavar="SHARE",
+        help="With auto: the lowest accuracy on held-out records of what is chosen, e.g. 90%. "
+        "[default: 3 points below the original's]",
+        show_default=False,
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, help="Of everything random. [default: 0]", show_default=False)
 ]

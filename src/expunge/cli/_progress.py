@@ -99,6 +99,8 @@ def show_plan(plan: Plan) -> None:
         _console.say("?: the trainer does not say how often it reads a record; erase measures it first", style="dim")
     if plan.tuning:
         _console.say(f"tuning takes {plan.tuning:.0%} of one retraining at the most, before the first attempt")
+        if plan.floor is not None:
+            _console.say(f"tuning chooses nothing with an accuracy below {plan.floor:.1%}")
     if plan.whole is not None:
         _console.say(
             f"whole course at the most: {plan.whole:.1f} retrainings "

@@ -9,6 +9,7 @@ def command(
     job: _options.JobFile,
     method: _options.MethodName = None,
     budget: _options.Budget = None,
+    floor: _options.Floor = None,
     references: _options.References = None,
     policy: _options.Policy = None,
     quiet: _options.Quiet = False,
@@ -27,6 +28,7 @@ def command(
         settings,
         methods=(method,) if method else None,
         budget=_job.share(budget) if budget else None,
+        floor=_job.accuracy(floor) if floor else None,
         references=references,
         policy=policy,
     )
@@ -40,5 +42,5 @@ def command(
         return
     show_plan(found)
     _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
-    again = _job.words("erase", job, method=method, budget=budget, references=references, policy=policy)
+    again = _job.words("erase", job, method=method, budget=budget, floor=floor, references=references, policy=policy)
     _console.verbatim(f"      {_next.line(*again)}")

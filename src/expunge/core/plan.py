@@ -64,8 +64,9 @@ class Plan:
     """Options in the order they would be tried; those that are not planned come last.
 
     ``whole`` is the cost of the dearest course: tuning, all planned attempts, references and audits, as a share
-    of one retraining; ``tuning`` the most that tuning may take of the budget, likewise. ``advice`` are sentences for
-    the reader, e.g. that one retraining would be cheaper.
+    of one retraining; ``tuning`` the most that tuning may take of the budget, likewise; ``floor`` the lowest accuracy
+    of a trial that was asked for, None where it follows from the original's. ``advice`` are sentences for the reader,
+    e.g. that one retraining would be cheaper.
     ``policies`` are the one that judges and others that could, cheapest first.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     advice: tuple[str, ...]
     policies: tuple[Foresight, ...] = ()
     tuning: float = 0.0
+    floor: float | None = None
 
     @property
     def on_request(self) -> tuple[Option, ...]:

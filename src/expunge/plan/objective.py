@@ -40,7 +40,7 @@ from expunge.engine.strangers import Said, Strangers, said
 from expunge.numerics.matching import distance, gap, lean
 
 FLOOR, FLOOR_OF_TEXTS = 0.03, 0.015
-"""How much accuracy a trial may lose, unless said otherwise: three quarters of what the shipped policies allow,
+"""How much accuracy a trial may lose, unless a floor is asked for: three quarters of what the shipped policies allow,
 `standard` on held-out records and `language` on retained texts."""
 
 
@@ -81,8 +81,8 @@ class Objective:
     Args:
         problem: the problem as methods see it.
         choosing: its choosing part.
-        floor: lowest accuracy of a trial, in [0, 1]; where None so much below the original's: ``FLOOR``, of texts
-            ``FLOOR_OF_TEXTS``.
+        floor: lowest accuracy of a trial that is asked for, in [0, 1]; where None so much below the original's:
+            ``FLOOR``, of texts ``FLOOR_OF_TEXTS``.
 
     Raises:
         InvalidProblem: nothing can be compared: no holdout, no classes, or no held-out record of a forgotten class.
@@ -97,7 +97,7 @@ class Objective:
         ranked = sorted(retain.ids, key=lambda name: keyed(b"expunge objective", name))
         self._retain: View = retain.select(ranked[: len(self._holdout)])
         self._strangers = Strangers(problem, self._forget, self._holdout)
-        self._floor = floor
+        self.asked = floor
 
     @property
     def cost(self) -> Cost:
@@ -112,8 +112,8 @@ class Objective:
     @property
     def floor(self) -> float:
         """The lowest accuracy of a trial."""
-        if self._floor is not None:
-            return self._floor
+        if self.asked is not None:
+            return self.asked
         return self.original.accuracy - (FLOOR_OF_TEXTS if self._before[0].several else FLOOR)
 
     @cached_property

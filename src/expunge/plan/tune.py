@@ -140,9 +140,13 @@ class Study:
 
     @property
     def floor(self) -> float:
-        """The lowest accuracy of a trial; what cannot know the records may lose twice as much: retraining may, too."""
+        """The lowest accuracy of a trial.
+
+        What cannot know the records may lose twice as much, since retraining may, too; unless a floor was asked for.
+        """
         floor = self.objective.floor
-        return floor - (self.objective.original.accuracy - floor if self._anew else 0.0)
+        twice = self._anew and self.objective.asked is None
+        return floor - (self.objective.original.accuracy - floor if twice else 0.0)
 
     def allowed(self, budget: float) -> bool:
         """Return whether ``budget`` (a share of one retraining) holds a trial."""

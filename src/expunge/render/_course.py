@@ -242,6 +242,7 @@ def _foreseen(report: Report) -> Markup:
         ),
         ("Budget for attempts", retrainings(plan_.budget)),
         ("Of which for tuning, at the most", retrainings(plan_.tuning) if plan_.tuning else None),
+        ("Lowest accuracy of a trial", percent(plan_.floor) if plan_.tuning and plan_.floor is not None else None),
         ("One audit", retrainings(plan_.audit_share) if plan_.audit_share is not None else None),
         ("Dearest course", retrainings(plan_.whole) if plan_.whole is not None else None),
         class_="remarks",

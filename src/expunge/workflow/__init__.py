@@ -231,6 +231,8 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
     name = settings.methods[0]
     if name != AUTO:
         return name, settings.configs.get(name), ""
+    if stages.passes() is None:
+        stages.trainer()  # what a retraining costs bounds the search
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
     first = next(course(stages, settings, plan, blind=False), None)
     if first is None:
@@ -239,9 +241,12 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
                 Obstacle(
                     what="tuning found nothing to try",
                     where=f"method {AUTO}",
-                    found=f"a budget of {settings.budget:.0%} of one retraining",
+                    found=f"a budget of {settings.budget:.0%} of one retraining"
+                    + (f", a floor of {settings.floor:.1%}" if settings.floor is not None else ""),
                     expected="settings that fit into it and keep the accuracy on held-out records",
-                    fix="raise the budget, or name a method",
+                    fix="raise the budget, or name a method"
+                    if settings.floor is None
+                    else "raise the budget, lower the floor, or name a method",
                 )
             ]
         )
@@ -425,6 +430,7 @@ def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[obj
     pairs = {name: (attempt.config.get(name), asked[name]) for name in names}
     pairs = {f"methods.{attempt.method}.{name}": pair for name, pair in pairs.items()}
     pairs["budget"] = (shipped.report.plan.budget, settings.budget)
+    pairs["floor"] = (shipped.report.plan.floor, settings.floor)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -84,7 +84,18 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
         policies=_policies(problem, policy, references, len(settings.given_references), passes),
     )
-    return replace(plan, advice=(*plan.advice, *_glances(problem, settings, tuned, plan)))
+    advice = (*plan.advice, *_glances(problem, settings, tuned, plan), *_floor(settings, tuned))
+    return replace(plan, floor=settings.floor, advice=advice)
+
+
+def _floor(settings: Settings, tuned: Sequence[Candidate]) -> list[str]:
+    """Return that a floor holds nothing where nothing is tuned, in words."""
+    if settings.floor is None or tuned:
+        return []
+    return [
+        f"The floor of {settings.floor:.1%} is one of tuning, and nothing is tuned: name auto, or leave what stays to "
+        "the audit."
+    ]
 
 
 def _glances(problem: Problem, settings: Settings, tuned: Sequence[Candidate], plan: Plan) -> list[str]:

@@ -31,6 +31,8 @@ class Settings:
         configs: settings by method; ``auto`` does not search these.
         budget: what attempts may cost, tuning included, as a share of one retraining.
         tuning: the share of ``budget`` that tuning may take, where ``auto`` is named.
+        floor: the lowest accuracy of what tuning may choose, on held-out records (of texts the share of the tokens of
+            retained ones); by default a few points below the original's (``plan/objective``).
         escalate: go on to the next planned method when one fails its audit.
         seed: of everything random in this run.
         references: retrained models to judge against; the policy's number by default, 0 without a trainer.
@@ -50,6 +52,7 @@ class Settings:
     configs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     budget: float = 1.0
     tuning: float = 0.5
+    floor: float | None = None
     escalate: bool = True
     seed: int = 0
     references: int | None = None
@@ -127,6 +130,8 @@ class Settings:
             )
         if not 0 <= self.tuning <= 1:
             raise _wrong("tuning", self.tuning, "a share of the budget, from 0 to 1")
+        if self.floor is not None and not 0 <= self.floor <= 1:
+            raise _wrong("floor", self.floor, "an accuracy, from 0 to 1")
         for name in (*self.methods, *self.configs):
             if name != AUTO or name in self.configs:
                 registry.load("methods", name)(self.configs.get(name))
@@ -140,6 +145,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "lm_eval": ((Mapping,), "a mapping with tasks = [...]"),
     "budget": ((int, float), "a share of one retraining, e.g. 0.5"),
     "tuning": ((int, float), "a share of the budget, e.g. 0.5"),
+    "floor": ((int, float, NoneType), "the lowest accuracy of what is chosen, e.g. 0.9"),
     "escalate": ((bool,), "True or False"),
     "seed": ((int,), "a whole number, 0 or more"),
     "references": ((int, NoneType), "how many models to retrain, a whole number (folders go into given_references)"),

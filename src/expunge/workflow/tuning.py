@@ -56,29 +56,29 @@ def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) 
     done: dict[str, Tuned] = {}
     for name, each in rest.items():
         left = budget * GLANCES - sum(one.share for one in done.values())
-        study = _study(stages, each, most, asked=False)
+        study = _study(stages, settings, each, most, asked=False)
         if not study.allowed(left):  # nor do those that cost more
             break
         done[name] = _kept(stages, study, each, left, trials=1)
     left = budget - sum(one.share for one in done.values())
-    first = [_kept(stages, _study(stages, each, most), each, left / len(chosen), trials=1) for each in chosen]
+    first = [_kept(stages, _study(stages, settings, each, most), each, left / len(chosen), trials=1) for each in chosen]
     better = [rest[one.method] for one in ahead(first, list(done.values())) if rest[one.method].searched]
     done |= {one.method: one for one in first}
     slots = [*better, *chosen][: len(chosen)]
     for place, each in enumerate(slots):
         left = (budget - sum(one.share for one in done.values())) / (len(slots) - place)
-        study = _study(stages, each, most, asked=each.method not in rest)
+        study = _study(stages, settings, each, most, asked=each.method not in rest)
         done[each.method] = _kept(stages, study, each, done[each.method].share + left)
     return list(done.values())
 
 
 def _kept(stages: Stages, study: Study, candidate: Candidate, budget: float, *, trials: int = TRIALS) -> Tuned:
     """Return what at most so many trials find for at most ``budget`` of one retraining."""
-    name = f"{_key(candidate)}-of-{budget:.6g}" + (f"-{trials}" if trials < TRIALS else "")
+    name = f"{_key(candidate, study.objective.asked)}-of-{budget:.6g}" + (f"-{trials}" if trials < TRIALS else "")
     return stages.run.stage(name, lambda: _summary(study, candidate, study.run(budget, trials)), Tuned)
 
 
-def _study(stages: Stages, candidate: Candidate, most: float, *, asked: bool = True) -> Study:
+def _study(stages: Stages, settings: Settings, candidate: Candidate, most: float, *, asked: bool = True) -> Study:
     """Return the study of a method of which one run may cost ``most``; one that nobody ``asked`` for may break.
 
     Raises:
@@ -90,20 +90,22 @@ def _study(stages: Stages, candidate: Candidate, most: float, *, asked: bool = T
     return Study(
         method=candidate.method,
         problem=stages.problem,
-        objective=Objective(visible, choosing),
+        objective=Objective(visible, choosing, floor=settings.floor),
         context=lambda seed, label: Context(visible, seed, label, choosing, list, progress=stages.progress),
         whole=whole,
         seed=stages.seed,
         base=candidate.base,
         fixed=candidate.fixed,
         most=most,
-        keep=lambda number, make: stages.run.stage(f"{_key(candidate)}-{number}", make, Trial),
+        keep=lambda number, make: stages.run.stage(f"{_key(candidate, settings.floor)}-{number}", make, Trial),
         tolerant=not asked,
     )
 
 
-def _key(candidate: Candidate) -> str:
-    return f"tuning-{candidate.method}-{sha256(canonical(candidate))[:8]}"
+def _key(candidate: Candidate, floor: float | None) -> str:
+    """Return what the stages of a study are called: under another floor trials are other ones from the second on."""
+    what = candidate if floor is None else (candidate, floor)
+    return f"tuning-{candidate.method}-{sha256(canonical(what))[:8]}"
 
 
 def found(stages: Stages) -> tuple[Tuned, ...]:
