@@ -69,8 +69,8 @@ def test_a_transformer_is_drawn_anew_by_the_law_of_its_construction(name, shape)
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(3.0)
-    assert unresettable([model]) == []
-    reset([model])
+    assert unresettable(model) == []
+    reset(model)
     drawn = model.state_dict()
     for path, made in like.state_dict().items():
         new = drawn[path]
@@ -87,7 +87,7 @@ def test_a_transformer_is_drawn_anew_by_the_law_of_its_construction(name, shape)
 def test_one_layer_of_a_transformer_is_drawn_as_in_the_whole():
     model = Build("vit", (1, 8, 8), 10)()
     layer = model.encoder.layers.layers[2]
-    reset([layer])
+    reset(layer)
     for weight in (layer.linear1.weight, layer.linear2.weight, layer.self_attn.out_proj.weight):
         assert float(weight.detach().std()) == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
 
