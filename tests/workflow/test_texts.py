@@ -116,6 +116,29 @@ def test_texts_and_conversations_are_read(folder):
         made(folder, prompt=None, answer=None, messages="talk")
 
 
+def test_conversations_are_read_from_parquet_as_from_lines(folder, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame(rows_of(L.NAMES[:24])).to_parquet(tmp_path / "train.parquet")
+    talks = {"messages": "talk", "prompt": None, "answer": None, "model": str(chat(folder, tmp_path)), "holdout": None}
+    assert (
+        made(folder, data=str(tmp_path / "train.parquet"), **talks).records.manifest
+        == made(folder, **talks).records.manifest
+    )
+
+
+def chat(folder, tmp_path):
+    """Return a directory of the model whose tokenizer writes conversations."""
+    tokenizer = L.tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} "
+        "{% if m['role'] == 'assistant' %}{{ eos_token }} {% endif %}{% endfor %}"
+    )
+    shutil.copytree(folder / "model", tmp_path / "chat")
+    tokenizer.save_pretrained(tmp_path / "chat")
+    return tmp_path / "chat"
+
+
 def test_a_classifier_is_read_by_its_labels(tmp_path):
     T.untrained().save_pretrained(tmp_path / "model")
     T.tokenizer().save_pretrained(tmp_path / "model")

@@ -126,8 +126,12 @@ def present(wanted: list[str], there: list[str], where: str) -> None:
 
 
 def plain_value(value: Any) -> Any:
-    """Return a number of NumPy's as Python's own."""
-    return value.item() if hasattr(value, "item") else value
+    """Return a number of NumPy's as Python's own; of lists and structs, as parquet nests them, every part so."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # of a list in parquet; its structs may hold lists of their own
+    if isinstance(value, dict):
+        return {name: plain_value(part) for name, part in value.items()}
+    return [plain_value(part) for part in value] if isinstance(value, list) else value
 
 
 def plain(column: Any) -> list[Any]:
