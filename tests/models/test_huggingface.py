@@ -1,6 +1,7 @@
 """A directory that transformers wrote goes in, one that transformers opens comes out, and nothing in it runs."""
 
 import json
+import os
 import pickle
 
 import pytest
@@ -51,6 +52,18 @@ def test_what_is_saved_opens_in_transformers_with_its_tokenizer_and_without_the_
     assert torch.equal(outputs(source.reopen(out)), outputs(model))
     assert source.digest(model) == model_digest(out) != source.digest()
     assert source.digest() == model_digest(folder)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_every_file_of_a_saved_model_can_be_read_by_whom_the_umask_lets(folder, tmp_path, mask, mode):
+    source, out = HuggingFaceModel(folder), tmp_path / "out"
+    out.mkdir()
+    before = os.umask(mask)
+    try:
+        source.save(source.open(), out)
+    finally:
+        os.umask(before)
+    assert {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()} == dict.fromkeys(os.listdir(out), mode)
 
 
 def test_opening_gives_fresh_copies(folder):

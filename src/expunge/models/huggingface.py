@@ -242,6 +242,8 @@ def tokenizer_of(folder: str | Path) -> Any:
 def _write(model: Any, folder: Path) -> None:
     with _quiet():
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
+    # Whoever may read the configuration may read the model: safetensors itself lets nobody but its owner.
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
