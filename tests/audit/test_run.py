@@ -17,7 +17,7 @@ from expunge.audit.policy import Margin, Policy, load
 from expunge.audit.run import CONSTANT, AuditRequest, _worded, corrections, reopen, run_audit
 from expunge.core.chart import Chart, Role, Series
 from expunge.core.check import Direction, Interval, Measurement, NotMeasured
-from expunge.core.errors import Tampered
+from expunge.core.errors import RunFailed, Tampered
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.request import Request
@@ -88,6 +88,27 @@ def test_findings_stand_in_the_order_of_the_policy(given):
     parts = Parts.of(problem, split(problem, 1)[1], 1)
     read = sum(len(view) for _, view in parts.items())
     assert cost == Cost(trained=6 * 2 * 12, read=6 * (read + 2 * 12))
+
+
+@pytest.mark.parametrize("relearning", [True, False])
+def test_an_audit_that_runs_out_of_memory_says_what_holds_most(given, monkeypatch, relearning):
+    def exhausted(*said):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4194304 bytes.")
+
+    problem, request = given
+    if not relearning:
+        checks = {name: margin for name, margin in POLICY.checks.items() if name != "relearning"}
+        request = replace(request, policy=replace(POLICY, checks=checks))
+    monkeypatch.setattr(type(problem.meaning), "units", exhausted)
+    with pytest.raises(RunFailed, match="memory does not suffice") as told:
+        run_audit(problem, request)
+    obstacle = told.value.obstacles[0]
+    assert obstacle.where == "audit of attempt 1"
+    assert obstacle.found.startswith("0.0039 GiB asked for; ")
+    assert ("a policy without relearning saves" in obstacle.fix) is relearning
+    monkeypatch.setattr(type(problem.meaning), "units", lambda *said: [][0])
+    with pytest.raises(IndexError):
+        run_audit(problem, request)
 
 
 def test_numbers_are_those_of_the_models(given):

@@ -176,6 +176,17 @@ def test_a_bug_is_shown_in_one_block_without_its_text(failing):
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: tried to allocate 1073741824 bytes.")],
+)
+def test_memory_that_runs_out_anywhere_is_no_bug(failing, error):
+    result = failing(throw(error))
+    assert (result.code, result.err.splitlines()[0].partition(" (")[0]) == (3, "error: the memory does not suffice")
+    assert "workers = 1" in result.err
+    assert "report" not in result.err
+
+
 def test_a_missing_dependency_names_the_command(failing):
     result = failing(throw(ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")))
     assert result.code == 2

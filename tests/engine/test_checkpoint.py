@@ -195,3 +195,12 @@ def test_a_loop_inside_another_has_checkpoints_of_its_own(tmp_path):
     assert inner.restore(model, torch.optim.SGD(model.parameters(), lr=0.1)) == {"epoch": 2}
     outer.clear()
     assert inner.restore(model, torch.optim.SGD(model.parameters(), lr=0.1)) is None
+
+
+def test_memory_that_does_not_suffice_to_read_a_checkpoint_is_no_fault_of_its(folder, saved, monkeypatch):
+    def exhausted(*given):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(checkpoint, "load_file", exhausted)
+    with pytest.raises(RuntimeError, match="allocate"):
+        Checkpoints(folder).restore(*saved)

@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from expunge.core.errors import RunFailed
-from expunge.engine.memory import sparing
+from expunge.engine import references, stacked
+from expunge.engine.loop import LoopConfig
+from expunge.engine.memory import sparing, sparing_again
 from expunge.methods.finetune import Finetune
 from expunge.methods.grad_diff import GradDiff
 from tests.support import toys
@@ -17,7 +19,7 @@ MODEL = nn.Linear(1024, 1024, bias=False)  # 4 MiB
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
         MemoryError(),
     ],
     ids=["device", "processor", "python"],
@@ -27,6 +29,7 @@ def test_what_would_need_less_is_said(error):
         raise error
     obstacle = told.value.obstacles[0]
     assert "0.0039 GiB of weights, 0.012 GiB of gradients and moments" in obstacle.found
+    assert obstacle.found.startswith("2 GiB asked for; " if "Tried" in str(error) else "0.0039")
     assert "batch_size = 32 halves" in obstacle.fix
     assert "lora = 8 saves nearly all of 0.012 GiB" in obstacle.fix
     assert '"sgd" saves 0.0039 GiB' in obstacle.fix
@@ -65,3 +68,37 @@ def test_a_method_that_runs_out_says_so(monkeypatch):
     monkeypatch.setattr(type(problem.meaning), "units", units)
     with pytest.raises(RunFailed, match="memory does not suffice"):
         Finetune({"epochs": 1}).unlearn(problem, toys.context(problem))
+
+
+def test_of_a_training_that_is_repeated_no_setting_is_named_that_makes_it_another():
+    with pytest.raises(RunFailed) as told, sparing_again(MODEL, LoopConfig(batch_size=64)):
+        raise MemoryError
+    assert (
+        told.value.obstacles[0].fix == "workers = 1 trains one after the other; each of them at a time takes 0.016 GiB"
+    )
+    with pytest.raises(RuntimeError, match="shapes"), sparing_again(MODEL, LoopConfig()):
+        raise RuntimeError("shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)], ids=["one", "several as one"])
+def test_references_that_run_out_say_so(monkeypatch, tmp_path, seeds):
+    problem = toys.problem(trainer=toys.TRAINER)
+
+    def exhausted(*given, **named):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4194304 bytes.")
+
+    monkeypatch.setattr("expunge.engine.training.run_loop", exhausted)
+    monkeypatch.setattr(stacked, "run_loop", exhausted)
+    with pytest.raises(RunFailed, match="memory does not suffice") as told:
+        references.train_some(problem, str(tmp_path), seeds)
+    assert told.value.obstacles[0].found.startswith("0.0039 GiB asked for; ")
+    assert "workers = 1" in told.value.obstacles[0].fix
+
+
+def test_a_trainer_of_the_users_own_that_runs_out_is_not_said_to_break_its_contract(tmp_path):
+    def trainer(records, *, seed):
+        raise MemoryError
+
+    with pytest.raises(RunFailed, match="memory does not suffice") as told:
+        references.train_some(toys.problem(trainer=trainer), str(tmp_path), (1,))
+    assert "workers = 1" in told.value.obstacles[0].fix

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2
 
 from expunge.core import registry
 from expunge.core.digest import model_digest
-from expunge.core.errors import Tampered, UnsafeFile, UsageError
+from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.models.huggingface import HuggingFaceModel
 from expunge.models.torch import TorchModel
 from tests.support import texts
@@ -64,6 +64,30 @@ def test_every_file_of_a_saved_model_can_be_read_by_whom_the_umask_lets(folder, 
     finally:
         os.umask(before)
     assert {file.name: file.stat().st_mode & 0o777 for file in out.iterdir()} == dict.fromkeys(os.listdir(out), mode)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes."),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB"),
+        MemoryError(),
+    ],
+    ids=["processor", "device", "python"],
+)
+def test_memory_that_does_not_suffice_to_open_it_is_no_fault_of_the_directory(folder, monkeypatch, error):
+    def exhausted(*given, **named):
+        raise error
+
+    source = HuggingFaceModel(folder)
+    monkeypatch.setattr(type(source.open()), "from_pretrained", exhausted)
+    with pytest.raises(RunFailed, match="memory does not suffice") as told:
+        source.open()
+    assert not isinstance(told.value, Tampered)
+    size = (folder / "model.safetensors").stat().st_size / 2**30
+    assert f"{size:.2g} GiB of weights" in told.value.obstacles[0].found
+    assert ("1 GiB asked for" in told.value.obstacles[0].found) is not isinstance(error, MemoryError)
+    assert f"every worker fewer saves {size:.2g} GiB" in told.value.obstacles[0].fix
 
 
 def test_opening_gives_fresh_copies(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from expunge.audit.policy import Policy
 from expunge.core import registry, wording
 from expunge.core.check import EvidenceKind, Measurement, NotMeasured
 from expunge.core.digest import tree_digests
-from expunge.core.errors import Tampered
+from expunge.core.errors import RunFailed, Tampered
+from expunge.core.memory import GIB, asked_for, ran_out
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.report import Finding
@@ -56,7 +59,13 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
 
     Raises:
         Tampered: a saved model is not what its record says.
+        RunFailed: the memory did not suffice.
     """
+    with _sparing(request):
+        return _audited(problem, request)
+
+
+def _audited(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, ...], Cost]:
     suite = request.policy.suite(request.have)
     checks = {name: registry.load("checks", name) for name in suite}
     count, results = len(request.references), dict[str, Measurement | NotMeasured]()
@@ -76,6 +85,30 @@ def run_audit(problem: Problem, request: AuditRequest) -> tuple[tuple[Finding, .
         if judge(required_decisions(findings)) is Verdict.ERASED and _constant(evidence):
             findings = judge_all(suite, {n: NotMeasured(check=n, because=CONSTANT) for n in suite}, request.alpha)
     return tuple(_worded(finding, problem.task) for finding in findings), cost
+
+
+@contextmanager
+def _sparing(request: AuditRequest) -> Iterator[None]:
+    """Turn an exhausted memory into an error that says what an audit holds, and which check of it holds most."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        files = (Path(request.folder) / request.candidate.path).rglob("*")
+        weights = sum(file.stat().st_size for file in files if file.is_file()) / GIB
+        trains = [name for name in request.policy.suite(request.have) if "relearning" in name]
+        fix = "a machine with more memory: an audit holds one model at a time, and has no settings that lower it"
+        if trains:
+            fix = f"a policy without {', '.join(trains)} saves {3 * weights:.2g} GiB: gradients and moments of a model"
+        raise RunFailed(
+            "the memory does not suffice",
+            where=f"audit of {request.subject}",
+            found=f"{asked_for(error)}{weights:.2g} GiB of files of the model",
+            expected="room for the model, for what a batch of records takes"
+            + (", and for training it" if trains else ""),
+            fix=fix,
+        ) from error
 
 
 def _worded(finding: Finding, task: str) -> Finding:

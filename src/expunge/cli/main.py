@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 import expunge
 from expunge.cli import _console
 from expunge.core.errors import ExpungeError, Interrupted, RunFailed, UsageError
+from expunge.core.memory import asked_for, ran_out
 from expunge.core.registry import missing_extra
 
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(
@@ -159,6 +160,14 @@ def _wrong_call(error: Any) -> UsageError:
 def _unexpected(error: BaseException) -> RunFailed:
     """Say where it happened; not with what text, since that may quote records."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
+    if ran_out(error):
+        return RunFailed(
+            "the memory does not suffice",
+            where=f"{Path(frame.filename).name}, line {frame.lineno}, {frame.name}",
+            found=f"{asked_for(error)}{type(error).__name__}",
+            fix="workers = 1: each worker holds models and records of its own; or a machine with more memory; "
+            "the same command resumes",
+        )
     return RunFailed(
         f"unexpected {type(error).__name__}",
         where=f"{Path(frame.filename).name}, line {frame.lineno}, {frame.name}",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from expunge.core.digest import read_safetensors_header
 from expunge.core.errors import Tampered
+from expunge.core.memory import ran_out
 from expunge.core.storage import write_folder, writes
 from expunge.engine import ranks
 
@@ -148,6 +149,8 @@ def read_state(folder: Path, model: Stateful, optimiser: torch.optim.Optimizer) 
     try:
         return _read(folder, model, optimiser)
     except (ValueError, TypeError, LookupError, RuntimeError, OSError) as error:
+        if ran_out(error):
+            raise
         raise Tampered(
             "cannot read a checkpoint",
             where=f"{folder.parent.name}/{folder.name}",

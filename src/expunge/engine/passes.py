@@ -225,7 +225,12 @@ class Passes(Method):
         return copy.copy(self)._unlearn(problem, run)
 
     def _unlearn(self, problem: Problem, run: Context) -> Outcome:
-        model, config = problem.source.open(), self.config
+        model = problem.source.open()
+        with sparing(model, self.config):
+            return self._train(model, problem, run)
+
+    def _train(self, model: nn.Module, problem: Problem, run: Context) -> Outcome:
+        config = self.config
         if not len(problem.forget_view):
             return Outcome(model=model, stopped="nothing to forget")
         if not config.epochs:
@@ -275,10 +280,7 @@ class Passes(Method):
                 keep_statistics=config.batch_statistics == "keep",
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-            with sparing(model, config):
-                history, stopped = run_loop(
-                    model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole
-                )
+            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
             run.progress.finish(run.label)
             reads, epoch = run.spent.read, 0
             if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):

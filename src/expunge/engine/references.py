@@ -12,6 +12,7 @@ import torch
 
 from expunge.core.digest import keyed_int
 from expunge.core.errors import BrokenTrainer, ExpungeError, RunFailed, Tampered
+from expunge.core.memory import asked_for, ran_out
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View, WatchedView
@@ -403,6 +404,14 @@ def _run_trainer(problem: Problem, view: WatchedView, seed: int, checkpoints: Ch
         raise
     except Exception as error:  # the user's code may raise anything, and its text could hold data
         frame = traceback.extract_tb(error.__traceback__)[-1]
+        if ran_out(error):
+            raise RunFailed(
+                "the memory does not suffice",
+                where=f"{_name(problem)}: {Path(frame.filename).name}, line {frame.lineno}, {frame.name}",
+                found=f"{asked_for(error)}{type(error).__name__} in the trainer",
+                expected="room for as many trainings at a time as there are workers",
+                fix="workers = 1 trains one after the other; what one takes is up to the trainer",
+            ) from error
         raise RunFailed(
             "the trainer failed",
             where=f"{_name(problem)}: {Path(frame.filename).name}, line {frame.lineno}, {frame.name}",

@@ -32,6 +32,7 @@ from expunge.engine import _layers
 from expunge.engine.batches import bounds, fingerprints, places
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import Steps, run_loop
+from expunge.engine.memory import sparing_again
 from expunge.engine.training import Trainer
 
 GROUP_BYTES = 128 * 2**20
@@ -222,7 +223,8 @@ def _train(
         batches=batches,
         objective=lambda batch: mean_losses(task.units(stack, batch), count).sum(),
     )
-    run_loop(stack, steps, config, seed=keyed_int(b"expunge stack", *seeds) % 2**31, checkpoints=checkpoints)
+    with sparing_again(stack, config):
+        run_loop(stack, steps, config, seed=keyed_int(b"expunge stack", *seeds) % 2**31, checkpoints=checkpoints)
     stack.unstack(models)
     for model in models:
         model.eval()

@@ -17,6 +17,7 @@ from expunge.core.problem import Problem
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.memory import sparing
 from expunge.engine.visits import Batch, Pass
 from expunge.numerics.losses import mean_loss
 from expunge.numerics.masks import agreed
@@ -81,7 +82,8 @@ class Negated(Edit):
             rate=lambda step: rate,
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
-        return run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)[0]
+        with sparing(model, self.config):
+            return run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)[0]
 
 
 def _loss(batch: Batch) -> Tensor:

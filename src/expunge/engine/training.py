@@ -17,6 +17,7 @@ from expunge.core.serial import canonical
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.memory import sparing_again
 from expunge.engine.runtime import seed_everything
 
 SMALLER = 4
@@ -90,7 +91,8 @@ class Trainer:
             batches=lambda epoch: shuffled(records, size, seed=seed, epoch=epoch),
             objective=lambda batch: task.units(model, batch).loss.mean(),
         )
-        run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)
+        with sparing_again(model, self.config):
+            run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)
         if checkpoints:
             checkpoints.clear()
         return model

@@ -25,6 +25,7 @@ from expunge.core.serial import canonical
 from expunge.engine.batches import bounds, shuffled
 from expunge.engine.context import Context
 from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.memory import sparing
 from expunge.engine.passes import touched
 from expunge.numerics.losses import mean_loss
 from expunge.numerics.privacy import gaussian_mu, noisy_finetuning_sigma
@@ -184,7 +185,8 @@ class NoisyFinetune(Method):
             advance=lambda: run.progress.advance(run.label),
         )
         run.progress.start(run.label, total)
-        history, stopped = run_loop(model, steps, loop, seed=run.seed, checkpoints=run.checkpoints)
+        with sparing(model, loop):
+            history, stopped = run_loop(model, steps, loop, seed=run.seed, checkpoints=run.checkpoints)
         run.progress.finish(run.label)
         for parameter in free:
             parameter.requires_grad_(True)

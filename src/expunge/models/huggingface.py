@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from expunge.core import digest as digests
-from expunge.core.errors import InvalidProblem, Obstacle, Tampered, UnsafeFile, UsageError
+from expunge.core.errors import InvalidProblem, Obstacle, RunFailed, Tampered, UnsafeFile, UsageError
+from expunge.core.memory import GIB, asked_for, ran_out
 from expunge.core.model import ModelSource
 from expunge.models.torch import TorchModel, refuse_pickle
 
@@ -261,7 +262,16 @@ def _load(kind: Any, folder: Path) -> Any:
             model, told = kind.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        if ran_out(error):
+            size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) / GIB
+            raise RunFailed(
+                "the memory does not suffice",
+                where=f"opening {folder.name}",
+                found=f"{asked_for(error)}{size:.2g} GiB of weights in the directory",
+                expected="room for them in every process that opens the model",
+                fix=f"workers = 1: every worker fewer saves {size:.2g} GiB or more; or a machine with more memory",
+            ) from error
         raise Tampered(
             "cannot read the model",
             where=folder.name,
