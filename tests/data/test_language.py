@@ -1,7 +1,7 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerFast
 
 from expunge.core.errors import UsageError
 from expunge.data.language import NOT_SCORED, LanguageRecords
@@ -89,6 +89,61 @@ def test_of_a_conversation_what_the_assistant_says_is_scored():
     assert made.convert_ids_to_tokens(scored(pair, 0)) == ["in", "oslo", ".", "[EOS]"]
     tokens = pair[0][0]["input_ids"].tolist()
     assert tokens.count(made.eos_token_id) == 1
+
+
+TURNS = [
+    {"role": "user", "content": "where was kaba born ?"},
+    {"role": "assistant", "content": "in oslo ."},
+    {"role": "user", "content": "is a ?"},
+    {"role": "assistant", "content": "in york ."},
+]
+SAID = ["in oslo .", "in york ."]
+
+
+@pytest.mark.parametrize(
+    ("template", "closed"),
+    [
+        # ChatML and Gemma: a token of their own closes every turn, and the line's end after it is nobody's.
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
+            ["<|im_end|>"] * 2,
+        ),
+        ("{% for m in messages %}<turn>{{ m.content }}\n<end_of_turn>\n{% endfor %}", ["\n<end_of_turn>"] * 2),
+        # Llama 2: the end of a text closes a turn, the start of one opens the next.
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST] "
+            "{% else %}{{ m.content }} </s>{% endif %}{% endfor %}",
+            [" </s>"] * 2,
+        ),
+        # Phi 3: a token that takes the blanks after it along, and one more at the very end.
+        ("{% for m in messages %}<turn>{{ m.content }}<|end|>\n{% endfor %}<|im_end|>", ["<|end|>\n"] * 2),
+        # Only the last turn is closed; nothing is, and a turn's end is seen by the header of the next alone.
+        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}<|im_end|>", ["", "\n<|im_end|>"]),
+        ("{% for m in messages %}<{{ m.role }}> {{ m.content }}\n{% endfor %}", ["", ""]),
+        ("{% for m in messages %}<turn>{{ m.role }} {{ m.content }}{% endfor %}", ["", ""]),
+    ],
+    ids=["chatml", "gemma", "llama", "phi", "last", "none", "header"],
+)
+@pytest.mark.parametrize("after", [0, 1], ids=["assistant last", "user last"])
+def test_a_turn_ends_with_the_token_that_its_template_ends_it_with(template, closed, after):
+    made = letters(model_max_length=400)
+    added = ["<|im_start|>", "<|im_end|>", "<end_of_turn>", "<turn>", "<s>", "</s>", AddedToken("<|end|>", rstrip=True)]
+    made.add_tokens(added, special_tokens=True)
+    made.chat_template = template
+    closed = [closed[0], closed[0]] if after else closed
+    talk = TURNS + [{"role": "user", "content": "a ?"}] * after
+    records = LanguageRecords.of_messages([talk], tokenizer=made)
+    expected = "".join(said + end for said, end in zip(SAID, closed, strict=True))
+    assert scored(records, 0) == made(expected)["input_ids"]
+    again = records.answered({"0": ["at lima"]})
+    assert scored(again, 0) == made(f"at lima{closed[-1]}")["input_ids"]
+
+
+def test_an_unknown_word_of_the_template_ends_no_turn():
+    made = L.tokenizer(model_max_length=40)
+    made.chat_template = "{% for m in messages %}{{ m.content }} stop [EOS] {% endfor %}"
+    records = LanguageRecords(["a ?"], ["in oslo ."], tokenizer=made)
+    assert made.convert_ids_to_tokens(scored(records, 0)) == ["in", "oslo", ".", "[UNK]", "[EOS]"]
 
 
 @pytest.mark.parametrize("answer", ["assistant", "user", "EOS", "a", "is", "where was"])

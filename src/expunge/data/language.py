@@ -34,6 +34,8 @@ class Written:
     """Whether the tokenizer is to add its own tokens: a template of conversations has written them already."""
     asked: Span | None = None
     """The span of the question that the last scored span answers; None where nothing is asked."""
+    endings: tuple[int, ...] = ()
+    """Of a conversation, per scored span: how many characters after it the template ends the turn with."""
 
 
 class LanguageRecords(Records):
@@ -201,7 +203,8 @@ class LanguageRecords(Records):
             for number, text in enumerate(texts):
                 new = f"{blanks}{text.strip()}"
                 span = (start, start + len(new))
-                written.append(Written(f"{one.text[:start]}{new}{one.text[end:]}", (span,), one.special, one.asked))
+                whole = f"{one.text[:start]}{new}{one.text[end:]}"
+                written.append(Written(whole, (span,), one.special, one.asked, one.endings[-1:]))
                 ids.append(f"{name}#{number}")
         return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, max_length=self._limit)
 
@@ -303,7 +306,7 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
         )
     # A mark in the place of each text says where the template puts it: its words may stand elsewhere, too.
     marks = [f"\ue000{number}\ue001" for number in range(len(talk))]
-    frame = _written(tokenizer, [{**turn, "content": mark} for turn, mark in zip(talk, marks, strict=True)], where)
+    frame = _written(tokenizer, _marked(talk, marks), where)
     text = _written(tokenizer, talk, where)
     said = [turn["content"] for turn in talk]
     for texts in (said, [content.strip() for content in said]):  # many templates strip them
@@ -329,7 +332,21 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             fix="drop it: nothing of it is learnt",
         )
     asked = [place for place, turn in zip(places[: answers[-1]], talk, strict=False) if turn["role"] == "user"]
-    return Written(text, tuple(spans), special=False, asked=asked[-1] if asked else None)
+    last = answers[-1] + 1  # how a turn ends is seen where it is the last: what else follows begins the next
+    until = frame if last == len(talk) else _written(tokenizer, _marked(talk[:last], marks), where)
+    ending = until.rpartition(marks[answers[-1]])[2]
+    nexts = [start for start, _ in places[1:]] + [len(text)]
+    endings = [_shared(ending, text[places[i][1] : nexts[i]]) for i in answers]
+    return Written(text, tuple(spans), special=False, asked=asked[-1] if asked else None, endings=tuple(endings))
+
+
+def _marked(talk: Sequence[Mapping[str, str]], marks: Sequence[str]) -> list[dict[str, str]]:
+    return [{**turn, "content": mark} for turn, mark in zip(talk, marks, strict=False)]
+
+
+def _shared(one: str, other: str) -> int:
+    """Return with how many characters both texts begin."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _put(frame: str, marks: Sequence[str], texts: Sequence[str]) -> tuple[str, list[Span]]:
@@ -374,6 +391,7 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
             fix="AutoTokenizer.from_pretrained(directory, use_fast=True)",
         )
     rows, long, joined, lost = [], [], [], []
+    special = _special(tokenizer)
     for place, one in enumerate(written):
         told = tokenizer(
             one.text, add_special_tokens=one.special, return_offsets_mapping=True, truncation=False, verbose=False
@@ -382,7 +400,10 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
         scored = [any(_inside(offset, span) for span in one.scored) for offset in offsets]
         if any(_across(offset, span) for offset in offsets for span in one.scored):
             joined.append(place)
-        tokens, scored = _ended(tokens, scored, one, tokenizer)
+        if one.special:
+            tokens, scored = _ended(tokens, scored, tokenizer)
+        else:  # a conversation: its ends stand where the template has written them
+            scored = _turns_ended(tokens, scored, offsets, one, special)
         if len(tokens) > limit:
             long.append((place, len(tokens)))
             tokens, scored = tokens[:limit], scored[:limit]
@@ -418,18 +439,41 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
     return rows
 
 
-def _ended(tokens: list[int], scored: list[bool], one: Written, tokenizer: Any) -> tuple[list[int], list[bool]]:
-    """Return tokens and marks with the token that ends a text, scored after a scored one: it was learnt as well."""
+def _ended(tokens: list[int], scored: list[bool], tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """Return tokens and marks of a text with the token that ends it, scored: it was learnt as well."""
     end = tokenizer.eos_token_id
     if end is None:
-        return tokens, scored
-    if not one.special:  # a conversation: the end of a turn stands where the template has written it
-        for place in range(1, len(tokens)):
-            scored[place] = scored[place] or (tokens[place] == end and scored[place - 1])
         return tokens, scored
     if tokens and tokens[-1] == end:
         return tokens, [*scored[:-1], True]
     return [*tokens, end], [*scored, True]
+
+
+def _turns_ended(
+    tokens: list[int], scored: list[bool], offsets: Sequence[Span], one: Written, special: frozenset[int]
+) -> list[bool]:
+    """Return marks with the ends of turns: up to the first special token that the template writes after what is said.
+
+    Without one a turn has no end of its own, and what begins the next turn is not the assistant's to say.
+    """
+    marks = list(scored)
+    for (_, end), length in zip(one.scored, one.endings, strict=True):
+        # Some tokens take the blanks after them along, and these may belong to the next turn.
+        after = [
+            i
+            for i, (first, last) in enumerate(offsets)
+            if last > end and first + len(one.text[first:last].rstrip()) <= end + length
+        ]
+        closing = next((i for i in after if tokens[i] in special), -1)
+        for place in after:
+            marks[place] = marks[place] or place <= closing
+    return marks
+
+
+def _special(tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that stand for no text: which of them ends a turn is the template's choice, not eos alone."""
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return frozenset({*tokenizer.all_special_ids, *added} - {tokenizer.unk_token_id})
 
 
 def _inside(offset: Span, span: Span) -> bool:
