@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from expunge.checks.truth_ratio import TruthRatio, distances
+from expunge.checks.truth_ratio import FORMS, TruthRatio, distances
 from expunge.core.check import NotMeasured
 from tests.support.evidence import spoken
 
@@ -45,7 +45,28 @@ def test_the_distance_is_scipys_and_of_geometric_ratios():
 
     assert found.value == pytest.approx(np.mean([distance("c", r) for r in ("r1", "r2", "r3")]))
     assert found.references[0] == pytest.approx((distance("r1", "r2") + distance("r1", "r3")) / 2)
-    assert "forget quality p = " in found.details["against the reference in the middle"]
+    assert found.details["which form decides"] == "the geometric truth ratio"
+    assert "forget quality p = " in found.details["geometric truth ratio, against the reference in the middle"]
+
+
+def test_the_arithmetic_form_stands_beside_it_by_name():
+    losses, given = evidence()
+    found = TruthRatio().measure(given)
+    ratio = {m: np.exp(-wrong).mean(axis=1) / np.exp(-right) for m, (right, wrong) in losses.items()}
+    far = sorted(stats.ks_2samp(ratio["c"], ratio[r]).statistic for r in ("r1", "r2", "r3"))
+    said = found.details["arithmetic truth ratio, against the reference in the middle"]
+    assert any(said.startswith(f"distance {value:.3f} (") for value in far)
+    even = {m: np.minimum(row, 1 / row).mean() for m, row in ratio.items()}
+    said = found.details["arithmetic truth ratio R, mean of min(R, 1/R)"]
+    assert said.startswith(f"{even['c']:.3f} (references {min(even[r] for r in ('r1', 'r2', 'r3')):.3f} to ")
+    assert said != found.details["geometric truth ratio R, mean of min(R, 1/R)"]
+
+
+def test_a_wrong_answer_that_is_all_but_impossible_leaves_both_forms_numbers():
+    _, given = evidence()
+    given._arrays["c"]["wrong_answer"][:, 0] = -1e4
+    found = TruthRatio().measure(given)
+    assert not any("nan" in said for said in found.details.values())
 
 
 def test_the_error_is_the_spread_over_drawn_records():
@@ -90,6 +111,30 @@ def test_the_published_distance():
     }
     found = distances(ratio["full"], ratio["retain90"], np.ones((1, 300), dtype=np.int64))[0]
     assert found == pytest.approx(119 / 300)
+
+
+@pytest.mark.skipif(not LOGS.exists(), reason="needs the published logs of TOFU, which are not part of the project")
+def test_the_published_figures_of_both_forms_stand_in_the_details():
+    """The authors' original against their retrained model: D = 0.397 and p = 1.83e-21, or 0.410 and 6.03e-23."""
+    models = json.loads(LOGS.read_text())["models"]
+    of = {"c": "full", "o": "full", "r1": "retain90", "r2": "retain90", "r3": "retain90"}
+    log_probs = {
+        name: {
+            "forget": np.full((300, 1), -1.0),
+            "paraphrased_answer": -np.asarray(models[model]["forget"]["paraphrased"])[:, None],
+            "wrong_answer": -np.asarray(models[model]["forget"]["perturbed"]).reshape(-1, 1),
+        }
+        for name, model in of.items()
+    }
+    right = {m: {part: np.zeros_like(rows) for part, rows in parts.items()} for m, parts in log_probs.items()}
+    owners = {"paraphrased_answer": np.arange(300), "wrong_answer": np.repeat(np.arange(300), 5)}
+    found = TruthRatio().measure(spoken(right, log_probs=log_probs, owners=owners))
+    assert found.value == pytest.approx(119 / 300)
+    said = {form: found.details[f"{form} truth ratio, against the reference in the middle"] for form in FORMS}
+    assert said["geometric"].startswith("distance 0.397 (")
+    assert said["geometric"].endswith("forget quality p = 1.83e-21")
+    assert said["arithmetic"].startswith("distance 0.410 (")
+    assert said["arithmetic"].endswith("forget quality p = 6.03e-23")
 
 
 def test_without_answers_of_both_kinds_it_is_not_measured():

@@ -14,9 +14,13 @@ from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotM
 from expunge.engine.evidence import Evidence
 from expunge.numerics.curves import cumulative
 from expunge.numerics.equivalence import beyond_seeds, unseen_error, unseen_units
-from expunge.numerics.truth_ratio import forget_quality, geometric
+from expunge.numerics.truth_ratio import arithmetic, forget_quality, geometric, indifference
 
 Array = NDArray[np.float64]
+FORMS = ("geometric", "arithmetic")
+"""Means of the wrong answers' probabilities that go by the name of truth ratio; the first of them decides."""
+HARDLY = 600.0
+"""Nats a token, beyond which a wrong answer's probability is none: what it adds to a mean stays a number."""
 RIGHT, WRONG = "paraphrased_answer", "wrong_answer"
 RESAMPLES = 100
 """Draws of records that the error over records is taken from: it is then known to 7 %."""
@@ -28,8 +32,10 @@ class TruthRatio(Check):
     """Mean distance of Kolmogorov and Smirnov between a model's truth ratios and those of each reference.
 
     A truth ratio says by how much a model prefers wrong answers to the right one, all in words that it was not trained
-    on (geometric mean of the wrong ones). Retrained models differ from each other as well: each is compared with the
-    others. The p-value of the test is TOFU's forget quality; it stands beside: it falls as records grow in number.
+    on. Retrained models differ from each other as well: each is compared with the others. The geometric mean of the
+    wrong ones decides, as in the published leaderboard of TOFU; the arithmetic one, which its paper writes down,
+    stands beside it. The p-value of the test is TOFU's forget quality; it stands there too: it falls as records grow in
+    number.
     """
 
     title = "Truth ratio on the forgotten records"
@@ -47,7 +53,8 @@ class TruthRatio(Check):
         that 3 in n could differ unseen, which moves a distance by as much as a mean of shares.
         """
         because = evidence.lacks("forget", RIGHT, WRONG, tokens=True)
-        ratios = {} if because else {model: _ratios(evidence, model) for model in evidence.models}
+        forms = {} if because else {form: _by_model(evidence, form) for form in FORMS}
+        ratios = forms.get(FORMS[0], {})
         if not because and not ratios[evidence.candidate].size:
             because = "no judged record has paraphrased and wrong answers both"
         if because:
@@ -81,7 +88,7 @@ class TruthRatio(Check):
             },
             seed_scale=(count - 1) / max(1, count - 2),
             details=_details(
-                evidence, ratios, {o: float(far[_pair(evidence.candidate, o)][0]) for o in _others(evidence)}
+                evidence, forms, {o: float(far[_pair(evidence.candidate, o)][0]) for o in _others(evidence)}
             ),
             charts=lambda: _charts(evidence, ratios),
         )
@@ -100,12 +107,21 @@ def distances(one: Array, other: Array, times: NDArray[np.int64]) -> Array:
     return found
 
 
-def _ratios(evidence: Evidence, model: str) -> Array:
-    right, wrong = (evidence.by_owner(part, evidence.outputs(model, part).loss) for part in (RIGHT, WRONG))
-    there = np.isfinite(right) & np.isfinite(wrong)
+def _by_model(evidence: Evidence, form: str) -> dict[str, Array]:
+    return {model: _ratios(evidence, model, form) for model in evidence.models}
+
+
+def _ratios(evidence: Evidence, model: str, form: str) -> Array:
+    right, wrong = (evidence.outputs(model, part).loss for part in (RIGHT, WRONG))
+    own = evidence.by_owner(RIGHT, right)
+    if form == "geometric":  # of a geometric mean the mean loss is all there is
+        others = evidence.by_owner(WRONG, wrong)
+    else:
+        others = -np.log(evidence.by_owner(WRONG, np.exp(-np.minimum(wrong, HARDLY))))
+    there = np.isfinite(own) & np.isfinite(others)
     if not there.any():
         return np.zeros(0)
-    return geometric(right[there], wrong[there][:, None])  # of a geometric mean the mean loss is all there is
+    return (geometric if form == "geometric" else arithmetic)(own[there], others[there][:, None])
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:
@@ -121,17 +137,35 @@ def _others(evidence: Evidence) -> list[str]:
     return [model for model in evidence.references if model != evidence.candidate]
 
 
-def _details(evidence: Evidence, ratios: dict[str, Array], far: dict[str, float]) -> dict[str, str]:
+def _details(evidence: Evidence, forms: dict[str, dict[str, Array]], far: dict[str, float]) -> dict[str, str]:
     middle = sorted(far, key=far.__getitem__)[len(far) // 2]
-    found = forget_quality(ratios[evidence.candidate], ratios[middle], seed=0)
-    shares = {model: float((ratio < 1).mean()) for model, ratio in ratios.items()}
+    shares = {model: float((ratio < 1).mean()) for model, ratio in forms[FORMS[0]].items()}
     alone = [shares[model] for model in _others(evidence)]
     return {
-        "against the reference in the middle": f"distance {found.distance:.3f} (95%: {found.low:.3f} to "
-        f"{found.high:.3f} by resampled records), forget quality p = {found.p:.3g}",
+        "which form decides": f"the {FORMS[0]} truth ratio",
+        **{
+            f"{form} truth ratio, against the reference in the middle": _quality(evidence, ratios, middle)
+            for form, ratios in forms.items()
+        },
+        **{f"{form} truth ratio R, mean of min(R, 1/R)": _evenness(evidence, ratios) for form, ratios in forms.items()},
         "records whose right answer is preferred": f"{shares[evidence.candidate]:.0%} "
         f"(references {min(alone):.0%} to {max(alone):.0%})",
     }
+
+
+def _quality(evidence: Evidence, ratios: dict[str, Array], reference: str) -> str:
+    found = forget_quality(ratios[evidence.candidate], ratios[reference], seed=0)
+    return (
+        f"distance {found.distance:.3f} (95%: {found.low:.3f} to {found.high:.3f} by resampled records), "
+        f"forget quality p = {found.p:.3g}"
+    )
+
+
+def _evenness(evidence: Evidence, ratios: dict[str, Array]) -> str:
+    """Return what TOFU reports of the forget set: 1 where no answer is preferred."""
+    even = {model: float(indifference(ratio).mean()) for model, ratio in ratios.items()}
+    alone = [even[model] for model in _others(evidence)]
+    return f"{even[evidence.candidate]:.3f} (references {min(alone):.3f} to {max(alone):.3f})"
 
 
 def _charts(evidence: Evidence, ratios: dict[str, Array]) -> tuple[Chart, ...]:
