@@ -55,6 +55,35 @@ def test_texts_are_packed_where_they_are_known():
     assert found.details["AUC of the loss per byte that zlib makes of an answer"].startswith(f"{expected:.3f} ")
 
 
+def test_the_reference_attack_takes_the_other_retrained_models_for_its_reference():
+    log_probs = drawn()
+    found = TokenMembership().measure(evidence(log_probs))
+
+    def beyond(model, beside):
+        rows = {
+            part: [
+                row.mean() - np.mean([log_probs[name][part][i].mean() for name in beside])
+                for i, row in enumerate(log_probs[model][part])
+            ]
+            for part in ("forget", "holdout")
+        }
+        return stats.mannwhitneyu(rows["forget"], rows["holdout"]).statistic / 1600
+
+    own = np.mean([beyond("c", pair) for pair in (("r2", "r3"), ("r1", "r3"), ("r1", "r2"))])
+    alone = [beyond("r1", ("r2", "r3")), beyond("r2", ("r1", "r3")), beyond("r3", ("r1", "r2"))]
+    said = found.details["AUC of the loss beyond that of retrained models"]
+    assert said == f"{own:.3f} (references {min(alone):.3f} to {max(alone):.3f})"
+
+
+def test_the_reference_attack_sees_what_is_known_by_heart_and_nothing_in_a_retrained_model():
+    law = TokenLaw()
+    name = "AUC of the loss beyond that of retrained models"
+    knows, clean = (TokenMembership().measure(law.evidence(law.model(7, memory=m))).details[name] for m in (6.0, 0.0))
+    assert float(knows.split()[0]) > 0.99
+    low, high = (float(word.strip(")")) for word in clean.split()[2::2])
+    assert low - 0.05 < float(clean.split()[0]) < high + 0.05
+
+
 def test_single_precision_above_zero_is_a_probability_of_one():
     law = TokenLaw()
     model = law.model(7, memory=40.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from expunge.engine import separation
 from expunge.engine.answers import Spoken
 from expunge.engine.evidence import Evidence
 from expunge.numerics.membership import ranking
-from expunge.numerics.token_membership import loss_score, min_k_plus_score, min_k_score, zlib_score
+from expunge.numerics.token_membership import loss_score, min_k_plus_score, min_k_score, reference_score, zlib_score
 
 Array = NDArray[np.float64]
 PARTS = ("forget", "holdout")
@@ -39,12 +39,16 @@ class TokenMembership(Check):
     """AUC of the Min-K % score, forgotten records against holdout records.
 
     A text that was learnt has no very unlikely tokens; the score is the mean log-probability of its least likely 40 %.
-    Other scores stand beside it. The yardstick is the AUC of retrained models, not 0.5: one far below it gives the
+    Other scores stand beside it: the loss, per byte of the packed text, beyond that of retrained models, and Min-K++.
+    The yardstick is the AUC of retrained models, not 0.5: one far below it gives the
     deletion away as well.
     """
 
     title = "Membership attack by the least likely tokens"
-    source = "Min-K %, Shi et al. 2024, arXiv 2310.16789, with the share of MUSE, arXiv 2407.06460"
+    source = (
+        "Min-K %, Shi et al. 2024, arXiv 2310.16789, with the share of MUSE, arXiv 2407.06460; zlib and loss beside "
+        "another model's: Carlini et al. 2021, arXiv 2012.07805"
+    )
     question = Question.GONE
     needs = frozenset({EvidenceKind.FORGET, EvidenceKind.HOLDOUT, EvidenceKind.REFERENCES, EvidenceKind.TOKENS})
     better = Direction.LOWER
@@ -61,7 +65,9 @@ class TokenMembership(Check):
             self,
             {model: _scores(evidence, model, _min_k) for model in evidence.models},
             title="Membership attack by the least likely tokens: caught against false alarms",
-            details={f"AUC of {name}": _auc(evidence, score) for name, score in _BESIDE.items()} | _zlib(evidence),
+            details={f"AUC of {name}": _auc(evidence, score) for name, score in _BESIDE.items()}
+            | _zlib(evidence)
+            | _reference(evidence),
         )
 
 
@@ -87,6 +93,27 @@ def _zlib(evidence: Evidence) -> dict[str, str]:
         return ranking(members, strangers).auc
 
     return {"AUC of the loss per byte that zlib makes of an answer": _said(evidence, auc)}
+
+
+def _reference(evidence: Evidence) -> dict[str, str]:
+    """Return the AUC of the loss beyond that of models which never saw the records: the mean of other references.
+
+    A reference is attacked with the others; any other model with all references but one, the mean over these.
+    """
+    if len(evidence.references) < 2:
+        return {}
+
+    def score(model: str, part: str, beside: Sequence[str]) -> Array:
+        said = evidence.outputs(model, part)
+        other = np.mean([_log_prob(evidence.outputs(name, part)) for name in beside], axis=0)
+        return reference_score(_log_prob(said), said.record, len(said.target), reference=other)
+
+    def auc(model: str) -> float:
+        left_out = [model] if model in evidence.references else evidence.references
+        sets = [[name for name in evidence.references if name != out] for out in left_out]
+        return float(np.mean([ranking(*(score(model, part, beside) for part in PARTS)).auc for beside in sets]))
+
+    return {"AUC of the loss beyond that of retrained models": _said(evidence, auc)}
 
 
 def _auc(evidence: Evidence, score: Callable[[Spoken], Array]) -> str:
