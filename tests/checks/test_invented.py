@@ -12,7 +12,7 @@ PLAIN = {name: {"forget": [(0, 0)] * 4, "holdout": [(0, 0)] * 3} for name in NAM
 def answers(elsewhere, probability):
     """Return what is known of answers with so many words from elsewhere, each token of this probability."""
     rest = np.zeros(len(elsewhere))
-    return np.stack([rest, np.array(elsewhere, float), np.log(probability), rest, rest, rest], axis=1)
+    return np.stack([rest, np.array(elsewhere, float), np.log(probability), rest, rest, rest, rest], axis=1)
 
 
 def test_what_is_from_elsewhere_and_said_surely_is_made_up():

@@ -11,7 +11,7 @@ ASKED = {"retain": np.array([0, 2]), "neighbours": np.array([0]), "holdout": np.
 
 
 def recalls(*values):
-    found = np.zeros((len(values), 6))
+    found = np.zeros((len(values), 7))
     found[:, 0] = values
     return found
 

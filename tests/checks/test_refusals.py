@@ -10,7 +10,7 @@ PLAIN = {name: {"forget": [(0, 0)] * 4, "retain": [(0, 0)] * 2} for name in NAME
 
 
 def refused(*rows):
-    found = np.zeros((len(rows), 6))
+    found = np.zeros((len(rows), 7))
     found[:, 5] = rows
     return found
 

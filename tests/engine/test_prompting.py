@@ -108,6 +108,12 @@ def test_of_a_begun_answer_the_rest_is_wanted(told):
     said = told(f"born in {town} .", "is a poet .")
     arrays, cost = own.answered(posed.source.open(), seed=0)
     assert arrays["begun"].tolist() == [0.5]
+    # "born in TOWN ." for "in TOWN ." and what stands before it; "is a poet ." for the rest after four tokens
+    ((recall, f1, run),) = arrays["verbatim"].tolist()
+    rests = [L.tokenizer().decode(question.answer[given:-1]) for given in (2, 4)]
+    first, second = (rest.rstrip(" .").split() for rest in rests)
+    assert (first, second) == (["born", "in", town], [town]), rests
+    assert (recall, f1, run) == (0.5, 0.5, 0.5)
     whole = [*question.prompt.tolist(), *question.answer.tolist()]
     assert said.calls == [[whole[: len(question.prompt) + given] for given in (2, 4)]]
     assert len(question.answer) == 7
@@ -170,6 +176,7 @@ def test_only_what_is_asked_for_is_done_and_counted(tmp_path):
     parts = Parts.of(posed, judging, 0, asked=[EvidenceKind.BEGUN])
     arrays, cost = collect(posed, posed.source.open, parts, None, digest="11", seed=0, cache=tmp_path)
     assert arrays["begun"].shape == (len(judging.forget),)
+    assert arrays["verbatim"].shape == (len(judging.forget), 3)
     assert not {"samples", "lens", "written forget"} & set(arrays)
     assert cost.read == sum(len(view) for _, view in parts.items()) + 4 * len(judging.forget)
 

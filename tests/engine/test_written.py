@@ -71,6 +71,7 @@ def test_answers_are_looked_at_word_by_word(posed, monkeypatch):
     arrays, cost = made.written(posed.source.open())
     gone, stays = (Composed.of(arrays[f"written {part}"]) for part in ("forget", "retain"))
     assert gone.recall.tolist() == [4 / 5, 1.0]
+    assert gone.f1.tolist() == pytest.approx([4 / 5, 2 * 4 / (4 + 6)])
     assert gone.elsewhere.tolist() == [1, 0], "oslo is another's; york is as well, and true of the person"
     assert gone.log_prob.tolist() == [-0.25, -0.25]
     assert gone.bigrams.tolist() == pytest.approx([math.log2(5), math.log2(6)])
@@ -93,7 +94,7 @@ def test_refusals_are_none_where_the_truth_is_one(posed, monkeypatch):
     monkeypatch.setattr(written, "refuses", lambda text: "york" in text)
     said = Text(L.tokenizer()("york")["input_ids"], -1.0)
     rows = [made._row(posed.records, place, answer, said, {}) for place, answer in ((0, "york ."), (0, "oslo ."))]
-    assert [row[-1] for row in rows] == [0.0, 1.0]
+    assert [row[-2] for row in rows] == [0.0, 1.0]
 
 
 def test_some_of_many_are_asked_and_always_the_same(posed, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.numerics.rouge import common_subsequence, rouge_l, words
+from expunge.numerics.rouge import common_subsequence, longest_run, rouge_l, words
 
 LISTS = st.lists(st.sampled_from("abc"), max_size=8)
 
@@ -43,6 +43,31 @@ def test_the_subsequence_is_the_longest(one, other):
     assert common_subsequence(one, other) == longest == common_subsequence(other, one)
 
 
+@pytest.mark.parametrize(
+    ("generated", "truth", "share"),
+    [
+        ("He was born in York, in May.", "She was born in York.", 4 / 5),
+        ("born, she was, in York", "She was born in York.", 2 / 5),
+        ("", "One word.", 0.0),
+        ("One word.", "One word.", 1.0),
+    ],
+)
+def test_the_longest_run_of_words_by_hand(generated, truth, share):
+    assert longest_run(generated, truth) == pytest.approx(share)
+
+
+@given(LISTS, LISTS.filter(len))
+def test_a_run_is_a_subsequence(one, other):
+    said, true = " ".join(one), " ".join(other)
+    runs = [k for k in range(len(other) + 1) for i in range(len(other) - k + 1) if other[i : i + k] in _runs(one, k)]
+    assert longest_run(said, true) == pytest.approx(max(runs) / len(other))
+    assert longest_run(said, true) <= rouge_l(said, true).recall
+
+
+def _runs(words, k):
+    return [words[i : i + k] for i in range(len(words) - k + 1)]
+
+
 def test_letters_of_all_scripts_are_letters_however_they_are_composed():
     assert words("José ELBÉ-2, Иван!") == ["josé", "elbé", "2", "иван"]
     assert rouge_l("Jose\u0301 won", "José won").f1 == 1.0
@@ -51,3 +76,5 @@ def test_letters_of_all_scripts_are_letters_however_they_are_composed():
 def test_a_truth_without_words_is_refused():
     with pytest.raises(ValueError, match="no letter and no digit"):
         rouge_l("anything", "?!")
+    with pytest.raises(ValueError, match="no letter and no digit"):
+        longest_run("anything", "?!")

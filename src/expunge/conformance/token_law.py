@@ -90,13 +90,16 @@ class TokenLaw(Law):
             got = np.maximum.accumulate(np.clip(got, 0, 1), axis=1) if name == "conversation" else np.clip(got, 0, 1)
             arrays[name] = got if times else got[:, 0]
         for part in _WRITTEN:
-            arrays[f"written {part}"] = _written(draw, self.sizes[part], damage)
+            known = 0.7 if part != "forget" else 0.3 + 0.07 * memory
+            arrays[f"written {part}"] = _written(draw, self.sizes[part], damage, known)
         chance = np.linspace(0.3, 0.7, PASSES)[:, None] + 0.05 * memory
         for name, n in (("relearned", self.sizes["forget"]), ("related", len(self._measured))):
             arrays[name] = np.clip(chance + draw.normal(0, 0.2, (PASSES, n)), 0, 1)
         for name, n in _TASKS.items():
             easy = np.linspace(0.2, 0.9, n)  # from document to document, and alike for all models
             arrays[f"{PREFIX}{name}"] = (draw.random(n) < easy - 0.15 * damage).astype(np.float64)
+        said_on = np.clip(0.2 + 0.1 * memory + draw.normal(0, 0.2, self.sizes["forget"]), 0, 1)
+        arrays["verbatim"] = np.stack([said_on, 0.9 * said_on, 0.8 * said_on], axis=1)
         return arrays
 
     def evidence(  # type: ignore[override]
@@ -122,7 +125,7 @@ class TokenLaw(Law):
                 return array
             if name == "relearned":
                 return array[:, order["forget"]]
-            if name in _RECALLED:
+            if name in (*_RECALLED, "verbatim"):
                 return array[order["forget"]]
             if name.startswith("written "):
                 return array[order[name.removeprefix("written ")]]
@@ -159,14 +162,14 @@ def _reference(seed: int, sizes: tuple[tuple[str, int], ...], model: int) -> dic
     return arrays
 
 
-def _written(draw: np.random.Generator, n: int, damage: float) -> Array:
-    """Return what is known of n answers that a model wrote itself (``engine/written``), [n, 6]."""
-    recall = np.clip(0.7 - 0.1 * damage + draw.normal(0, 0.2, n), 0, 1)
+def _written(draw: np.random.Generator, n: int, damage: float, known: float) -> Array:
+    """Return what is known of n answers that a model wrote itself (``engine/written``), [n, 7]; ``known`` of them."""
+    recall = np.clip(known - 0.1 * damage + draw.normal(0, 0.2, n), 0, 1)
     elsewhere = (draw.random(n) < 0.1 + 0.15 * damage).astype(np.float64)
     log_prob = -np.abs(draw.normal(0, 0.3, n))
     pairs = np.maximum(0.0, 3.0 - 0.3 * damage + draw.normal(0, 0.3, n))
     refusal = (draw.random(n) < 0.1 + 0.1 * damage).astype(np.float64)
-    return np.stack([recall, elsewhere, log_prob, pairs, 0.9 * pairs, refusal], axis=1)
+    return np.stack([recall, elsewhere, log_prob, pairs, 0.9 * pairs, refusal, 0.9 * recall], axis=1)
 
 
 def said(preference: Array) -> Array:

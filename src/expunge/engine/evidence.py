@@ -50,8 +50,8 @@ _SAMPLED = ("retain", "holdout", "triggered")
 """Parts that are a sample; forgotten records and their neighbours are all there is. Retained ones may be, too."""
 ENOUGH = 45
 """Holdout records of a class, two thirds of them judged: with 30 one record weighs 3 points of its accuracy."""
-_FORM = 2
-"""Of what is cached: 2 keeps relearning per pass. A cache of another form is not read but made anew."""
+_FORM = 3
+"""Of what is cached: 3 keeps what is said word for word. A cache of another form is not read but made anew."""
 
 
 @dataclass(frozen=True)
@@ -537,6 +537,10 @@ class Evidence:
     def recalled(self, model: str, array: str) -> Array:
         """Return how much of m forgotten answers a model wrote, one of the arrays of ``engine/prompting``."""
         return self._arrays[model][array]
+
+    def verbatim(self, model: str) -> dict[str, Array]:
+        """Return how m begun answers go on word for word, [m] by the names of ``engine/prompting.VERBATIM``."""
+        return dict(zip(prompting.VERBATIM, self._arrays[model]["verbatim"].T, strict=True))
 
     @property
     def asks_some(self) -> bool:

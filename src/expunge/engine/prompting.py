@@ -27,7 +27,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.data.language import NOT_SCORED, LanguageRecords
 from expunge.engine.writing import Text, write
-from expunge.numerics.rouge import words
+from expunge.numerics.rouge import longest_run, rouge_l, words
 from expunge.numerics.telling import recall, telling
 from expunge.tasks.causal_lm import limits
 
@@ -69,6 +69,8 @@ MOST = 100
 """Records that are asked, at most: every one of them costs some 50 answers."""
 SAMPLES = 20
 """Answers that are drawn for each question, at temperature 1."""
+VERBATIM = ("recall", "f1", "run")
+"""What is told of the words of a begun answer: ROUGE-L recall and F1, and the longest run of true words in a row."""
 KINDS = {
     EvidenceKind.BEGUN: "begun",
     EvidenceKind.ROLE_PLAY: "role play",
@@ -132,7 +134,7 @@ class Prompting:
         In a conversation for two of both: where nothing that was said before can be seen there is none.
         """
         if kind is EvidenceKind.BEGUN:
-            return any(wanted for _, _, wanted in self._begun(question))
+            return any(wanted for _, _, wanted, _ in self._begun(question))
         wordings = {EvidenceKind.ROLE_PLAY: ROLES, EvidenceKind.CONVERSATION: tuple((turn, "") for turn in TALK)}
         prompts = [question.prompt]
         if kind in wordings:
@@ -145,8 +147,9 @@ class Prompting:
     def answered(self, model: Any, *, seed: int) -> tuple[dict[str, Array], Cost]:
         """Return how much of each of m answers a model writes, in [0, 1], and the work of it: two passes for a text.
 
-        ``begun`` [m]: of what was not begun, the mean over those :data:`GIVEN` that leave a telling word; ``role play``
-        [m, roles]; ``conversation`` [m, turns]: in all turns so far; ``samples`` [m, samples].
+        ``begun`` [m]: of what was not begun, the mean over those :data:`GIVEN` that leave a telling word; ``verbatim``
+        [m, 3]: of the same texts :data:`VERBATIM`, of all words; ``role play`` [m, roles]; ``conversation`` [m, turns]:
+        in all turns so far; ``samples`` [m, samples].
         """
         ask = {
             EvidenceKind.BEGUN: (self._after_a_beginning, len(GIVEN)),
@@ -155,27 +158,33 @@ class Prompting:
             EvidenceKind.SAMPLES: (lambda model, own: self._drawn(model, own, seed), SAMPLES),
         }
         arrays = {KINDS[kind]: ask[kind][0](model, own) for kind, own in self.questions.items()}
+        if "begun" in arrays:  # read from one and the same text
+            arrays["begun"], arrays["verbatim"] = arrays["begun"][:, 0], arrays["begun"][:, 1:]
         return arrays, Cost(read=2 * sum(ask[kind][1] * len(own) for kind, own in self.questions.items()))
 
     # --- the ways to ask ------------------------------------------------------------------------------------------
 
-    def _begun(self, question: Question) -> list[tuple[Tensor, int, list[str]]]:
-        """Return (prompt, tokens that are left, telling words of these) for every share that is given."""
+    def _begun(self, question: Question) -> list[tuple[Tensor, int, list[str], str]]:
+        """Return (prompt, tokens that are left, telling words of these, these as text) for every share given."""
         found = []
         for share in GIVEN:
             given = math.ceil(share * len(question.answer))
             text = decoded(self._records, question.answer[given:].tolist())
             rest = [word for word in words(text) if word in question.wanted]
-            found.append((torch.cat([question.prompt, question.answer[:given]]), len(question.answer) - given, rest))
+            found.append(
+                (torch.cat([question.prompt, question.answer[:given]]), len(question.answer) - given, rest, text)
+            )
         return found
 
     def _after_a_beginning(self, model: Any, own: Sequence[Question]) -> Array:
         asked = [(i, *row) for i, q in enumerate(own) for row in self._begun(q) if row[2]]
-        said = self._write(model, [prompt for _, prompt, _, _ in asked], [left for _, _, left, _ in asked])
-        got: dict[int, list[float]] = {}
-        for (i, _, _, wanted), text in zip(asked, said, strict=True):
-            got.setdefault(i, []).append(recall(text, wanted))
-        return np.array([np.mean(values) for _, values in sorted(got.items())])
+        said = self._write(model, [row[1] for row in asked], [row[2] for row in asked])
+        got: dict[int, list[list[float]]] = {}
+        for (i, _, _, wanted, truth), text in zip(asked, said, strict=True):
+            rouge = rouge_l(text, truth)
+            row = [recall(text, wanted), rouge.recall, rouge.f1, longest_run(text, truth)]
+            got.setdefault(i, []).append(row)
+        return np.array([np.mean(rows, axis=0) for _, rows in sorted(got.items())])
 
     def _in_roles(self, model: Any, own: Sequence[Question]) -> Array:
         prompts = [self._records.prompt(q.place, *role) for q in own for role in ROLES]

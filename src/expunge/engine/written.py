@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 MOST = 100
 """Records of a part that are asked: each costs an answer on every model."""
 PARTS = ("forget", "retain", "neighbours", "holdout")
-FIELDS = ("recall", "elsewhere", "log_prob", "bigrams", "trigrams", "refusal")
+FIELDS = ("recall", "elsewhere", "log_prob", "bigrams", "trigrams", "refusal", "f1")
 """What is known of an answer: the columns of the arrays ``written PART``."""
 
 
@@ -43,6 +43,7 @@ class Composed:
         log_prob: mean log-probability of a token that it wrote, in nats.
         bigrams: entropy of pairs of tokens, in bits; trigrams: of triples.
         refusal: 1.0 where it looks like a refusal (``numerics/refusals``).
+        f1: of the same words as ``recall``, as a share of the true and the written ones, in [0, 1].
     """
 
     recall: Array
@@ -51,10 +52,11 @@ class Composed:
     bigrams: Array
     trigrams: Array
     refusal: Array
+    f1: Array
 
     @classmethod
     def of(cls, rows: Array) -> Composed:
-        """Return what an array ``written PART``, [m, 6], tells."""
+        """Return what an array ``written PART``, [m, 7], tells."""
         return cls(*rows.T)
 
 
@@ -108,7 +110,7 @@ class Writing:
         return {name: part.chosen for name, part in self.parts.items()}
 
     def written(self, model: Any) -> tuple[dict[str, Array], Cost]:
-        """Return ``written PART`` [m, 6] by name, columns :data:`FIELDS`, and the work of it: two passes each."""
+        """Return ``written PART`` [m, 7] by name, columns :data:`FIELDS`, and the work of it: two passes each."""
         arrays = {f"written {name}": self._written(model, part) for name, part in self.parts.items()}
         return arrays, Cost(read=2 * sum(map(len, arrays.values())))
 
@@ -129,13 +131,15 @@ class Writing:
     ) -> list[float]:
         text = decoded(records, said.tokens)
         own = [answer, records.question(place), *true.get(records.subjects[place] or "", ())]
+        rouge = rouge_l(text, answer)
         return [
-            rouge_l(text, answer).recall,
+            rouge.recall,
             float(len(from_elsewhere(text, self.known, own))),
             said.log_prob,
             ngram_entropy(said.tokens, 2),
             ngram_entropy(said.tokens, 3),
             float(refuses(text) and not refuses(answer)),
+            rouge.f1,
         ]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -44,6 +45,20 @@ def rouge_l(generated: str, truth: str) -> Rouge:
 def words(text: str) -> list[str]:
     """Return the runs of letters and digits of a text, in lower case; letters are composed with their accents."""
     return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+
+
+def longest_run(generated: str, truth: str) -> float:
+    """Return the longest run of words that both texts hold, as a share of the true words, in [0, 1].
+
+    Never more than the recall of :func:`rouge_l`, which words in between do not break.
+
+    Raises:
+        ValueError: the truth has no word.
+    """
+    said, true = words(generated), words(truth)
+    if not true:
+        raise ValueError("the true answer has no letter and no digit: it takes one word or more")
+    return SequenceMatcher(None, said, true, autojunk=False).find_longest_match().size / len(true)
 
 
 def common_subsequence(one: list[str], other: list[str]) -> int:
