@@ -62,6 +62,7 @@ def test_an_invalid_problem_lists_everything():
         (errors.Diverged("it burst"), "it burst"),
         (errors.Diverged("it burst", where="epoch 3", found="12% right", fix="x"), "it burst (epoch 3, 12% right)"),
         (errors.UsageError("no such layer"), "no such layer"),
+        (errors.InvalidProblem([errors.Obstacle(what="one"), errors.Obstacle(what="two", found="7")]), "one; two"),
         (RuntimeError("of zebra-7"), "RuntimeError in the method"),
         (OSError(28, "No space left on device"), ""),
         (MemoryError(), ""),

@@ -9,7 +9,7 @@ import torch
 
 from expunge.core import registry
 from expunge.core.config import setting
-from expunge.core.errors import Diverged, MissingExtra, StorageFailed, UsageError
+from expunge.core.errors import Diverged, InvalidProblem, MissingExtra, Obstacle, StorageFailed, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -174,6 +174,22 @@ def test_a_method_that_nobody_asked_for_may_break_and_one_that_was_may_not(monke
         study().run(10.0, trials=1)
     monkeypatch.setattr(Fake, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
+        study(tolerant=True).run(10.0, trials=1)
+
+
+def test_a_method_that_cannot_act_is_a_failed_trial_even_where_it_was_asked_for(monkeypatch):
+    cannot = InvalidProblem([Obstacle(what="no layer of that name")])
+    monkeypatch.setattr(Fake, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(cannot))
+    (trial,) = study().run(10.0, trials=1)
+    assert (trial.state, trial.why) == ("failed", "no layer of that name")
+
+
+def test_that_there_is_nothing_to_tune_by_is_no_fault_of_a_method(monkeypatch):
+    def nothing(self):
+        raise InvalidProblem([Obstacle(what="nothing to tune by")])
+
+    monkeypatch.setattr(Judge, "floor", property(nothing))
+    with pytest.raises(InvalidProblem, match="nothing to tune by"):
         study(tolerant=True).run(10.0, trials=1)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from expunge.core.errors import Diverged
+from expunge.core.errors import Diverged, InvalidProblem, Obstacle, StorageFailed
 from expunge.methods.finetune import Finetune
 from tests.support.tiny import tiny_problem as tiny
 
@@ -41,6 +41,24 @@ def test_a_method_that_diverges_is_an_attempt_without_a_model(erase, monkeypatch
     assert failed.outcome.cost == Finetune({"epochs": 1}).cost(tiny.make()), "as if it had come to its end"
     assert failed.share > 0
     assert report.attempts[-1].method == "retrain"
+
+
+def test_a_method_that_finds_it_cannot_act_is_a_failed_attempt_and_the_next_is_tried(erase, monkeypatch):
+    def cannot(self, problem, run):
+        raise InvalidProblem([Obstacle(what="no layer of that name"), Obstacle(what="no pixels", found="7")])
+
+    monkeypatch.setattr(Finetune, "unlearn", cannot)
+    report = erase("finetune", "retrain").report
+    failed, tried = report.attempts
+    assert (failed.model, failed.audits, failed.claim) == ("", (), None)
+    assert failed.outcome.stopped == "failed: no layer of that name; no pixels"
+    assert report.shipped.method == tried.method == "retrain"
+
+
+def test_what_is_wrong_with_the_machine_still_ends_the_run(erase, monkeypatch):
+    monkeypatch.setattr(Finetune, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(StorageFailed("full")))
+    with pytest.raises(StorageFailed):
+        erase("finetune", "retrain")
 
 
 def test_what_is_judged_is_the_saved_model(erase):

@@ -133,6 +133,10 @@ class Interrupted(RunFailed):
     """The user stopped the run; the same command resumes it."""
 
 
+UNABLE = (Diverged, InvalidProblem)
+"""Errors of a method that was tried and has failed, whoever asked for it: it ruined the model, or cannot act on it."""
+
+
 def fault_of_method(error: Exception) -> str:
     """Return what is wrong with a method that raised this, without its words where these could hold data.
 
@@ -144,6 +148,7 @@ def fault_of_method(error: Exception) -> str:
         return ""
     if not isinstance(error, ExpungeError):
         return f"{type(error).__name__} in the method"
-    first = error.obstacles[0]
-    seen = ", ".join(filter(None, (first.where, first.found))) if isinstance(error, Diverged) else ""
-    return f"{first.what} ({seen})" if seen else first.what
+    seen = ""
+    if isinstance(error, Diverged):
+        seen = ", ".join(filter(None, (error.obstacles[0].where, error.obstacles[0].found)))
+    return "; ".join(obstacle.what for obstacle in error.obstacles) + (f" ({seen})" if seen else "")

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any, get_type_hints
 
 from expunge.core import registry
-from expunge.core.errors import Diverged, fault_of_method
+from expunge.core.errors import UNABLE, Diverged, fault_of_method
 from expunge.core.method import Cost, Method
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
@@ -215,13 +215,14 @@ class Study:
             run.watch = watch
         first = objective.cost if number == 1 else Cost()  # the original is looked at once
         told: dict[str, Any] = {"number": number, "config": plain(method.config)}
+        _ = self.floor  # raises where there is nothing to tune by, which is no fault of the method
         try:
             outcome = method.unlearn(run.problem, run)
             look = None if cut else self._seen(outcome.model)
         except Exception as error:
             # What is wrong with a method is told to whoever asked for it; of others it is a reason to leave them.
             why = fault_of_method(error)
-            if not why or not (isinstance(error, Diverged) or self.tolerant):
+            if not why or not (isinstance(error, UNABLE) or self.tolerant):
                 raise
             cost = first + method.cost(self.problem)
             return Trial(**told, state="failed", why=why, look=None, steps=steps, cost=cost)

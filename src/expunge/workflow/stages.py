@@ -14,7 +14,7 @@ from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import Diverged, fault_of_method
+from expunge.core.errors import UNABLE, fault_of_method
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -156,7 +156,7 @@ class Stages:
         return len(begun) + 1
 
     def forget(self, number: int, method: Method, *, alone: bool = False, asked: bool = True) -> Forgotten:
-        """Run a method and save its model; a method that diverges is a finished attempt without a model.
+        """Run a method and save its model; one that diverges, or cannot act, is a finished attempt without a model.
 
         So is one that breaks and that nobody ``asked`` for. ``alone``: without the references of the choosing part, as
         it was when its settings were tuned.
@@ -247,7 +247,7 @@ class Stages:
                 model = ranks.gathered(problem, outcome.model)
         except Exception as error:
             why = fault_of_method(error)
-            if not why or (asked and not isinstance(error, Diverged)):
+            if not why or (asked and not isinstance(error, UNABLE)):
                 raise
             checkpoints.clear()
             # How far it came nobody counted: what it would have cost to the end, as of a trial that failed.
