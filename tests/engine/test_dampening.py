@@ -198,3 +198,13 @@ def test_a_share_too_small_to_matter_is_said_with_the_share():
     assert outcome.warnings[1] == "no parameter changed: the method had no effect"
     assert toys.same(outcome.model, problem.source.open())
     assert issubclass(Ssd, Dampening)
+
+
+def test_of_a_random_forget_set_it_is_said_before_that_there_is_nothing_to_act_on():
+    train = toys.records(300)
+    problem = toys.problem(train=train, forget=60)
+    (said,) = Ssd().advice(problem)
+    assert said.startswith("the forgotten records look like a random sample")
+    problem = toys.problem(train=train)
+    problem.forget = [name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 1]
+    assert Ssd().advice(problem) == ()

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from expunge.engine.shift import EXCHANGES, LEVEL, inputs_of, p_value, shifted
+from expunge.core.request import Request
+from expunge.engine.shift import EXCHANGES, FEWEST, LEVEL, inputs_of, ordinary, p_value, shifted
 from tests.support import toys
 
 
@@ -112,3 +113,33 @@ def test_within_classes_a_wrong_label_is_seen():
         right = draws(2 * seed + 1, 150) + 3.0 * other[:, None]
         found.append(p_value(left, right, seed=seed, strata=torch.cat([label, other])))
     assert sum(p <= LEVEL for p in found) >= 9
+
+
+def forgetting(chosen, *, train=None, **more):
+    """A problem of 300 records whose ``chosen`` (by place and label) must go."""
+    train = toys.records(300) if train is None else train
+    problem = toys.problem(train=train, trainer=None, **more)
+    problem.forget = [n for i, (n, y) in enumerate(zip(train.ids, train.y.tolist(), strict=True)) if chosen(i, y)]
+    return problem
+
+
+def test_a_random_forget_set_is_ordinary_and_a_class_or_a_corner_is_not():
+    assert ordinary(forgetting(lambda i, y: i < 60))
+    assert ordinary(forgetting(lambda i, y: i % 10 == 0))
+    assert not ordinary(forgetting(lambda i, y: y == 1))
+    assert not ordinary(forgetting(lambda i, y: y == 1 and i < 60)), "part of a class"
+    moved = toys.records(300)
+    moved.x[:30] += 3.0
+    assert not ordinary(forgetting(lambda i, y: i < 30, train=moved))
+
+
+def test_labels_alone_tell_as_well():
+    odd = toys.records(300)
+    odd.x[:] = torch.randn(300, 4, generator=torch.Generator().manual_seed(1))
+    assert not ordinary(forgetting(lambda i, y: y == 2 and i < 90, train=odd))
+
+
+def test_of_few_records_or_wrong_labels_nothing_is_said():
+    assert not ordinary(forgetting(lambda i, y: i < FEWEST - 1))
+    wrong = Request(corrections={f"r{i}": 0 for i in range(60)})
+    assert not ordinary(forgetting(lambda i, y: i < 60, request=wrong))

@@ -215,3 +215,13 @@ def test_with_calibration_records_the_plan_says_what_is_lost():
     assert by_name(plan)["finetune"].planned
     assert by_name(plan)["finetune"].cost.trained == 5 * 20
     assert not by_name(plan)["retrain"].planned
+
+
+def test_what_a_method_says_of_its_work_is_heard_where_it_may_be_tried(monkeypatch):
+    kind = registry.load("methods", "finetune")
+    monkeypatch.setattr(kind, "advice", lambda self, problem: ("mind the step",))
+    said = f"{kind.title}: mind the step."
+    assert said in plan_of().advice
+    monkeypatch.setattr(kind, "unasked", False)
+    assert said not in plan_of().advice
+    assert said in plan_of(only=["finetune"]).advice

@@ -28,6 +28,7 @@ from expunge.engine.batches import order
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.gradients import Gradients, by_pieces, gathered
+from expunge.engine.shift import ordinary
 from expunge.numerics.units import Scored
 
 FEW = 1e-3
@@ -60,6 +61,16 @@ class Dampening(Edit):
     def work(self, problem: Problem) -> Cost:
         """Return one visit to every record, and another to those that are forgotten."""
         return Cost(trained=2 * len(problem.forget_view) + len(problem.retain_view))
+
+    def advice(self, problem: Problem) -> tuple[str, ...]:
+        """Return that the forgotten records look like a random sample, of which there is nothing to act on."""
+        if not ordinary(problem):
+            return ()
+        return (
+            "the forgotten records look like a random sample of the training records (inputs and labels do not tell "
+            "them from the retained ones), so that all parameters matter to both alike: little is dampened, and what "
+            "is, by chance. This method is for a class, or other records that lie apart",
+        )
 
     def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
         """Gather both importances, and dampen."""

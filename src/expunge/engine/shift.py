@@ -15,6 +15,7 @@ no draw of all, nor are the few that stand for the others, which may be syntheti
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,11 +24,14 @@ from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.engine.batches import in_order
+from expunge.engine.relabelling import labels_of
 
 LEVEL = 0.005
 """False alarms per problem that has none."""
 EXCHANGES = 999
 """Random exchanges; the smallest p-value is 1 in one more."""
+FEWEST = 10
+"""Forgotten records of which is said that they are an ordinary sample: of fewer hardly any test would say otherwise."""
 MOST = 1000
 """Records of either side that are looked at: a second of work."""
 _SEEN: dict[tuple[str, str, str], float] = {}
@@ -56,6 +60,25 @@ def shifted(problem: Problem) -> Obstacle | None:
         "as well, and accuracy on the holdout is accuracy on other data",
         fatal=False,
     )
+
+
+def ordinary(problem: Problem) -> bool:
+    """Return whether the forgotten records look like a random sample of the training records.
+
+    Two of these tests, on inputs and on class labels, do not tell them from the retained ones. False of fewer than
+    ``FEWEST``, and where the request says that labels are wrong.
+    """
+    parts = [sample(view) for view in (problem.forget_view, problem.retain_view)]
+    if min(map(len, parts)) < FEWEST or problem.request.corrections:
+        return False
+    seed = keyed_int(b"expunge ordinary", len(parts[0]), len(parts[1]))
+    left, right = (labels_of(problem, part) for part in parts)
+    if left is not None and right is not None:
+        classes = np.unique(np.concatenate([left, right]))
+        mix = (torch.from_numpy(labels[:, None] == classes).double() for labels in (left, right))
+        if p_value(*mix, seed=seed) <= LEVEL:
+            return False
+    return p_value(*(inputs_of(problem, part) for part in parts), seed=seed) > LEVEL
 
 
 def p_value(left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = None) -> float:

@@ -166,8 +166,9 @@ def _whole_course(
 
 
 def _own_words(problem: Problem, methods: Sequence[Method], options: Sequence[Option]) -> list[str]:
-    """Return what the methods that can run here say of their work."""
-    possible = {option.method: option.title for option in options if option.cost.trained + option.cost.read}
+    """Return what the methods that can run here say of their work; of those tried on request only where named."""
+    asked = [option for option in options if not option.why.startswith(ON_REQUEST)]
+    possible = {option.method: option.title for option in asked if option.cost.trained + option.cost.read}
     named = [
         (possible[method.name], said)
         for method in methods
