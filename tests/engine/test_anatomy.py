@@ -13,6 +13,7 @@ from expunge.engine.anatomy import (
     head_of,
     last,
     narrow,
+    no_head,
     reset,
     stem,
     unresettable,
@@ -284,3 +285,8 @@ def test_classes_are_counted_in_the_answer():
     numbers = toys.problem(model=nn.Linear(4, 1), task="regression")
     with pytest.raises(InvalidProblem, match="no classes"):
         classes_of(numbers.source.open(), numbers)
+
+
+def test_that_there_is_no_head_is_an_obstacle_of_the_method_that_changes_it():
+    assert head(toys.network(toys.Alone), toys.problem(build=toys.Alone)) is None
+    assert str(no_head("x resets the head")).startswith("x resets the head (the model)")

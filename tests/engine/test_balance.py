@@ -33,5 +33,10 @@ def test_records_without_a_group_are_told():
     problem = posed(groups={"r50": "few"})
     with pytest.raises(InvalidProblem, match="47 of 48 records without a group"):
         weights(problem, problem.retain_view)
-    assert lacks_groups(problem, "x") == []
+    (told,) = lacks_groups(problem, "x")
+    assert (told.what, told.found) == (
+        "records cannot be balanced by group",
+        "47 of 48 retained records without a group",
+    )
+    assert lacks_groups(posed(), "x") == []
     assert lacks_groups(posed(groups={}), "x")[0].what == "x balances groups"

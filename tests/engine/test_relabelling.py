@@ -7,6 +7,7 @@ from expunge.engine.relabelling import (
     LEVEL,
     Patterns,
     Relabelled,
+    absent,
     answers,
     knows_the_classes,
     labels_of,
@@ -137,3 +138,12 @@ def test_who_knows_the_classes():
     assert knows_the_classes(patterns(51))
     assert not knows_the_classes(patterns(50))
     assert not knows_the_classes(patterns(FEWEST - 1, of=FEWEST - 1))
+
+
+def test_classes_that_no_record_has():
+    records = toys.records(30)
+    assert absent(np.array([0, 1, 2, 2]), records) == frozenset()
+    assert absent(np.array([0, 7]), records) == {7}
+    many = toys.records(2000)
+    assert absent(np.array([0]), many) == frozenset()
+    assert len(many.seen) < 2000, "it reads on although all were met"

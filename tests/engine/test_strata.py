@@ -106,3 +106,16 @@ def test_what_a_proxy_lacks_is_said():
     problem = toys.problem(train=tokens, holdout=0)
     with pytest.raises(InvalidProblem, match="continuous"):
         strata.curvature(problem, problem.source.open(), problem.forget_view, toys.context(problem))
+
+
+def test_what_a_proxy_lacks_is_known_before():
+    inputs, labels = toys.points(20)
+    tokens = toys.Witness(inputs.abs().long(), labels, ids=[f"r{i}" for i in range(20)])
+    assert [o.what for o in strata.unrankable("curvature", toys.problem(train=tokens))] == [
+        "inputs are no continuous numbers"
+    ]
+    assert [o.what for o in strata.unrankable("entanglement", toys.problem(build=toys.Alone))] == [
+        "the model's features are not known"
+    ]
+    for by in ("confidence", "curvature", "held_out", "entanglement"):
+        assert strata.unrankable(by, toys.problem()) == []

@@ -60,3 +60,9 @@ def test_counter_examples_are_learnt_beside_and_counted():
 
 def test_without_groups_it_is_refused_before_work():
     assert [o.what for o in load("methods", "balance")().obstacles(toys.problem())] == ["balance balances groups"]
+
+
+def test_groups_of_other_records_are_none_of_the_retained_ones():
+    problem = toys.problem(groups={f"h{i}": "few" for i in range(24)})
+    assert [o.found for o in Balance().obstacles(problem)] == ["48 of 48 retained records without a group"]
+    assert not problem.records.seen

@@ -79,6 +79,23 @@ def test_a_network_with_a_fixed_number_of_classes_is_refused():
         def forward(self, x):
             return super().forward(x)[:, :3]
 
+    class Breaking(toys.Mlp):
+        def forward(self, x):
+            return super().forward(x) + torch.zeros(3)
+
+    for build in (Fixed, Breaking):
+        (told,) = BoundaryExpand().obstacles(toys.problem(build=build))
+        assert told.what == "the number of classes does not follow from the head"
     problem = toys.problem(build=Fixed)
     with pytest.raises(InvalidProblem, match="does not follow from the head"):
         BoundaryExpand().unlearn(problem, toys.context(problem))
+
+
+def test_a_network_without_a_head_whose_rows_are_the_classes_is_an_obstacle():
+    (told,) = BoundaryExpand().obstacles(toys.problem(build=toys.Prototypes))
+    assert told.what == "the network has no head whose rows are the classes"
+    problem = toys.problem()
+    before = toys.state(problem.source.open())
+    assert not BoundaryExpand().obstacles(problem)
+    assert len(set(problem.records.seen)) <= 2
+    assert all(torch.equal(before[0][name], tensor) for name, tensor in toys.state(problem.source.open())[0].items())

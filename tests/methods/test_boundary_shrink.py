@@ -136,8 +136,15 @@ def test_how_many_keep_their_label_is_said():
 
 def test_inputs_that_are_no_pixels_are_refused():
     problem = toys.problem()
+    assert [each.what for each in BoundaryShrink().obstacles(problem)] == ["inputs are no pixels in [0, 1]"]
+    assert not set(problem.retain_view.ids) & set(problem.records.seen)
     with pytest.raises(InvalidProblem, match="no pixels"):
         BoundaryShrink().unlearn(problem, toys.context(problem))
+    assert not BoundaryShrink({"pixels": False}).obstacles(problem)
+    assert not BoundaryShrink().obstacles(pixels())
+    one = pixels()
+    one.records.x[11, 0] = 1.01  # the last of the forgotten ones
+    assert BoundaryShrink().obstacles(one)
 
 
 def test_tokens_are_refused():
@@ -148,6 +155,10 @@ def test_tokens_are_refused():
     given = toys.records(30)
     train = toys.Witness(given.x.abs().long().clamp(max=8), given.y, ids=given.ids)
     problem = toys.problem(train=train, build=Tokens, trainer=None, holdout=0)
+    for settings in ({}, {"pixels": False}):
+        assert [each.found for each in BoundaryShrink(settings).obstacles(problem)] == [
+            "tokens, categories or whole numbers"
+        ]
     with pytest.raises(InvalidProblem, match="no continuous numbers"):
         BoundaryShrink().unlearn(problem, toys.context(problem))
 

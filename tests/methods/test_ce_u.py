@@ -41,6 +41,9 @@ def test_tokens_of_answers_are_skipped_whatever_stands_before_them():
 
 def test_records_that_would_be_skipped_whole_are_an_error():
     problem = regression()
+    assert [each.found for each in CeU().obstacles(problem)] == ["records with one label each, and nothing else scored"]
+    assert not CeU({"skip": 0}).obstacles(problem)
+    assert not CeU().obstacles(own.problem(language=True))
     with pytest.raises(InvalidProblem, match="skips the first 1 scored tokens"):
         CeU(STEP).unlearn(problem, toys.context(problem))
     problem = own.problem(language=True)

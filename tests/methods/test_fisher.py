@@ -114,3 +114,10 @@ def test_a_task_without_classes_is_an_obstacle_and_auto_goes_on():
     assert [each.found for each in Fisher().obstacles(problem)] == ["task regression, which has none"]
     assert not Fisher().obstacles(toys.problem())
     assert candidates(problem, {})
+
+
+def test_a_network_without_a_head_whose_rows_are_the_classes_is_an_obstacle():
+    for build in (toys.Prototypes, toys.Alone):
+        (told,) = Fisher().obstacles(toys.problem(build=build))
+        assert told.what == "the network has no head whose rows are the classes"
+    assert not Fisher().obstacles(toys.problem())

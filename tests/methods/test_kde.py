@@ -57,3 +57,9 @@ def test_without_held_out_records_it_is_refused_before_work():
     assert KnowledgeDistillation({"warm": 0}).obstacles(problem) == []
     outcome = KnowledgeDistillation({"warm": 0, "epochs": 1}).unlearn(problem, toys.context(problem))
     assert outcome.cost.trained == 48
+
+
+def test_a_network_without_a_layer_to_reset_is_an_obstacle():
+    (told,) = KnowledgeDistillation().obstacles(toys.problem(build=toys.Alone))
+    assert told.what == "kde resets the first layer and the head"
+    assert not KnowledgeDistillation().obstacles(toys.problem(build=toys.Prototypes))

@@ -29,3 +29,13 @@ def test_the_last_layer_alone_is_learnt_from_nothing():
 
 def test_without_groups_it_is_refused_before_work():
     assert [o.what for o in load("methods", "last_layer")().obstacles(toys.problem())] == ["last_layer balances groups"]
+
+
+def test_a_network_without_a_last_layer_is_an_obstacle():
+    assert [o.what for o in LastLayer().obstacles(posed(build=toys.Alone))] == ["last_layer retrains the last layer"]
+    assert not LastLayer().obstacles(posed())
+
+
+def test_groups_of_other_records_are_none_of_the_retained_ones():
+    problem = toys.problem(groups={f"h{i}": "few" for i in range(24)})
+    assert [o.found for o in LastLayer().obstacles(problem)] == ["48 of 48 retained records without a group"]

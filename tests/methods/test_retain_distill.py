@@ -98,5 +98,7 @@ def test_without_held_out_records_it_is_refused():
 def test_a_forgotten_class_that_no_held_out_record_has_is_an_error():
     problem = toys.problem()
     problem.held_out.y[problem.held_out.y == problem.records.y[0]] = (problem.records.y[0] + 1) % 3
+    (told,) = RetainDistill().obstacles(problem)
+    assert (told.where, told.found) == ("holdout", "none of 1 of the classes of forgotten records")
     with pytest.raises(InvalidProblem, match="every forgotten class"):
         RetainDistill(STEP).unlearn(problem, toys.context(problem))

@@ -97,3 +97,9 @@ def test_every_epoch_has_a_new_optimiser_and_the_last_one_its_own_rate():
         slopes = regressions.slope(values, problem.retain_view)
         values = [v - rate * (g + 0.1 * v) for v, g in zip(values, slopes, strict=True)]
     assert regressions.distance(mine, values) < 1e-13
+
+
+def test_a_network_without_a_layer_to_reset_is_an_obstacle():
+    (told,) = NoiseInTurn().obstacles(toys.problem(build=toys.Alone))
+    assert told.what == "rni resets the head"
+    assert not NoiseInTurn().obstacles(toys.problem(build=toys.Prototypes))

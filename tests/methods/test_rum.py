@@ -119,3 +119,11 @@ def test_obstacles_of_the_methods_and_the_proxy_are_those_of_the_whole():
     ranked_by = RefinedUnlearning({"methods": ["nothing"], "by": "held_out"})
     assert [o.what for o in ranked_by.obstacles(problem)] == ["rum ranks by training on held-out records"]
     assert not problem.records.seen
+
+
+def test_records_that_a_proxy_cannot_rank_are_an_obstacle():
+    given = toys.records(30)
+    tokens = toys.Witness(given.x.abs().long(), given.y, ids=given.ids)
+    method = RefinedUnlearning({"methods": ["nothing", "finetune"], "by": "curvature"})
+    assert [o.what for o in method.obstacles(toys.problem(train=tokens))] == ["inputs are no continuous numbers"]
+    assert not method.obstacles(toys.problem())

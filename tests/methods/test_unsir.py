@@ -119,7 +119,7 @@ def test_scattered_records_are_an_obstacle_and_so_are_some_beside_a_class():
     assert not Unsir().obstacles(classes(1))
     mixed = classes(1, holdout=24)
     mixed.forget = [*mixed.forget, *[name for name in mixed.records.ids if name not in mixed.forget][:20]]
-    assert not Unsir().obstacles(mixed)
+    assert [each.found for each in Unsir().obstacles(mixed)] == ["some of their classes have retained records"]
     with pytest.raises(InvalidProblem, match="some of their classes have retained records"):
         Unsir(SMALL).unlearn(mixed, toys.context(mixed))
 
@@ -134,6 +134,7 @@ def test_tokens_are_refused():
     gone = [name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 0]
     problem = toys.problem(train=train, build=Tokens, trainer=None, holdout=0, forget=0)
     problem.forget = gone
+    assert [each.what for each in Unsir().obstacles(problem)] == ["inputs are no continuous numbers"]
     with pytest.raises(InvalidProblem, match="no continuous numbers"):
         Unsir(SMALL).unlearn(problem, toys.context(problem))
 

@@ -30,6 +30,26 @@ class Softmax(nn.Linear):
         super().__init__(DIMS, CLASSES)
 
 
+class Prototypes(nn.Module):
+    """No layer that answers: the nearer to a class's prototype, the likelier the class; ``hidden`` layers before."""
+
+    def __init__(self, hidden=True):
+        super().__init__()
+        self.features = nn.Linear(DIMS, 5) if hidden else nn.Identity()
+        self.prototypes = nn.Parameter(torch.randn(CLASSES, 5 if hidden else DIMS))
+
+    def forward(self, x):
+        """Return logits."""
+        return -torch.cdist(self.features(x), self.prototypes)
+
+
+class Alone(Prototypes):
+    """No linear layer at all."""
+
+    def __init__(self):
+        super().__init__(hidden=False)
+
+
 def records(count, *, prefix="r", seed=0, dtype=torch.float32, kind=Witness):
     """Return records ``r0``, ``r1``, ..."""
     return kind(*points(count, seed=seed, dtype=dtype), ids=[f"{prefix}{i}" for i in range(count)])

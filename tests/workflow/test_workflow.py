@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import expunge
-from expunge.core.errors import ForeignRun, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, UsageError
 from expunge.core.verdict import Verdict
-from expunge.workflow import _other_settings, audit, plan
+from expunge.workflow import _other_settings, attempt, audit, plan
 from expunge.workflow.settings import Settings
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
@@ -213,3 +213,9 @@ def test_a_setting_that_a_method_gained_since_is_not_another_one():
     assert not _other_settings(shipped, asked({"finetune": {"lr": 0.5}}))
     assert _other_settings(shipped, asked({"finetune": {"lr": 0.1}})) == {"methods.finetune.lr": (0.5, 0.1)}
     assert _other_settings(shipped, asked({"finetune": {"lr": 0.5, "epochs": 2}})).keys() == {"methods.finetune.epochs"}
+
+
+def test_an_attempt_with_what_cannot_act_is_refused_before_it_begins(tmp_path):
+    with pytest.raises(InvalidProblem, match="unsir forgets whole classes"):
+        attempt(tiny.make(), out=tmp_path / "run", methods=("unsir",), policy=running.TINY / "policy.toml")
+    assert not list((tmp_path / "run").glob("artefacts/*"))

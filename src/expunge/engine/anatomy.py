@@ -91,6 +91,17 @@ def head(model: nn.Module, problem: Problem) -> nn.Module | None:
     return ran[-1] if ran else None
 
 
+def no_head(what: str) -> Obstacle:
+    """Return the obstacle ``what`` of a method that changes the head of a network in which :func:`head` finds none."""
+    return Obstacle(
+        what=what,
+        where="the model",
+        found="no linear layer or convolution that runs",
+        expected="one that gives the answers",
+        fix="choose a method that asks for none: `expunge plan` lists them",
+    )
+
+
 def stem(model: nn.Module) -> nn.Module | None:
     """Return the convolution or linear layer that comes first, before all others; None without one.
 

@@ -23,6 +23,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import bounds, in_order
+from expunge.engine.continuous import continuous
 from expunge.engine.loop import ready
 from expunge.numerics.membership import confidence
 from expunge.numerics.units import Scored
@@ -87,26 +88,21 @@ class Exchange:
 
 def possible(problem: Problem) -> bool:
     """Return whether there is something beside records of this problem; reads a few."""
-    return bool(len(problem.retain_view)) and (_movable(problem) or _exchangeable(problem))
+    return bool(len(problem.retain_view)) and (continuous(problem, problem.retain_view) or _exchangeable(problem))
 
 
 def copies(problem: Problem) -> int:
     """Return how many copies of a record are asked; where there are none, as many as there would be of numbers."""
-    return DRAWS if not len(problem.retain_view) or _movable(problem) else EXCHANGES
+    return DRAWS if not len(problem.retain_view) or continuous(problem, problem.retain_view) else EXCHANGES
 
 
 def beside(problem: Problem, sample: Records) -> Noise | Exchange | None:
     """Return how forgotten records are moved, by a ``sample`` of the retained ones; None where they cannot be."""
     if not len(sample):
         return None
-    if _movable(problem):
+    if continuous(problem, problem.retain_view):
         return Noise(reach(problem, sample))
     return Exchange(sample) if _exchangeable(problem) else None
-
-
-def _movable(problem: Problem) -> bool:
-    batch, task = problem.retain_view.read([0]), problem.meaning
-    return task.moved(batch, torch.zeros_like(task.inputs(batch))) is not None
 
 
 def _exchangeable(problem: Problem) -> bool:

@@ -23,15 +23,7 @@ def weights(problem: Problem, records: Records) -> Mapping[str, float]:
     without = [name for name in records.ids if name not in problem.groups]
     if labels is None or without:
         raise InvalidProblem(
-            [
-                Obstacle(
-                    what="records cannot be balanced by group",
-                    where="groups",
-                    found=f"{len(without)} of {len(records)} records without a group" if without else "no classes",
-                    expected="a group for every retained record, and class labels",
-                    fix="name the groups: Problem(groups={id: group, ...})",
-                )
-            ]
+            [_unbalanced(f"{len(without)} of {len(records)} records without a group" if without else "no classes")]
         )
     pairs = [(problem.groups[name], int(label)) for name, label in zip(records.ids, labels, strict=True)]
     count = Counter(pairs)
@@ -39,9 +31,11 @@ def weights(problem: Problem, records: Records) -> Mapping[str, float]:
 
 
 def lacks_groups(problem: Problem, name: str) -> list[Obstacle]:
-    """Return that no groups are named, before a record is read."""
+    """Return that no groups are named, or not those of all retained records, before a record is read."""
     if problem.groups:
-        return []
+        names = problem.retain_view.ids
+        without = sum(name not in problem.groups for name in names)
+        return [_unbalanced(f"{without} of {len(names)} retained records without a group")] if without else []
     return [
         Obstacle(
             what=f"{name} balances groups",
@@ -50,3 +44,13 @@ def lacks_groups(problem: Problem, name: str) -> list[Obstacle]:
             fix="name the groups: Problem(groups={id: group, ...})",
         )
     ]
+
+
+def _unbalanced(found: str) -> Obstacle:
+    return Obstacle(
+        what="records cannot be balanced by group",
+        where="groups",
+        found=found,
+        expected="a group for every retained record, and class labels",
+        fix="name the groups: Problem(groups={id: group, ...})",
+    )

@@ -87,6 +87,16 @@ def labels_of(problem: Problem, records: Records) -> Labels | None:
     return np.concatenate([np.asarray(batch[1], dtype=np.int64) for batch in in_order(records)])
 
 
+def absent(classes: Labels, records: Records) -> frozenset[int]:
+    """Return those of ``classes`` that none of ``records`` has; reads only until all the others were met."""
+    left = set(classes.tolist())
+    for batch in in_order(records):
+        left -= set(np.asarray(batch[1], dtype=np.int64).tolist())
+        if not left:
+            break
+    return frozenset(left)
+
+
 def sample(records: Records) -> View:
     """Return at most MOST records, drawn by a hash of their ids."""
     ranked = sorted(records.ids, key=lambda name: keyed(b"expunge relabelling", name))[:MOST]

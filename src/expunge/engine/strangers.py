@@ -34,7 +34,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import in_order
 from expunge.engine.loop import evaluating
-from expunge.engine.relabelling import labels_of
+from expunge.engine.relabelling import absent, labels_of
 from expunge.numerics.matching import Kind
 from expunge.numerics.membership import confidence
 from expunge.numerics.units import Scored
@@ -175,9 +175,4 @@ def _kind(mine: Array, asked: list[_Asked], logits: Array) -> Kind:
 
 def gone(problem: Problem, classes: Labels) -> frozenset[int]:
     """Return those of ``classes`` of which no record is retained; reads only until all the others were met."""
-    left = set(classes.tolist())
-    for batch in in_order(problem.retain_view):
-        left -= set(np.asarray(batch[1], dtype=np.int64).tolist())
-        if not left:
-            break
-    return frozenset(left)
+    return absent(classes, problem.retain_view)

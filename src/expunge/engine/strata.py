@@ -24,6 +24,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import in_order, shuffled
 from expunge.engine.context import Context
+from expunge.engine.continuous import continuous, not_continuous
 from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
 from expunge.numerics.entanglement import entanglement
 
@@ -49,6 +50,18 @@ def scores(by: str, problem: Problem, model: nn.Module, run: Context) -> tuple[A
         "entanglement": lambda: entangled(problem, model, run),
     }
     return known[by]()
+
+
+def unrankable(by: str, problem: Problem) -> list[Obstacle]:
+    """Return what keeps records of this kind, or the model, from :func:`scores`; reads a record for it."""
+    view = problem.forget_view
+    if by == "curvature" and len(view) and not continuous(problem, view):
+        return [_no_numbers()]
+    if by == "entanglement" and len(view):
+        model = problem.source.open()
+        with evaluating(model):
+            return [] if problem.meaning.features(model, view.read([0])) is not None else [_no_features()]
+    return []
 
 
 def cost(by: str, problem: Problem, held: int) -> Cost:
@@ -123,8 +136,7 @@ def entangled(problem: Problem, model: nn.Module, run: Context) -> tuple[Array, 
         with evaluating(model):
             features = [problem.meaning.features(model, batch) for batch in in_order(records)]
         if any(part is None for part in features):
-            what, fix = "the model's features are not known", "rank by another proxy"
-            raise InvalidProblem([Obstacle(what=what, found="no linear head with a row per record", fix=fix)])
+            raise InvalidProblem([_no_features()])
         parts.append(torch.cat(features).double().cpu().numpy())
     far = np.linalg.norm(parts[1] - parts[0].mean(axis=0), axis=1)
     return -far, f"entanglement score {entanglement(*parts):.3g}"
@@ -153,7 +165,16 @@ def _input_slope(problem: Problem, model: nn.Module, batch: Any, by: Tensor, run
     with evaluating(model), torch.enable_grad():
         moved = problem.meaning.moved(batch, by)
         if moved is None:
-            what, fix = "inputs are no continuous numbers", "rank by another proxy"
-            raise InvalidProblem([Obstacle(what=what, found="tokens, categories or rows of a table", fix=fix)])
+            raise InvalidProblem([_no_numbers()])
         loss = problem.meaning.units(model, moved).loss.sum()
         return torch.autograd.grad(loss, by)[0]
+
+
+def _no_numbers() -> Obstacle:
+    expected = "inputs that a small step changes a little"
+    return not_continuous(where="forget set", expected=expected, fix="rank by another proxy")
+
+
+def _no_features() -> Obstacle:
+    what, found = "the model's features are not known", "no linear head with a row per record"
+    return Obstacle(what=what, where="the model", found=found, fix="rank by another proxy")

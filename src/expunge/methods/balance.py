@@ -39,7 +39,7 @@ class Balance(Passes):
         counter: float = setting(0.5, "weight of the counter-examples' mean loss", low=0, search=(0.1, 2.0))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return what the contract says, and that no groups are named."""
+        """Return what the contract says, and records without a group."""
         return [*super().obstacles(problem), *lacks_groups(problem, self.name)]
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:

@@ -45,6 +45,17 @@ class BoundaryExpand(Passes):
         optimiser: str = setting("sgd", "optimiser", choices=("adamw", "sgd"))
         weight_decay: float = setting(5e-4, "decoupled for adamw, L2 for sgd", low=0)
 
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return what the contract says, and that the head cannot have one more class; reads two records for it."""
+        found = super().obstacles(problem)
+        if found:
+            return found
+        try:
+            _widened(problem.source.open(), problem)
+        except InvalidProblem as error:
+            return list(error.obstacles)
+        return []
+
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return one pass over the forget set."""
         return (Pass("forget", self.apart, self.config.batch_size),)
@@ -55,11 +66,7 @@ class BoundaryExpand(Passes):
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Give the head one more row."""
-        classes = classes_of(model, problem)
-        self._head = head_of(model, problem, classes)
-        widen(self._head)
-        if classes_of(model, problem) != classes + 1:
-            raise InvalidProblem([_fixed()])
+        self._head = _widened(model, problem)
         return self.preparation(problem)
 
     def apart(self, batch: Batch) -> Tensor:
@@ -73,11 +80,30 @@ class BoundaryExpand(Passes):
         narrow(self._head)
 
 
+def _widened(model: nn.Module, problem: Problem) -> nn.Module:
+    """Give the head of ``model`` one more row, and return it.
+
+    Raises:
+        InvalidProblem: there is no head, or the number of classes does not follow from it.
+    """
+    classes = classes_of(model, problem)
+    head = head_of(model, problem, classes)
+    widen(head)
+    try:
+        follows = classes_of(model, problem) == classes + 1
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+        # The network's own code, which counts on the classes that it had.
+        follows = False
+    if not follows:
+        raise InvalidProblem([_fixed()])
+    return head
+
+
 def _fixed() -> Obstacle:
     return Obstacle(
         what="the number of classes does not follow from the head",
         where="the model",
-        found="the same number of logits with one more row in the head",
+        found="no logit more with one more row in the head",
         expected="as many logits as the head has rows",
         fix="choose another method: `expunge plan` lists them",
     )

@@ -17,6 +17,7 @@ from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
 from expunge.engine.batches import in_order
 from expunge.engine.context import Context
+from expunge.engine.continuous import continuous, not_continuous
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
 
@@ -53,6 +54,16 @@ class BoundaryShrink(Passes):
             True, "inputs are pixels in [0, 1]: clamped to it after the step, and rounded to 255 levels"
         )
         exclude_true_class: bool = setting(False, "never take the label that a record has")
+
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return what the contract says, and inputs that are no numbers, or no pixels; reads the forgotten ones."""
+        found, view = super().obstacles(problem), problem.forget_view
+        if found or not len(view):
+            return found
+        if not continuous(problem, view):
+            return [_no_numbers()]
+        seen = (problem.meaning.inputs(batch) for batch in in_order(view, _SIZE))
+        return [_no_pixels()] if self.config.pixels and any(map(_outside, seen)) else []
 
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return one pass over the forget set."""
@@ -98,7 +109,7 @@ class BoundaryShrink(Passes):
         moved = task.moved(batch, still)
         if moved is None:
             raise InvalidProblem([_no_numbers()])
-        if self.config.pixels and bool(((inputs < 0) | (inputs > 1)).any()):
+        if self.config.pixels and _outside(inputs):
             raise InvalidProblem([_no_pixels()])
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(task.units(model, moved).loss.sum(), still)
@@ -111,14 +122,14 @@ class BoundaryShrink(Passes):
         return units.logits.masked_fill(own, -torch.inf).argmax(dim=1), units.target
 
 
+def _outside(inputs: Tensor) -> bool:
+    """Return whether a value lies outside [0, 1]."""
+    return bool(((inputs < 0) | (inputs > 1)).any())
+
+
 def _no_numbers() -> Obstacle:
-    return Obstacle(
-        what="inputs are no continuous numbers",
-        where="forget set",
-        found="tokens, categories or whole numbers",
-        expected="inputs that a small step changes a little",
-        fix="choose a method that does not change inputs: `expunge plan` lists them",
-    )
+    expected, fix = "inputs that a small step changes a little", "choose a method that does not change inputs"
+    return not_continuous(where="forget set", expected=expected, fix=f"{fix}: `expunge plan` lists them")
 
 
 def _no_pixels() -> Obstacle:

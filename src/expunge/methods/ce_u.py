@@ -10,6 +10,7 @@ from torch import Tensor
 
 from expunge.core.config import setting
 from expunge.core.errors import InvalidProblem, Obstacle
+from expunge.core.problem import Problem
 from expunge.engine.forgetting import Forgetting
 from expunge.engine.visits import Batch
 from expunge.numerics.token_losses import place, without
@@ -33,6 +34,13 @@ class CeU(Forgetting):
 
         skip: int = setting(1, "scored tokens at the beginning of every record that are left alone", low=0)
 
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return also that every record is one unit, as where it has one class label, and that this one is skipped."""
+        found = super().obstacles(problem)
+        if not found and self.config.skip and problem.meaning.labelled:
+            found.append(self._skipped("records with one label each, and nothing else scored"))
+        return found
+
     def forgotten(self, batch: Batch) -> Tensor:
         """Return the cross entropy against the answers without the target.
 
@@ -43,15 +51,14 @@ class CeU(Forgetting):
         chosen = place(batch.forget) >= self.config.skip
         left = batch.forget.sum_by_record(chosen.double())
         if not bool(left.all()):
-            raise InvalidProblem(
-                [
-                    Obstacle(
-                        what=f"ce_u skips the first {self.config.skip} scored tokens, and records have no others",
-                        where="forget set",
-                        found=f"{int((left == 0).sum())} of {len(left)} records of a batch",
-                        expected="a token in every record that is to be forgotten",
-                        fix="set skip = 0, or take another method",
-                    )
-                ]
-            )
+            raise InvalidProblem([self._skipped(f"{int((left == 0).sum())} of {len(left)} records of a batch")])
         return without(batch.forget, chosen)
+
+    def _skipped(self, found: str) -> Obstacle:
+        return Obstacle(
+            what=f"ce_u skips the first {self.config.skip} scored tokens, and records have no others",
+            where="forget set",
+            found=found,
+            expected="a token in every record that is to be forgotten",
+            fix="set skip = 0, or take another method",
+        )

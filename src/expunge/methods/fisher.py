@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.config import Config, setting
-from expunge.core.errors import Obstacle
+from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
@@ -54,12 +54,22 @@ class Fisher(Edit):
         )
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return what the contract says, and that the task has no classes: information is a mean over them."""
+        """Return what the contract says, that the task has no classes, and that no head has a row for each of them.
+
+        Information is a mean over classes. Reads two records for it.
+        """
         found = super().obstacles(problem)
         if not problem.meaning.scored:
             what, fix = f"{self.name} needs logits", "see which methods `expunge plan` offers instead"
             found.append(Obstacle(what=what, found=f"task {problem.task}, which has none", fix=fix))
-        return found
+        if found:
+            return found
+        model = problem.source.open()
+        try:
+            head_of(model, problem, classes_of(model, problem))
+        except InvalidProblem as error:
+            return list(error.obstacles)
+        return []
 
     def work(self, problem: Problem) -> Cost:
         """Return one visit to every retained record, with as many backward passes as there are classes."""

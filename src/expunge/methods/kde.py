@@ -16,11 +16,13 @@ from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records
-from expunge.engine.anatomy import head, reset, stem
+from expunge.engine.anatomy import head, no_head, reset, stem
 from expunge.engine.context import Context
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.split import held_choosing
 from expunge.numerics.losses import distillation, mean_loss, soft_cross_entropy
+
+_ENDS = "kde resets the first layer and the head"
 
 
 class KnowledgeDistillation(Passes):
@@ -58,11 +60,13 @@ class KnowledgeDistillation(Passes):
     _held: Records | None = None
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return also that there are no held-out records to be taught on."""
+        """Return also that there are no held-out records to be taught on, and no layers to reset."""
         found = super().obstacles(problem)
         if self.config.warm and not held_choosing(problem):
             what, fix = "kde distils on held-out records", "give a holdout, or set warm = 0"
             found.append(Obstacle(what=what, found="none in the choosing part", fix=fix))
+        if not found and head(problem.source.open(), problem) is None:
+            found.append(no_head(_ENDS))
         return found
 
     def passes(self, epoch: int) -> tuple[Pass, ...]:
@@ -84,11 +88,10 @@ class KnowledgeDistillation(Passes):
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Reset the first layer and the head."""
         self._held = run.choosing.holdout
-        ends = [layer for layer in (stem(model), head(model, problem)) if layer is not None]
-        if not ends:
-            what, fix = "kde resets the first layer and the head", "choose another method"
-            raise InvalidProblem([Obstacle(what=what, found="no convolution or linear layer", fix=fix)])
-        reset(model, ends)
+        first, last = stem(model), head(model, problem)
+        if first is None or last is None:
+            raise InvalidProblem([no_head(_ENDS)])
+        reset(model, [first, last])
         return Cost()
 
     def follow(self, batch: Batch) -> Tensor:

@@ -13,11 +13,13 @@ from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.engine.anatomy import freeze_all_but, head, reset
+from expunge.engine.anatomy import freeze_all_but, head, no_head, reset
 from expunge.engine.balance import lacks_groups, weights
 from expunge.engine.context import Context
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.numerics.losses import weighted_loss
+
+_LAST = "last_layer retrains the last layer"
 
 
 class LastLayer(Passes):
@@ -42,14 +44,17 @@ class LastLayer(Passes):
         lr: float = setting(1e-2, "peak learning rate", above=0, search=(1e-3, 1e-1))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return what the contract says, and that no groups are named."""
-        return [*super().obstacles(problem), *lacks_groups(problem, self.name)]
+        """Return what the contract says, records without a group, and that there is no last layer."""
+        found = [*super().obstacles(problem), *lacks_groups(problem, self.name)]
+        if not found and head(problem.source.open(), problem) is None:
+            found.append(no_head(_LAST))
+        return found
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Draw the head anew, freeze the rest, and weigh the records."""
         last = head(model, problem)
         if last is None:
-            raise InvalidProblem([Obstacle(what=f"{self.name} retrains the last layer", found="no linear layer ran")])
+            raise InvalidProblem([no_head(_LAST)])
         self._weights: Mapping[str, float] = weights(problem, problem.retain_view)
         reset(model, [last])
         freeze_all_but(model, [last])

@@ -17,7 +17,7 @@ from expunge.engine.batches import in_order
 from expunge.engine.context import Context
 from expunge.engine.descent import Descent
 from expunge.engine.loop import evaluating
-from expunge.engine.relabelling import labels_of
+from expunge.engine.relabelling import absent, labels_of
 from expunge.engine.split import judged_count
 from expunge.numerics.losses import away_from
 from expunge.numerics.units import Scored
@@ -47,12 +47,14 @@ class RetainDistill(Descent):
         weight: float = setting(1.0, "of the divergence on forgotten records", low=0, search=(0.1, 10))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return also that there are no held-out records."""
+        """Return also that there are no held-out records, or none of a forgotten class; reads labels for it."""
         found = super().obstacles(problem)
         if not _choosing(problem):
             what, fix = "retain_distill needs held-out records", "give the problem a holdout, 3 records at the least"
             found.append(Obstacle(what=what, where="holdout", found="none in the choosing part", fix=fix))
-        return found
+        gone = None if found else labels_of(problem, problem.forget_view)
+        strange = absent(gone, problem.held_out) if gone is not None and problem.held_out is not None else ()
+        return [*found, _strange(len(strange), "holdout")] if strange else found
 
     def preparation(self, problem: Problem) -> Cost:
         """Return one look at the held-out records of the choosing part."""
@@ -76,22 +78,22 @@ class RetainDistill(Descent):
         assert gone is not None
         strange = sorted({int(label) for label in gone} - set(target.tolist()))
         if strange:
-            raise InvalidProblem(
-                [
-                    Obstacle(
-                        what="retain_distill needs held-out records of every forgotten class",
-                        where="the choosing part of the holdout",
-                        found=f"none of {len(strange)} of the classes of forgotten records",
-                        fix="give more held-out records, or choose another method",
-                    )
-                ]
-            )
+            raise InvalidProblem([_strange(len(strange), "the choosing part of the holdout")])
         return Cost(read=len(held))
 
     def objective(self, retain: Scored, forget: Scored | None) -> Tensor:
         """Return the mean retain loss plus the weighted divergence from what is said of held-out records."""
         assert forget is not None
         return retain.loss.mean() + self.config.weight * away_from(forget, self._means[forget.target])
+
+
+def _strange(count: int, where: str) -> Obstacle:
+    return Obstacle(
+        what="retain_distill needs held-out records of every forgotten class",
+        where=where,
+        found=f"none of {count} of the classes of forgotten records",
+        fix="give more held-out records, or choose another method",
+    )
 
 
 def _choosing(problem: Problem) -> int:

@@ -14,11 +14,13 @@ from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.engine.anatomy import NORMALISERS, head, reset
+from expunge.engine.anatomy import NORMALISERS, head, no_head, reset
 from expunge.engine.context import Context
 from expunge.engine.loop import forget_moments
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.numerics.losses import mean_loss
+
+_HEAD = "rni resets the head"
 
 
 class NoiseInTurn(Passes):
@@ -52,6 +54,13 @@ class NoiseInTurn(Passes):
         shaken: float = setting(0.7, "share of them that may be shaken, rounded down", low=0, high=1)
         noise: float = setting(0.04, "standard deviation of the noise", low=0, search=(0.001, 0.3))
 
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return also that there is no head to reset; reads two records for it."""
+        found = super().obstacles(problem)
+        if not found and head(problem.source.open(), problem) is None:
+            found.append(no_head(_HEAD))
+        return found
+
     def passes(self, epoch: int) -> tuple[Pass, ...]:
         """Return one pass over the retain set."""
         last = epoch == self.config.epochs and self.config.fine > 0
@@ -62,8 +71,7 @@ class NoiseInTurn(Passes):
         """Reset the head, and pick what moves in which epoch."""
         last = head(model, problem)
         if last is None:
-            what, fix = "rni resets the head", "choose another method"
-            raise InvalidProblem([Obstacle(what=what, found="no linear layer or convolution", fix=fix)])
+            raise InvalidProblem([no_head(_HEAD)])
         reset(model, [last])
         normal = {id(p) for m in model.modules() if isinstance(m, NORMALISERS) for p in m.parameters(recurse=False)}
         self._all = [p for p in model.parameters() if p.requires_grad]

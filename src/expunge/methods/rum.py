@@ -21,7 +21,7 @@ from expunge.engine.context import Context
 from expunge.engine.passes import NO_EFFECT, touched
 from expunge.engine.split import Part, held_choosing
 from expunge.engine.strata import cost as cost_of_scores
-from expunge.engine.strata import scores, split_by
+from expunge.engine.strata import scores, split_by, unrankable
 
 _GIVEN = frozenset({Need.RETAIN, Need.FORGET})
 NOTHING = "nothing"
@@ -111,7 +111,7 @@ class RefinedUnlearning(Method):
         if self.config.by == "held_out" and not held_choosing(problem):
             fix = "give a holdout, or rank by another proxy"
             found.append(Obstacle(what="rum ranks by training on held-out records", found="no holdout", fix=fix))
-        return found
+        return found or unrankable(self.config.by, problem)
 
     def cost(self, problem: Problem) -> Cost:
         """Return the work of the ranking and of the methods; how many records a part has is known before."""

@@ -20,6 +20,7 @@ from expunge.core.records import Records, View
 from expunge.engine.anatomy import classes_of
 from expunge.engine.batches import in_order, order
 from expunge.engine.context import Context
+from expunge.engine.continuous import continuous, not_continuous
 from expunge.engine.guard import Guard
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
@@ -31,8 +32,8 @@ from expunge.engine.visits import concatenated, rows
 class Unsir(Passes):
     """Impair with noise that maximises the loss of the class to be forgotten, repair on retained records.
 
-    Works where whole classes go: those that no retained record has. The forgotten records are never read; noise stands
-    in their place. Noise is made against the original in evaluation mode, one batch for each class under its own label,
+    Works where whole classes go: those that no retained record has. No forgotten record is trained on; noise stands in
+    their place. Noise is made against the original in evaluation mode, one batch for each class under its own label,
     and used in copies, or drawn and made anew for every copy (``fresh``). Impairing and repairing have optimisers of
     their own, as in the paper's notebook, whose learning rates and sizes are the defaults.
     """
@@ -64,9 +65,19 @@ class Unsir(Passes):
         per_class: int = setting(1000, "retained records of each class that are trained on, at the most", low=1)
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
-        """Return what the contract says, and that no class goes whole; reads the retained labels for it."""
+        """Return what the contract says, records whose class does not go whole, and inputs that are no numbers.
+
+        Reads all labels for it.
+        """
         found = super().obstacles(problem)
-        return found or ([] if self._gone(problem.source.open(), problem) else [_scattered("no class")])
+        if found:
+            return found
+        gone, asked = self._gone(problem.source.open(), problem), labels_of(problem, problem.forget_view)
+        if not gone:
+            found.append(_scattered("every class has retained records"))
+        elif asked is not None and not set(asked.tolist()) <= set(gone):
+            found.append(_scattered(_SOME))
+        return found if continuous(problem, problem.retain_view) else [*found, _no_numbers()]
 
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of noise and retained records; reads the retained labels."""
@@ -82,7 +93,7 @@ class Unsir(Passes):
         """Make the noise, and draw the retained records that are trained on."""
         gone = self._gone(model, problem)
         if not gone or not self._chosen(model, problem, run) <= set(gone):
-            raise InvalidProblem([_scattered("some of their classes have retained records")])
+            raise InvalidProblem([_scattered(_SOME)])
         self._subset = self._kept(problem, seed=run.seed)
         template = problem.retain_view.read([0])
         parts: list[Any] = []
@@ -170,21 +181,19 @@ class Noise(Records):
         return sha256(self.ids[index].encode())
 
 
+_SOME = "some of their classes have retained records"
+
+
 def _scattered(found: str) -> Obstacle:
     return Obstacle(
         what="unsir forgets whole classes",
         where="forget set",
-        found=found if found != "no class" else "every class has retained records",
+        found=found,
         expected="all records of one class or more",
         fix="forget the class altogether, or choose a method for single records: `expunge plan` lists them",
     )
 
 
 def _no_numbers() -> Obstacle:
-    return Obstacle(
-        what="inputs are no continuous numbers",
-        where="training records",
-        found="tokens, categories or whole numbers",
-        expected="inputs that noise can stand in for",
-        fix="choose a method that makes no inputs: `expunge plan` lists them",
-    )
+    expected, fix = "inputs that noise can stand in for", "choose a method that makes no inputs"
+    return not_continuous(where="training records", expected=expected, fix=f"{fix}: `expunge plan` lists them")

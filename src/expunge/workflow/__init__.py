@@ -230,7 +230,10 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
     """Return the first method to run: its name, its settings, and how these were found where they were tuned."""
     name = settings.methods[0]
     if name != AUTO:
-        return name, settings.configs.get(name), ""
+        config = settings.configs.get(name)
+        if wrong := registry.load("methods", name)(config).obstacles(stages.problem):
+            raise InvalidProblem(wrong)
+        return name, config, ""
     if stages.passes() is None:
         stages.trainer()  # what a retraining costs bounds the search
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
