@@ -14,7 +14,7 @@ from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import UNABLE, fault_of_method
+from expunge.core.errors import UNABLE, InvalidProblem, fault_of_method
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -250,8 +250,10 @@ class Stages:
             if not why or (asked and not isinstance(error, UNABLE)):
                 raise
             checkpoints.clear()
-            # How far it came nobody counted: what it would have cost to the end, as of a trial that failed.
-            return Forgotten(Outcome(cost=method.cost(self.problem), stopped=f"failed: {why}"), None)
+            # How far it came nobody counted: what it would have cost to the end, as of a trial that failed. What cannot
+            # act did no work to speak of, and may not be able to tell its cost.
+            cost = Cost() if isinstance(error, InvalidProblem) else method.cost(self.problem)
+            return Forgotten(Outcome(cost=cost, stopped=f"failed: {why}"), None)
         artefact = self._save(number, model)
         checkpoints.clear()
         return Forgotten(replace(outcome, model=None), artefact)
