@@ -8,6 +8,7 @@ from expunge.core.method import Cost
 from expunge.core.report import Tuned
 from expunge.plan import auto, recipes
 from expunge.plan.tune import space
+from tests.support import languages as L
 from tests.support import toys
 
 
@@ -43,6 +44,25 @@ def test_methods_that_can_be_tuned_and_no_others():
         assert method.guarantee is Level.AUDITED
         assert space(method)
         assert not method().obstacles(toys.problem())
+
+
+def test_of_texts_the_best_recipe_is_tried_first_in_steps_that_suit_the_training():
+    first = auto.spoken_for(L.spoken(trainer=L.TRAINER), {"wga": {"epochs": 3}})
+    assert first.method == next(iter(recipes.for_case("texts"))) == "wga"
+    recipe, training = recipes.for_case("texts")["wga"].config, L.TRAINER.config
+    assert first.base["retain_weight"] == recipe["retain_weight"]
+    assert first.base["lr"] == pytest.approx(0.4 * training.lr) != recipe["lr"]
+    assert first.base["batch_size"] < training.batch_size
+    assert first.base["epochs"] == 3, "the user's"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [lambda: L.spoken(trainer=lambda records, *, seed: None), lambda: L.spoken(), toys.problem],
+    ids=["settings of the training unknown", "no trainer", "a classifier"],
+)
+def test_elsewhere_no_recipe_says_what_is_tried_first(problem):
+    assert auto.spoken_for(problem(), {}) is None
 
 
 def test_the_others_are_all_that_is_possible_and_the_cheapest_stand_first():

@@ -5,6 +5,7 @@ from expunge.core.check import EvidenceKind
 from expunge.core.errors import UnknownName, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost
+from expunge.core.plan import BY_RECIPE, OVER_BUDGET
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
 from expunge.plan.planner import make_plan
@@ -43,6 +44,14 @@ def test_a_method_that_waits_to_be_named_is_an_option_and_no_more(monkeypatch):
     assert by_name(plan)["finetune"].why == "tried only where it is named: --method finetune"
     assert by_name(plan)["finetune"].share == pytest.approx(FINETUNE)
     assert plan_of(only=["finetune"], budget=1.0).order == ("finetune",)
+
+
+def test_what_recipes_speak_for_takes_the_place_of_all_that_must_earn_their_claim():
+    plan = plan_of(first="neg_grad_plus", budget=1.0)
+    assert plan.order == ("neg_grad_plus", "retrain")
+    assert by_name(plan)["neg_grad_plus"].why == BY_RECIPE
+    assert by_name(plan)["finetune"].why == "tried only where it is named: --method finetune"
+    assert by_name(plan_of(first="neg_grad_plus", budget=0.1))["neg_grad_plus"].why.startswith(OVER_BUDGET)
 
 
 def test_methods_come_by_cost_and_those_that_stand_alone_last():

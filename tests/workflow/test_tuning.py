@@ -2,6 +2,7 @@
 
 import html
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,10 @@ from expunge.plan import auto as choosing
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study
 from expunge.workflow import choose, plan
+from expunge.workflow.planning import plan_of, policy_of
+from expunge.workflow.settings import Settings
+from expunge.workflow.tuning import course
+from tests.support import languages as L
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
 
@@ -57,6 +62,19 @@ def tuned(tmp_path_factory):
         out = tmp_path_factory.mktemp("auto") / "run"
         policy = running.TINY / "policy.toml"
         return expunge.erase(problem(), out=out, policy=policy, methods=("auto",), budget=BUDGET, configs=START)
+
+
+def test_without_a_method_texts_are_forgotten_by_their_recipe(monkeypatch):
+    monkeypatch.undo()
+    asked, settings = L.spoken(trainer=L.TRAINER), Settings(references=3)
+    policy = policy_of(asked, settings)
+    planned = plan_of(asked, settings, policy, passes=L.TRAINER.passes)
+    assert planned.order == ("wga", "retrain")
+    assert planned.choosing_references == 0, "its settings need none"
+    (name, config, said), (last, none, _) = course(SimpleNamespace(problem=asked), settings, planned, blind=False)
+    assert (name, last, none) == ("wga", "retrain", None)
+    assert config == choosing.spoken_for(asked, {}).base
+    assert "recipe for texts" in said
 
 
 def test_what_tuning_found_is_tried_and_said(tuned):

@@ -213,7 +213,7 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))
     problem = result.problem
-    if problem is not None and not any(attempt.tuned for attempt in report.attempts):
+    if problem is not None and not report.tuned:
         if not auto.obstacles(problem) and auto.candidates(problem, {}):
             found.append(Step("let methods be chosen and tuned for this problem:", line(*words, "--method", auto.AUTO)))
     if named:

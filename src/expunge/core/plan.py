@@ -14,6 +14,11 @@ ON_REQUEST = "tried only where it is named"
 """How the reason starts why a method is not planned that the plan does not try unasked."""
 TUNED = "chosen by auto, which tunes its settings first"
 """Why a method is planned that ``auto`` chose."""
+BY_RECIPE = (
+    "of all methods the recipes for texts came nearest to retrained models with it; its steps suit the training; earns "
+    "its claim only if the audit passes"
+)
+"""Why a method is planned that is tried first because recipes speak for it."""
 OVER_BUDGET = "would take the attempts over the budget"
 """How the reason starts why a method is not planned that would be possible."""
 

@@ -133,7 +133,7 @@ class Attempt:
 
     ``audits`` has a second entry only where a standing guarantee was contradicted and looked at again
     with fresh references. ``share`` is the method's cost as a share of one retraining. ``tuned`` says how its settings
-    were found, where ``auto`` did.
+    were found, where ``auto`` did, or where they are those of a recipe.
     """
 
     number: int

@@ -9,7 +9,7 @@ from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import Obstacle
 from expunge.core.method import Cost, Method, Need
-from expunge.core.plan import FORCED, ON_REQUEST, OVER_BUDGET, TUNED, Foresight, Option, Plan
+from expunge.core.plan import BY_RECIPE, FORCED, ON_REQUEST, OVER_BUDGET, TUNED, Foresight, Option, Plan
 from expunge.core.problem import Problem
 from expunge.numerics.equivalence import MIN_REFERENCES
 
@@ -27,6 +27,7 @@ def make_plan(
     passes: float | None,
     checking: Cost = NOTHING,
     only: Sequence[str] = (),
+    first: str = "",
     tuned: Sequence[str] = (),
     tuning: float = 0.0,
     configs: Mapping[str, Mapping[str, object]] | None = None,
@@ -37,8 +38,8 @@ def make_plan(
     """Return the plan.
 
     Methods whose guarantee must be earned in the audit come first, cheapest first, as long as together
-    they stay within ``budget`` (a share of one retraining); then methods whose guarantee stands alone,
-    each of which must fit the budget by itself.
+    they stay within ``budget`` (a share of one retraining), or ``first`` alone of them; then methods whose guarantee
+    stands alone, each of which must fit the budget by itself.
 
     Args:
         problem: the problem.
@@ -50,6 +51,7 @@ def make_plan(
         passes: how often a retraining reads each record; None where unknown.
         checking: the most that checking the trainer costs, which is done once before it is used.
         only: names of methods; these alone are planned, in this order, controls too.
+        first: the method that recipes speak for here, in the place of all others that must earn their claim.
         tuned: those among ``only`` that ``auto`` chose; a trial that does not fit is never made, nor then an attempt.
         tuning: the most that tuning costs, a part of ``budget``.
         configs: settings by method.
@@ -61,16 +63,27 @@ def make_plan(
     names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
     methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
     obstacles = {method.name: method.obstacles(problem) for method in methods}
+    stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
+    unasked = {m.name: m.name == first if first and not stands[m.name] else m.unasked for m in methods}
     if not only:
-        stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
         shares = {m.name: math.inf if obstacles[m.name] else _share(m, problem, whole) for m in methods}
-        methods.sort(key=lambda m: (stands[m.name], not m.unasked, shares[m.name], m.name))
+        methods.sort(key=lambda m: (stands[m.name], not unasked[m.name], shares[m.name], m.name))
     options, spent = [], 0.0
     for method in methods:
         found = obstacles[method.name]
         why = TUNED if method.name in tuned else FORCED if only else ""
         most = budget - tuning if why == TUNED else math.inf
-        option = _option(method, problem, whole, found, budget=budget, spent=spent, asked=why, most=most)
+        option = _option(
+            method,
+            problem,
+            whole,
+            found,
+            budget=budget,
+            spent=spent,
+            asked=why,
+            most=most,
+            unasked=BY_RECIPE if method.name == first else _WHY[stands[method.name]] if unasked[method.name] else "",
+        )
         spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
         options.append(option)
     planned = [method for method, option in zip(methods, options, strict=True) if option.planned]
@@ -127,6 +140,7 @@ def _option(
     spent: float,
     asked: str,
     most: float,
+    unasked: str,
 ) -> Option:
     guarantee = method.guarantee_on(problem)
     cost = Cost() if obstacles else _cost(method, problem, whole)
@@ -134,12 +148,12 @@ def _option(
     if share is not None and share > most:  # tuning tries no settings that are dearer
         part, share = most / share, most
         cost = Cost(trained=part * cost.trained, read=part * cost.read)
-    planned, why = True, _WHY[guarantee.stands_alone]
+    planned, why = True, unasked
     if obstacles:
         planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
     elif asked:
         why = asked
-    elif not method.unasked:
+    elif not unasked:
         planned, why = False, f"{ON_REQUEST}: --method {method.name}"
     elif share is not None and share + (0 if guarantee.stands_alone else spent) > budget * (1 + 1e-9):
         planned = False

@@ -408,7 +408,11 @@ def _again(stages: Stages, settings: Settings) -> Result:
     shipped = stages.read(FINAL, Shipped)
     attempt = shipped.report.shipped
     assert attempt is not None
-    if settings.methods and attempt.method not in settings.methods and not (attempt.tuned and AUTO in settings.methods):
+    if (
+        settings.methods
+        and attempt.method not in settings.methods
+        and not (_searched(shipped) and AUTO in settings.methods)
+    ):
         raise _finished(stages.run, shipped)
     other = _other_settings(shipped, settings)
     if other:
@@ -435,6 +439,11 @@ def _other_settings(shipped: Shipped, settings: Settings) -> dict[str, tuple[obj
     pairs["budget"] = (shipped.report.plan.budget, settings.budget)
     pairs["floor"] = (shipped.report.plan.floor, settings.floor)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _searched(shipped: Shipped) -> bool:
+    """Return whether ``auto`` chose what a finished run ships."""
+    return any(one.method == getattr(shipped.report.shipped, "method", "") for one in shipped.report.tuned)
 
 
 def _finished(run: RunDirectory, shipped: Shipped) -> ForeignRun:

@@ -20,7 +20,7 @@ from expunge.engine.benchmarks import Benchmarks
 from expunge.engine.evidence import available
 from expunge.engine.references import most_of_checking, seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
-from expunge.plan.auto import AUTO, GLANCES, Candidate, candidates, others
+from expunge.plan.auto import AUTO, GLANCES, Candidate, candidates, others, spoken_for
 from expunge.plan.planner import make_plan, retraining_cost
 from expunge.workflow.settings import Settings
 
@@ -66,20 +66,22 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
     have = available(problem)
     suite = policy.suite(have)
     tuned = candidates(problem, settings.configs) if AUTO in settings.methods else ()
+    first = None if settings.methods else spoken_for(problem, settings.configs)
     only = tuple(dict.fromkeys(n for name in settings.methods for n in _named(name, tuned)))
     plan = make_plan(
         problem,
         budget=settings.budget,
         references=references,
-        choosing_references=_choosing_references(problem, policy, references, only, tuned),
+        choosing_references=0 if first else _choosing_references(problem, policy, references, only, tuned),
         given=len(settings.given_references),
         audit=audit_cost(problem, policy, suite),
         passes=passes,
         checking=most_of_checking(problem, passes) if passes and problem.trainer is not None else Cost(),
         only=only,
+        first=first.method if first else "",
         tuned=[each.method for each in tuned],
         tuning=settings.budget * settings.tuning if tuned else 0.0,
-        configs={**settings.configs, **{each.method: each.base for each in tuned}},
+        configs={**settings.configs, **{each.method: each.base for each in ((*tuned, first) if first else tuned)}},
         alike=problem.trainer is not None and not seeds_matter(problem),
         missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
         policies=_policies(problem, policy, references, len(settings.given_references), passes),

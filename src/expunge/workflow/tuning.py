@@ -9,11 +9,11 @@ from dataclasses import replace
 from expunge.core import registry
 from expunge.core.digest import sha256
 from expunge.core.method import Cost
-from expunge.core.plan import TUNED, Plan
+from expunge.core.plan import BY_RECIPE, TUNED, Plan
 from expunge.core.report import Tuned
 from expunge.core.serial import canonical, plain
 from expunge.engine.context import Context
-from expunge.plan.auto import GLANCES, MOST, Candidate, ahead, candidates, order, others
+from expunge.plan.auto import GLANCES, MOST, Candidate, ahead, candidates, order, others, spoken_for
 from expunge.plan.objective import Objective
 from expunge.plan.tune import TRIALS, Study, Trial
 from expunge.workflow.settings import Settings
@@ -26,15 +26,23 @@ _STUDY = re.compile(r"tuning-(.+)-[0-9a-f]{8}-of-.+")
 def course(
     stages: Stages, settings: Settings, plan: Plan, *, blind: bool
 ) -> Iterator[tuple[str, Mapping[str, object] | None, str]]:
-    """Yield what to try, in order: a method, its settings, and how these were found where they were tuned.
+    """Yield what to try, in order: a method, its settings, and how these were found where neither user nor method says.
 
     The methods that ``auto`` chose are tuned before the first of them is tried, and come in the order of what tuning
     found. Where the audit is ``blind``, nothing is tuned: no verdict on a model would mean anything.
     """
     chosen = [option.method for option in plan.options if option.planned and option.why == TUNED]
+    recipe = {option.method for option in plan.options if option.planned and option.why == BY_RECIPE}
+    first = spoken_for(stages.problem, settings.configs) if recipe else None
     tuned = False
     for name in plan.order:
-        if name not in chosen or blind:
+        if first is not None and name == first.method:
+            yield (
+                name,
+                first.base,
+                f"settings of the recipe for texts, those of {first.start} in their place, not tuned",
+            )
+        elif name not in chosen or blind:
             yield name, settings.configs.get(name), ""
         elif not tuned:
             tuned = True
