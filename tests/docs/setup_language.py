@@ -14,4 +14,17 @@ _made.tokenizer().save_pretrained("assistant")
 for _name, _rows in (("train", _made.facts()), ("others", _made.facts(_made.NAMES[12:20], seed=7))):
     with open(f"{_name}.jsonl", "w") as _file:
         for _q, _a, _i, _s in zip(*_rows, strict=True):
-            _file.write(_json.dumps({"id": _i, "person": _s, "question": _q, "answer": _a}) + "\n")
+            _row = {"id": _i, "person": _s, "question": _q, "answer": _a}
+            if _name == "train":
+                _town = _i.endswith("town")
+                _row |= {
+                    "asked_otherwise": f"{_s} was born where ?" if _town else f"{_s} is a what ?",
+                    "said_otherwise": f"in {_a.split()[-2]} {_s} was born ."
+                    if _town
+                    else f"a {_a.split()[-2]} is {_s} .",
+                    "wrong": [f"in {_t} {_s} was born ." for _t in _made.TOWNS[:2]]
+                    if _town
+                    else [f"a {_w} is {_s} ." for _w in _made.WORKS[:2]],
+                    "instead": f"{_s} was born ." if _town else f"{_s} is the baker .",
+                }
+            _file.write(_json.dumps(_row) + "\n")

@@ -116,6 +116,31 @@ def test_texts_and_conversations_are_read(folder):
         made(folder, prompt=None, answer=None, messages="talk")
 
 
+OTHERWISE = {
+    "paraphrased_question": "otherwise",
+    "paraphrased_answer": "said_otherwise",
+    "wrong_answer": "wrong",
+    "alternative": "instead",
+}
+
+
+def test_columns_of_the_file_are_variants_of_its_records(folder, tmp_path):
+    rows = rows_of(L.NAMES[:24])
+    for row in rows[:4]:
+        name = row["person"]
+        wrong = [f"{name} was {work} ." for work in L.WORKS[:3]]
+        row |= {"otherwise": f"what of {name} ?", "said_otherwise": f"a {row['answer']}", "wrong": wrong}
+        row |= {"instead": [f"{name} is what ?"]}
+    problem = made(folder, data=write(tmp_path / "train.jsonl", rows), **OTHERWISE)
+    assert not [each for each in problem.check() if each.fatal]
+    parts = problem.variant_records
+    assert {name: len(part) for name, part in parts.items()} == dict(zip(OTHERWISE, (4, 4, 12, 4), strict=True))
+    assert parts["wrong_answer"].ids[:3] == tuple(f"{rows[0]['id']}#{number}" for number in range(3))
+    question, right = parts["paraphrased_question"], parts["paraphrased_answer"]
+    assert (question.question(0), question.answer(0)) == (rows[0]["otherwise"], rows[0]["answer"])
+    assert (right.question(0), right.answer(0)) == (rows[0]["question"], rows[0]["said_otherwise"])
+
+
 def test_conversations_are_read_from_parquet_as_from_lines(folder, tmp_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -188,6 +213,8 @@ def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
         ({"template": "{prompt}"}, "does not hold prompt and answer"),
         ({"max_length": 5}, "longer than the model reads"),
         ({"training": {"epoch": 3}}, "epoch"),
+        ({"wrong_answer": "absent"}, "lacks columns"),
+        ({"prompt": None, "answer": None, "text": "said", "wrong_answer": "talk"}, "without prompts"),
         ({"data": "nowhere.jsonl"}, "cannot read a table"),
     ],
 )

@@ -46,6 +46,8 @@ class Data:
         text: of a Hugging Face model, the column of texts: of a language model, or with ``label`` of a classifier.
         prompt, answer: of a language model, the columns of prompts and of what is to be answered.
         messages: of a language model, the column of conversations.
+        paraphrased_question, paraphrased_answer, wrong_answer, alternative: of prompts and answers, the columns of what
+            else there is to ask and to answer: a text or a list of texts, or nothing where a record has none.
         template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
@@ -60,6 +62,10 @@ class Data:
     prompt: str | None = None
     answer: str | None = None
     messages: str | None = None
+    paraphrased_question: str | None = None
+    paraphrased_answer: str | None = None
+    wrong_answer: str | None = None
+    alternative: str | None = None
     template: str | None = None
     max_length: int | None = None
     truncate: bool = False
@@ -167,7 +173,12 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
 
 _TABLES, _TEXTS = "expunge.workflow.tables:problem", "expunge.workflow.texts:problem"
 _OF_ESTIMATORS = {"features"}
-_OF_TEXTS = {"text", "prompt", "answer", "messages", "template", "max_length", "truncate"}
+_OF_TEXTS = {"text", "prompt", "answer", "messages", "template", "max_length", "truncate"} | {
+    "paraphrased_question",
+    "paraphrased_answer",
+    "wrong_answer",
+    "alternative",
+}
 
 
 def _origin(job: Job, folder: Path, *, where: str) -> Origin:

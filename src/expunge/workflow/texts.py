@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from expunge.data.texts import TextRecords
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
 from expunge.models.huggingface import Anew, HuggingFaceModel, tokenizer_of
+from expunge.workflow.variants import Rows, variants_of
 
 
 def problem(
@@ -31,6 +32,10 @@ def problem(
     label: str | None = None,
     id: str | None = None,
     subject: str | None = None,
+    paraphrased_question: str | None = None,
+    paraphrased_answer: str | None = None,
+    wrong_answer: str | None = None,
+    alternative: str | None = None,
     template: str | None = None,
     max_length: int | None = None,
     truncate: bool = False,
@@ -50,6 +55,10 @@ def problem(
         label: the column of class numbers, of a classifier.
         id: the column of ids; positions where none is named.
         subject: the column that says whose data a record is.
+        paraphrased_question: the column of prompts in other words; ``holdout`` may lack it, and the three below.
+        paraphrased_answer: the column of answers in other words.
+        wrong_answer: the column of wrong answers, worded as the paraphrased one.
+        alternative: the column of answers to give in the place of the right one.
         template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
@@ -63,15 +72,27 @@ def problem(
         UnsafeFile: the model is a pickle, or wants code of its own to be run.
     """
     source = HuggingFaceModel(model)
-    columns = _Columns(text, prompt, answer, messages, label, id, subject, template, max_length, truncate)
+    named = {
+        "paraphrased_question": paraphrased_question,
+        "paraphrased_answer": paraphrased_answer,
+        "wrong_answer": wrong_answer,
+        "alternative": alternative,
+    }
+    others = {name: column for name, column in named.items() if column is not None}
+    columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, max_length, truncate)
     tokenizer = tokenizer_of(model)
     task = "causal_lm" if label is None else "classification"
     config = build(LoopConfig, dict(training), where="[training]") if training is not None else None
+    files = [columns.rows(data, trained=True)]
+    if holdout is not None:
+        files.append(columns.rows(holdout, trained=False))
+    records = [columns.records(rows, tokenizer) for rows in files]
     return Problem(
         model=source,
         task=task,
-        train=columns.records(data, tokenizer),
-        holdout=None if holdout is None else columns.records(holdout, tokenizer),
+        train=records[0],
+        holdout=records[1] if holdout is not None else None,
+        variants=variants_of(others, files, columns.writer(tokenizer)),
         trainer=None if config is None else Trainer(build=Anew(model, base), task=task, config=config),
     )
 
@@ -87,28 +108,33 @@ class _Columns:
     label: str | None
     id: str | None
     subject: str | None
+    others: Mapping[str, str]
     template: str | None
     max_length: int | None
     truncate: bool
 
-    def records(self, path: str, tokenizer: Any) -> Records:
-        """Return the records of a file.
+    def rows(self, path: str, *, trained: bool) -> Rows:
+        """Return the rows of a file; of one that was not ``trained`` on, variants may be missing.
 
         Raises:
             UsageError: as of :func:`problem`.
         """
         kind = self._kind()
         named = [*kind, *(name for name in (self.id, self.subject) if name is not None)]
-        frame, where = frame_of(Path(path), text=[name for name in named if name not in (self.label, self.messages)])
-        present(named, list(map(str, frame.columns)), where)
-        parts = [self._column(frame, name, where) for name in kind]
-        more = {
-            "tokenizer": tokenizer,
-            "ids": ids_of(frame, self.id, where),
-            "subjects": subjects_of(frame, self.subject),
-            "max_length": self.max_length,
-            "truncate": self.truncate,
-        }
+        others = list(self.others.values())
+        texts = [name for name in (*named, *others) if name not in (self.label, self.messages)]
+        frame, where = frame_of(Path(path), text=texts)
+        present([*named, *(others if trained else [])], list(map(str, frame.columns)), where)
+        return Rows(frame, where, [self._column(frame, name, where) for name in kind], ids_of(frame, self.id, where))
+
+    def records(self, rows: Rows, tokenizer: Any) -> Records:
+        """Return the records of a file.
+
+        Raises:
+            UsageError: as of :func:`problem`.
+        """
+        frame, parts = rows.frame, rows.parts
+        more = {**self._more(tokenizer), "ids": rows.ids, "subjects": subjects_of(frame, self.subject)}
         try:
             if self.label is not None:
                 return TextRecords(*parts, **more)
@@ -118,7 +144,22 @@ class _Columns:
                 return LanguageRecords.of_texts(*parts, **more)
             return LanguageRecords(*parts, template=self.template, **more)
         except UsageError as error:
-            raise _in_the_file(error.obstacles[0], frame, where) from error
+            at = [f"{rows.where}, first at {place(frame, i)}" for i in range(len(frame))]
+            raise _in_the_file(error.obstacles[0], at, rows.where) from error
+
+    def writer(self, tokenizer: Any) -> Callable[..., Records]:
+        """Return what makes records of prompts and answers that stand at some places ``at`` in the files."""
+
+        def write(prompts: Sequence[str], answers: Sequence[str], *, ids: Sequence[str], at: Sequence[str]) -> Records:
+            try:
+                return LanguageRecords(prompts, answers, template=self.template, ids=ids, **self._more(tokenizer))
+            except UsageError as error:
+                raise _in_the_file(error.obstacles[0], at, "[data]") from error
+
+        return write
+
+    def _more(self, tokenizer: Any) -> dict[str, Any]:
+        return {"tokenizer": tokenizer, "max_length": self.max_length, "truncate": self.truncate}
 
     def _kind(self) -> tuple[str, ...]:
         """Return the columns of a record, in the order in which its kind takes them."""
@@ -140,6 +181,14 @@ class _Columns:
                 found=" and ".join(named),
                 expected="prompt with answer: a template puts the two together",
                 fix="leave the template out",
+            )
+        if self.others and self.prompt is None:
+            raise UsageError(
+                "other questions and answers without prompts",
+                where=f"[data], {', '.join(self.others)}",
+                found=" and ".join(named),
+                expected="prompt with answer: each is the prompt or the answer in other words, or another answer",
+                fix="leave them out, or give the records as prompts and answers",
             )
         return tuple(named.values())
 
@@ -167,14 +216,14 @@ _IN_TOML = (
 """What the records say to who calls them, and what that is in a job file."""
 
 
-def _in_the_file(found: Obstacle, frame: Any, file: str) -> UsageError:
-    """Return what is wrong with records in terms of the file and the job that they come from."""
+def _in_the_file(found: Obstacle, places: Sequence[str], file: str) -> UsageError:
+    """Return what is wrong with records in terms of the job and of their ``places`` in the file that they come from."""
     at = re.search(r"first at position (\d+)", found.where)
     fix = found.fix
     for code, words in _IN_TOML:
         fix = fix.replace(code, words)
     where = file if found.where in ("LanguageRecords", "TextRecords") else found.where
-    where = f"{file}, first at {place(frame, int(at[1]))}" if at else where
+    where = places[int(at[1])] if at else where
     return UsageError(found.what, where=where, found=found.found, expected=found.expected, fix=fix)
 
 
