@@ -2,7 +2,10 @@ import pytest
 import torch
 
 from expunge.core.errors import Obstacle
-from expunge.engine.copies import NEAR, PATH, Pair, find, note, write
+from expunge.core.problem import Problem
+from expunge.data.language import LanguageRecords
+from expunge.engine.copies import NEAR, PATH, Pair, find, notes, write
+from tests.support import languages as L
 from tests.support import toys
 
 
@@ -28,14 +31,14 @@ def rounded(x, y):
 def test_nothing_is_a_copy_of_nothing():
     problem = problem_of(lambda x, y: None)
     assert find(problem) == []
-    assert note(problem, []) is None
+    assert notes(problem, []) == []
 
 
 def test_exact_copies_are_the_problems_own_note():
     problem = problem_of(exact)
     pairs = find(problem)
     assert pairs == [Pair("r3", "r20", 0.0, True)]
-    assert note(problem, pairs) is None
+    assert notes(problem, pairs) == []
     assert any("exact copies" in obstacle.what for obstacle in problem.check())
 
 
@@ -44,7 +47,7 @@ def test_near_copies_are_counted(change):
     problem = problem_of(change)
     (pair,) = find(problem)
     assert (pair.forgotten, pair.retained, pair.exact) == ("r3", "r20", False)
-    told = note(problem, [pair])
+    (told,) = notes(problem, [pair])
     assert isinstance(told, Obstacle)
     assert not told.fatal
     assert told.found.startswith("1 of 12 forgotten ones")
@@ -92,9 +95,64 @@ def test_where_most_records_have_copies_nothing_is_far_below():
     assert find(problem_of(doubled)) == []
 
 
+# --- texts ------------------------------------------------------------------------------------------------------
+
+TEXTS = {
+    "f-long": ("where was kaba born ?", "kaba was born in york ."),
+    "f-short": ("what is the work of kaba ?", "a poet ."),
+    "other question": ("is kado a miner ?", "kaba was born in york ."),
+    "longer": ("is kado a miner ?", "kado is a miner . Kaba  was born in York . what is a poet ?"),
+    "other words": ("where was kaba born ?", "kaba was born in oslo ."),
+    "short answer": ("is kado a poet ?", "a poet ."),
+    "short whole": ("a", "what is the work of kaba ? a poet . is a miner ."),
+    "exact": ("where was kaba born ?", "kaba was born in york ."),
+    "joined": ("is a", "kaba was born in yorkbonn ."),
+}
+
+
+def spoken(**more):
+    prompts, answers = zip(*TEXTS.values(), strict=True)
+    records = LanguageRecords(prompts, answers, tokenizer=L.tokenizer(model_max_length=40), ids=list(TEXTS), **more)
+    return Problem(model=L.untrained(), train=records, task="causal_lm", forget=("f-long", "f-short"))
+
+
+def test_texts_that_hold_a_forgotten_one_are_told():
+    problem = spoken()
+    pairs = find(problem)
+    assert [(p.forgotten, p.retained) for p in pairs if p.exact] == [("f-long", "exact")]
+    assert [(p.forgotten, p.retained) for p in pairs if p.held] == [
+        ("f-long", "other question"),
+        ("f-long", "longer"),
+        ("f-short", "short whole"),
+    ], "answers of five words or more; of a shorter one the whole record, with its question"
+    (told,) = [each for each in notes(problem, pairs) if "hold" in each.what]
+    assert told.found == "3 of 7 retained"
+    assert not told.fatal
+    assert not any(word in str(told) for word in ("kaba", "york", "longer")), "no text and no id"
+
+
+def test_every_turn_of_a_conversation_is_looked_for():
+    made = L.tokenizer(model_max_length=60)
+    made.chat_template = "{% for m in messages %}{{ m.content }} [EOS] {% endfor %}"
+
+    def talk(*turns):
+        return [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+
+    talks = [talk("a ?", "kaba was born in york .", "is a ?", "kado was born in bonn ."), talk("a ?", "is a .")]
+    talks += [talk("what ?", f"{said} is a .") for said in ("kaba was born in york .", "kado was born in bonn .")]
+    records = LanguageRecords.of_messages(talks, tokenizer=made)
+    problem = Problem(model=L.untrained(), train=records, task="causal_lm", forget=("0",))
+    assert [pair.retained for pair in find(problem) if pair.held] == ["2", "3"]
+
+
 def test_the_list_is_private(tmp_path):
     (tmp_path / "private").mkdir()
-    write(tmp_path, [Pair("r3", "r20", 0.0, True), Pair("r4", "r21", 0.00125, False)])
+    write(
+        tmp_path,
+        [Pair("r3", "r20", 0.0, True), Pair("r4", "r21", 0.00125, False), Pair("r5", "r22", 0.0, False, held=True)],
+    )
     path = tmp_path / PATH
-    assert path.read_text() == "forgotten,retained,distance,exact\nr3,r20,0,1\nr4,r21,0.00125,0\n"
+    assert path.read_text() == (
+        "forgotten,retained,distance,exact,held\nr3,r20,0,1,0\nr4,r21,0.00125,0,0\nr5,r22,0,0,1\n"
+    )
     assert path.stat().st_mode & 0o077 == 0

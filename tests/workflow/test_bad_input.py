@@ -532,7 +532,7 @@ def test_copies_that_stay_are_listed_for_the_holder_alone(project, call):
     assert "1 of 72 retained" in note
     assert "no audit can show more" in note
     listed = (project / "run" / "private" / "copies.csv").read_text()
-    assert listed == "forgotten,retained,distance,exact\nzebra-000,zebra-095,0,1\n"
+    assert listed == "forgotten,retained,distance,exact,held\nzebra-000,zebra-095,0,1,0\n"
     assert "private/copies.csv" in report_of(project)["kept"]
     assert wording.COPIES in report_of(project)["not_covered"]
     assert f"Not covered: {wording.COPIES}" in (project / "run" / "report.html").read_text(), "at the top of the page"

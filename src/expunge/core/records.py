@@ -72,6 +72,10 @@ class Records(ABC):
         """Return all that the example at ``index`` says as text; None where it is no text."""
         return None
 
+    def said(self, index: int) -> tuple[str, ...]:
+        """Return what is answered in the example at ``index``, turn by turn as written; none where it is no text."""
+        return ()
+
     def tells_of(self, index: int, subject: str) -> bool:
         """Return whether the example at ``index`` is the subject's, or names it: as whole words, in any case."""
         if self.subjects[index] == subject:
@@ -175,6 +179,10 @@ class View(Records):
     def words(self, index: int) -> str | None:
         """Return all that the example at ``index`` of the view says as text."""
         return self._base.words(self._indices[index])
+
+    def said(self, index: int) -> tuple[str, ...]:
+        """Return what is answered in the example at ``index`` of the view."""
+        return self._base.said(self._indices[index])
 
 
 class WatchedView(View):

@@ -250,6 +250,11 @@ class LanguageRecords(Records):
         """Return a whole record as text: what is asked and what is answered."""
         return self._written[index].text
 
+    def said(self, index: int) -> tuple[str, ...]:
+        """Return the scored parts of a record, one by one, as they were written."""
+        one = self._written[index]
+        return tuple(one.text[start:end].strip() for start, end in one.scored)
+
     def answer(self, index: int) -> str:
         """Return the scored part of a record as text."""
         tokens, scored = self._rows[index]

@@ -36,7 +36,7 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
     if any(each.fatal for each in unread):
         raise InvalidProblem(unread)
     pairs = copies.find(problem)
-    more = (*unread, copies.note(problem, pairs), shift.shifted(problem), base.known(problem))
+    more = (*unread, *copies.notes(problem, pairs), shift.shifted(problem), base.known(problem))
     return [*notes, *(note for note in more if note is not None)], pairs
 
 
