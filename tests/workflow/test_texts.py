@@ -1,7 +1,9 @@
 """The whole way on a saved transformers' model and a file of texts, without a line of the user's code."""
 
 import json
+import re
 import shutil
+import tomllib
 from dataclasses import asdict
 
 import pytest
@@ -12,7 +14,7 @@ from expunge.certify.verify import verify
 from expunge.core.errors import InvalidProblem, UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
-from expunge.workflow import erase
+from expunge.workflow import erase, plan
 from tests.support import languages as L
 from tests.support import texts as T
 
@@ -107,6 +109,22 @@ def test_a_course_that_cannot_run_trains_nothing(folder, tmp_path):
     with pytest.raises(InvalidProblem, match="no such block"):
         erase(made(folder), out=tmp_path / "run", methods=("rmu",), configs={"rmu": {"block": 99}}, references=3)
     assert not list((tmp_path / "run").glob("artefacts/*"))
+
+
+def test_a_job_that_could_claim_nothing_says_what_it_lacks_before_any_work(folder, tmp_path):
+    bare = made(folder, training=None, holdout=None)
+    with pytest.raises(InvalidProblem) as told:
+        erase(bare, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "the job that says it may go on there"
+    lines = re.findall(r"(\w+ = \{[^}]*\})", told.value.obstacles[0].fix)
+    job = tomllib.loads("\n".join(lines))
+    assert made(folder, **{"training": job["training"], "holdout": None}).trainer.config.epochs == 3
+    assert set(job) == {"training", "holdout"}
+    said = plan(bare).advice
+    assert any("training = {" in line for line in said)
+    for asked in ({"methods": ("wga",)}, {"policy": "quick"}):
+        assert not any("training = {" in line for line in plan(bare, **asked).advice)
+    assert not any("training = {" in line for line in plan(made(folder)).advice)
 
 
 def test_texts_and_conversations_are_read(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from expunge.audit.judge import leak_decisions
+from expunge.audit.policy import Policy
 from expunge.certify import keys
 from expunge.core import registry
 from expunge.core.errors import ForeignRun, InvalidProblem, Obstacle, UsageError
@@ -28,7 +29,7 @@ from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
-from expunge.workflow.bad_input import answers, look, sentence
+from expunge.workflow.bad_input import answers, look, sentence, untold
 from expunge.workflow.ending import FINAL, Shipped, finish, ship
 from expunge.workflow.heirs import erases
 from expunge.workflow.launch import kept_back, pool_of
@@ -68,8 +69,9 @@ def plan(problem: Problem, **settings: Any) -> Plan:
     _tunable(problem, chosen)
     examine(problem, chosen.given_references)
     pool_of(problem, chosen, Workers)  # what several processes cannot do is told before they are asked to
-    plan = plan_of(problem, chosen, policy_of(problem, chosen), passes=declared_passes(problem))
-    return replace(plan, advice=(*plan.advice, *map(sentence, notes)))
+    policy = policy_of(problem, chosen)
+    plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
+    return replace(plan, advice=(*plan.advice, *map(sentence, [*_unclaimable(problem, chosen, policy, plan), *notes])))
 
 
 def erase(
@@ -84,7 +86,15 @@ def erase(
         ForeignRun: ``out`` holds another job.
     """
     chosen = Settings.of(settings)
-    return _with_run(problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool)
+
+    def look(policy: Policy) -> None:
+        plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
+        if found := _unclaimable(problem, chosen, policy, plan):
+            raise InvalidProblem(found)
+
+    return _with_run(
+        problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool, before=look
+    )
 
 
 def audit(
@@ -263,6 +273,7 @@ def _with_run(
     work: Callable[[Stages, list[str]], Result],
     judged: Path | None = None,
     pool: type[Workers] = Workers,
+    before: Callable[[Policy], None] = lambda policy: None,
 ) -> Result:
     with closing(Meter()) as meter:  # from here on: looking at the problem is work, too
         single_thread()
@@ -274,6 +285,7 @@ def _with_run(
         candidate = problem.source.digest(_opened(problem, judged)) if judged is not None else None
         given = examine(problem, settings.given_references, candidate=candidate)
         policy = policy_of(problem, settings)
+        before(policy)
         references = reference_count(problem, settings, policy)
         identity: Mapping[str, Any] = {
             "problem": plain(problem.spec),
@@ -304,6 +316,16 @@ def _tunable(problem: Problem, settings: Settings) -> None:
     found = obstacles(problem) if AUTO in settings.methods and problem.forget_ids else []
     if found:
         raise InvalidProblem(found)
+
+
+def _unclaimable(problem: Problem, settings: Settings, policy: Policy, plan: Plan) -> list[Obstacle]:
+    """Return what a job must still say where its course, which nobody chose, could end in no claim, whatever is done.
+
+    What is planned needs the audit, and the audit needs retrained models, of which there will be none.
+    """
+    lacks = untold(problem) if problem.forget_ids and not settings.methods and not settings.given_references else None
+    stands = any(option.planned and option.guarantee.stands_alone for option in plan.options)
+    return [lacks] if lacks is not None and policy.references and not stands else []
 
 
 def _runnable(problem: Problem, settings: Settings) -> None:

@@ -12,6 +12,8 @@ from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
 from expunge.engine.legible import illegible
 
+TEXTS = "expunge.workflow.texts:problem"
+"""What makes the problem of a job file that names a language model and its texts."""
 SAMPLE = 256
 """Retained records that a model is asked, to see that it answers, and not everything alike."""
 
@@ -38,6 +40,28 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
     pairs = copies.find(problem)
     more = (*unread, *copies.notes(problem, pairs), shift.shifted(problem), base.known(problem))
     return [*notes, *(note for note in more if note is not None)], pairs
+
+
+def untold(problem: Problem) -> Obstacle | None:
+    """Return what a problem from files of texts lacks where nobody said how its model was trained; None of any other.
+
+    No training is assumed in its place: models that are retrained otherwise differ from the original for that reason,
+    and what is judged by them, or shipped as one of them, would not be the model without the records.
+    """
+    origin = problem.origin
+    if problem.trainer is not None or origin is None or origin.target != TEXTS:
+        return None
+    lines = ["training = { epochs = 3, batch_size = 8, lr = 5e-5 }"]
+    if problem.holdout is None:
+        lines.append('holdout = { path = "records-it-never-saw.jsonl" }')
+    return Obstacle(
+        what="nothing could be claimed: how the model was trained is not known, so none can be retrained beside it",
+        where="[training]",
+        found="none",
+        expected="the settings of the training that made the model",
+        fix=f"write at the top of the job file, with what is true of yours: {' and '.join(lines)}; and under [model], "
+        'unless it started from nothing: base = "what-it-was-fine-tuned-from"',
+    )
 
 
 def sentence(note: Obstacle) -> str:
