@@ -4,6 +4,7 @@ import pytest
 
 from expunge.cli import _job
 from expunge.core.errors import UsageError
+from expunge.core.problem import VARIANTS
 
 
 def test_what_it_says(project):
@@ -74,6 +75,29 @@ def test_no_accuracy(text):
 
 def test_flags_replace_settings():
     assert _job.merge({"seed": 1, "out": None}, seed=0, out=None, key="k") == {"seed": 0, "out": None, "key": "k"}
+
+
+def test_adapters_alone_are_no_model(tmp_path):
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    (tmp_path / "job.toml").write_text(
+        '[model]\npath = "adapters"\n[data]\npath = "rows.jsonl"\nprompt = "q"\nanswer = "a"\n[training]\nepochs = 3\n'
+    )
+    with pytest.raises(UsageError, match="merge_and_unload"):
+        _job.load(tmp_path / "job.toml")
+
+
+def test_other_questions_and_answers_are_columns_of_the_data(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    named = {name: f"column of {name}" for name in VARIANTS}
+    columns = "".join(f'{name} = "{column}"\n' for name, column in named.items())
+    (tmp_path / "job.toml").write_text(
+        f'[model]\npath = "model"\n[data]\npath = "rows.jsonl"\nprompt = "q"\nanswer = "a"\n{columns}'
+    )
+    monkeypatch.setattr("expunge.core.problem.Origin.make", lambda origin: origin)
+    origin, _ = _job.load(tmp_path / "job.toml")
+    assert dict(origin.arguments).items() >= named.items()
 
 
 # --- a saved estimator and a table ------------------------------------------------------------------------------
