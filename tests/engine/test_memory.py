@@ -44,6 +44,16 @@ def test_the_copy_that_a_relearner_holds_is_named():
     assert "relearner" not in str(told.value)
 
 
+def test_copies_in_float32_are_counted_where_weights_are_halves():
+    with pytest.raises(RunFailed) as told, sparing(nn.Linear(1024, 1024, bias=False).bfloat16(), Finetune().config):
+        raise MemoryError
+    # 2 MiB of weights; 2 of gradients, 8 of moments, 4 of copies and 4 of the gradients of these.
+    assert (
+        "0.002 GiB of weights, 0.018 GiB of gradients, moments and copies in float32" in told.value.obstacles[0].found
+    )
+    assert '"sgd" saves 0.0039 GiB' in told.value.obstacles[0].fix
+
+
 def test_settings_that_are_low_already_are_not_named():
     with pytest.raises(RunFailed) as told, sparing(MODEL, Finetune({"batch_size": 1, "lora": 4}).config):
         raise MemoryError

@@ -163,3 +163,16 @@ def test_an_error_on_the_way_leaves_the_model_its_own_weights():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert torch.equal(model.weight, before)
+
+
+def test_weights_of_half_precision_stay_and_steps_back_smaller_than_their_digits_add_up():
+    model = toys.network(toys.Mlp).bfloat16()
+    before = [p.detach().clone() for p in model.parameters()]
+    relearner, inputs = Relearner(steps=20, rate=1e-4), toys.records(8).read(range(8))[0].bfloat16()
+    for _ in range(20):
+        model.zero_grad()
+        with relearner.instead(model):
+            model(inputs).float().logsumexp(1).mean().backward()
+    assert all(map(torch.equal, model.parameters(), before))
+    gone = norm([(w - b.float()).numpy() for w, b in zip(relearner._weights, before, strict=True)])
+    assert gone / norm([b.float().numpy() for b in before]) == pytest.approx(19e-4, rel=0.1)

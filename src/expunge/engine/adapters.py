@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import nn
 
 from expunge.core import registry
 from expunge.core.errors import Obstacle, UsageError
 from expunge.engine.checkpoint import Moving
-
-_HALF = (torch.float16, torch.bfloat16)
+from expunge.engine.masters import HALF
 
 
 class Adapters(Moving):
@@ -49,7 +47,7 @@ class Adapters(Moving):
         super().__init__(model)
         self._layers = list(layers)
         for p in model.parameters():
-            if p.requires_grad and p.dtype in _HALF:
+            if p.requires_grad and p.dtype in HALF:
                 p.data = p.data.float()
 
     @contextmanager

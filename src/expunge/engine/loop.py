@@ -16,6 +16,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
+from expunge.engine.masters import Masters
 from expunge.engine.runtime import seed_everything
 from expunge.numerics.vocabulary import adding_up
 
@@ -34,8 +35,16 @@ class LoopConfig(Config):
     weight_decay: float = setting(0.0, "decoupled for adamw, L2 for sgd", low=0)
 
     def optimise(self, model: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimiser over the parameters of ``model`` that may move."""
-        parameters = [p for p in model.parameters() if p.requires_grad]
+        """Return the optimiser over the parameters of ``model`` that may move; of half precision, over copies of them.
+
+        Gradients are to be cleared by ``model.zero_grad()``: those of halves are the model's own.
+        """
+        masters = Masters([p for p in model.parameters() if p.requires_grad])
+        optimiser = self._over(masters.trained, model)
+        masters.follow(optimiser)
+        return optimiser
+
+    def _over(self, parameters: list[nn.Parameter], model: nn.Module) -> torch.optim.Optimizer:
         # Fused reads and writes each number once, not once per term; it knows no sparse gradients.
         fused = not any(getattr(layer, "sparse", False) for layer in model.modules())
         if self.optimiser == "sgd" and any(hasattr(p, "full_tensor") for p in parameters):
@@ -143,7 +152,7 @@ def run_loop(
                 decay = steps.weight_decay(item)
                 group["weight_decay"] = config.weight_decay if decay is None else decay
             _recall(optimiser, steps.moments(item))
-            optimiser.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             value = _descend(steps.objective(item))
             ranks.add_up(loose)
             steps.before_update(place, sum(counts))
@@ -157,7 +166,7 @@ def run_loop(
         if checkpoints:
             checkpoints.offer(state, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
     model.eval()
-    optimiser.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
+    model.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
 
 

@@ -280,7 +280,7 @@ class Standard:
         place, whole = step.number - first * recorder.steps, (last - first) * recorder.steps
         for group in optimiser.param_groups:
             group["lr"] = self.config.rate(place, whole, epoch=step.epoch - first + 1)
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         total = 0.0
         for part, weight in self._parts(step, recorder):
             losses = task.units(model, part).loss

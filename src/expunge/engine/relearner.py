@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.engine import ranks
+from expunge.engine.masters import HALF
 
 
 class Relearner:
@@ -33,6 +34,7 @@ class Relearner:
         self._steps, self._rate = steps, rate
         self._back = steps
         self._weights: list[Tensor] = []
+        self._held: list[Tensor] = []
 
     @contextmanager
     def instead(self, model: nn.Module) -> Iterator[None]:
@@ -40,14 +42,15 @@ class Relearner:
         own = [p for p in model.parameters() if p.requires_grad]
         if self._back == self._steps:
             self._back, self._weights = 0, []  # let go of the old copy before there is a new one
-            self._weights = [p.detach().clone() for p in own]
+            # In float32: a step back is as small as one of training.
+            self._weights = [p.detach().to(torch.float32 if p.dtype in HALF else p.dtype, copy=True) for p in own]
         else:
             self._back += 1
         self._swap(own)
         try:
             yield
         finally:
-            self._swap(own)
+            self._swap_back(own)
         known = [(w, g) for w, g in zip(self._weights, ranks.gradients(model, own), strict=True) if g is not None]
         length = _norm([g for _, g in known])
         # Nothing is pushed where there is no gradient, or all of it is nothing.
@@ -60,7 +63,22 @@ class Relearner:
         for p, weight in zip(own, self._weights, strict=True):
             held = p.clone()
             p.copy_(weight)
-            weight.copy_(held)
+            if p.dtype == weight.dtype:
+                weight.copy_(held)
+            else:  # what the model holds now is these weights rounded
+                self._held.append(held)
+
+    @torch.no_grad()
+    def _swap_back(self, own: Sequence[nn.Parameter]) -> None:
+        held = iter(self._held)
+        for p, weight in zip(own, self._weights, strict=True):
+            if p.dtype == weight.dtype:
+                before = p.clone()
+                p.copy_(weight)
+                weight.copy_(before)
+            else:
+                p.copy_(next(held))
+        self._held = []
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
