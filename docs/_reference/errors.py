@@ -8,7 +8,10 @@ from expunge.core import errors
 
 CODES = {
     0: ("done", "the claim is reached, or the certificate fits, or there was nothing to do"),
-    1: ("done, and the answer is no", "the claim is not reached; for `verify`: something does not fit"),
+    1: (
+        "done, and the answer is no",
+        "the claim is not reached; nothing that the request names is found; for `verify`: something does not fit",
+    ),
     2: ("usage", "the call, the job file, the problem or the configuration is wrong; nothing was started"),
     3: ("failed while running", "the same command resumes after the last finished stage"),
     4: ("waiting for approval", "reserved: no command ends with it yet"),
@@ -31,6 +34,12 @@ CAUSES = {
         "A problem that cannot be worked on: unknown or repeated ids, a holdout that overlaps the training data, "
         "labels outside the model's classes, a dataset that answers differently when read twice, weights that are NaN.",
         "All obstacles are listed at once, each with its own fix. Nothing was written.",
+    ),
+    "NotFound": (
+        "A request of which nothing is in the records, by subject, association or text. The message says what was "
+        "searched.",
+        "Nothing, where that is the answer: `expunge erase` writes it into a file beside the run directory. Else "
+        "correct the names, or name the column of subjects.",
     ),
     "MissingExtra": (
         "Training, planning or auditing in an environment without torch; a plug-in without its dependency.",

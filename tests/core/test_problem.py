@@ -20,18 +20,18 @@ from tests.support import toys
 
 class Words(Records):
     def __init__(self, words, *, prefix="t", subjects=None):
-        self.words = list(words)
-        self.ids = tuple(f"{prefix}{i}" for i in range(len(self.words)))
-        self.subjects = tuple(subjects or [None] * len(self.words))
+        self.symbols = list(words)
+        self.ids = tuple(f"{prefix}{i}" for i in range(len(self.symbols)))
+        self.subjects = tuple(subjects or [None] * len(self.symbols))
 
     def __getitem__(self, index):
-        return self.words[index]
+        return self.symbols[index]
 
     def read(self, indices):
-        return [self.words[i] for i in indices]
+        return [self.symbols[i] for i in indices]
 
     def content(self, index):
-        return sha256(self.words[index].encode())
+        return sha256(self.symbols[index].encode())
 
 
 class Source(ModelSource):

@@ -1,6 +1,7 @@
 import pytest
 
-from expunge.core.problem import Problem
+from expunge.core.errors import InvalidProblem, NotFound, UsageError
+from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
 from expunge.core.serial import build, canonical, parse
 from expunge.data.language import LanguageRecords
@@ -69,7 +70,7 @@ def test_a_job_file_writes_it_as_pairs():
 )
 def test_an_association_that_is_none_is_told(pair, what, fatal):
     problem = asked(pair)
-    (found,) = problem._association_obstacles()
+    (found,) = problem._request_obstacles(problem.records)
     assert what in found.what
     assert found.fatal is fatal
     assert "kaba" not in str(found), "names stay out of logs"
@@ -80,3 +81,99 @@ def test_a_subject_of_which_nothing_else_stays_is_told():
     (found,) = problem._association_obstacles()
     assert not found.fatal
     assert found.found == "1 of the two"
+
+
+def test_subjects_that_are_codes_are_linked_by_words():
+    problem = asked(("kaba", "customer 12"))
+    (found,) = problem._request_obstacles(problem.records)
+    assert "no text names one of the two" in found.found
+    assert "under texts" in found.fix
+
+
+# --- texts, and what is not found -------------------------------------------------------------------------------
+
+
+def facts(*, labelled=True, **asks):
+    """Return the problem in which all this is to be forgotten, of records that say whose they are or do not."""
+    problem = asked(**asks)
+    if not labelled:
+        _, prompts, answers = zip(*FACTS.values(), strict=True)
+        problem.train = LanguageRecords(prompts, answers, tokenizer=L.tokenizer(), ids=list(FACTS))
+    return problem
+
+
+def told(problem):
+    """Return the only obstacle of the request, which quotes nothing."""
+    (found,) = problem._request_obstacles(problem.records)
+    assert not any(word in str(found) for word in ("kaba", "kado", "york", "nosuch", "a-town", "poet"))
+    return found
+
+
+def test_records_that_hold_a_text_are_forgotten():
+    assert facts(texts=("Kaba  was born",)).forget_ids == ("a-town",)
+    assert facts(texts=("kado is a poet .", "the judge"), ids=("b-town",)).forget_ids == (
+        "b-town",
+        "a-and-b",
+        "neither",
+    )
+    assert facts(texts=("kab",)).forget_ids == ()
+    assert facts(texts=("born ? kaba was",)).forget_ids == ("a-town",), "from a question to its answer, too"
+    request = build(Request, {"texts": ["kado is a poet ."]})
+    assert build(Request, parse(canonical(request))) == request
+
+
+def test_a_text_that_no_record_holds_is_told():
+    found = told(facts(texts=("the judge", "york was nosuch")))
+    assert (found.where, found.found) == (
+        "first at position 1 of the texts",
+        "1 of 2 not found in the 20 texts that were searched",
+    )
+    assert "says nothing" in told(facts(texts=(" ",))).what
+
+
+def test_a_subject_without_records_is_looked_for_in_texts():
+    found = told(facts(subjects=("nosuch",)))
+    assert found.found == (
+        "1 of 1 subjects not found: the subjects of 19 records were searched, and none of 20 texts name one of them"
+    )
+    found = told(facts(subjects=("bonn", "kabado")))
+    assert found.found == (
+        "1 of 2 subjects not found: the subjects of 19 records were searched, and 1 of 20 texts name one of them"
+    )
+    assert "put the names under texts" in found.fix
+
+
+def test_where_no_record_says_whose_it_is_no_subject_is_said_to_be_searched():
+    found = told(facts(labelled=False, subjects=("kaba",)))
+    assert "no record says whose it is" in found.what
+    assert found.found == (
+        "1 of 1 subjects not found: no subject could be searched, and 3 of 20 texts name one of them"
+    )
+    assert "(subject, in [data])" in found.fix
+    assert facts(labelled=False, texts=("kaba",)).forget_ids == ("a-town", "a-and-b", "neither"), "as it says"
+
+
+def test_texts_of_others_that_name_a_subject_are_counted():
+    found = told(facts(subjects=("kado",)))
+    assert found.found == "2 of 19 retained: 1 of no subject, 1 of another"
+    assert not found.fatal
+
+
+@pytest.mark.parametrize(
+    "asks", [{"subjects": ("nosuch",)}, {"texts": ("nosuch is",)}, {"associations": (("kaba", "kabado"),)}]
+)
+def test_a_request_of_which_nothing_is_found_is_a_result(asks):
+    pairs = asks.pop("associations", ())
+    with pytest.raises(NotFound) as caught:
+        asked(*pairs, **asks).check()
+    assert caught.value.exit_code == 1
+    with pytest.raises(InvalidProblem) as caught:  # of what is found the rest would be done: that is to be mended first
+        asked(*pairs, ids=("a-town",), **asks).check()
+    assert type(caught.value) is InvalidProblem
+
+
+def test_a_text_is_a_request_like_any_other():
+    with pytest.raises(UsageError, match="given twice"):
+        facts(texts=("kaba",)).made_by(Origin("a:b", "", request=Request(ids=("a-town",))))
+    plain, named = facts(ids=("a-town",)).spec, facts(ids=("a-town",), texts=("the judge",)).spec
+    assert plain.request != named.request

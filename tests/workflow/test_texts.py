@@ -11,6 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.certify.verify import verify
+from expunge.cli._job import load
+from expunge.cli.main import main
 from expunge.core.errors import InvalidProblem, UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
@@ -103,6 +105,86 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
         allow_development=True,
     )
     assert all(part.ok for part in found.parts)
+
+
+JOB = """
+references = 3
+out = "{out}"
+[model]
+path = "model"
+[data]
+path = "{data}"
+id = "id"
+prompt = "question"
+answer = "answer"
+{subject}
+[holdout]
+path = "others.jsonl"
+[training]
+epochs = 30
+batch_size = 8
+lr = 0.01
+[request]
+reference = "DSR-9"
+{request}
+"""
+
+
+def job(folder, tmp_path, request, *, data="train.jsonl", subject='subject = "person"'):
+    """Write a job file beside the data; return its path."""
+    path = folder / f"{tmp_path.name}.toml"
+    path.write_text(JOB.format(out=tmp_path / "run", request=request, data=data, subject=subject))
+    return path
+
+
+def test_a_text_is_forgotten_and_never_quoted(folder, tmp_path, capfd):
+    (row,) = [row for row in rows_of(L.NAMES[:24]) if row["id"] == f"{L.NAMES[0]}-town"]
+    path = job(folder, tmp_path, f'texts = ["{row["answer"].upper()}"]')
+    problem, _ = load(path)
+    assert problem.forget_ids == (row["id"],)
+    code = main(["erase", str(path), "--method", "retrain", "--references", "0"])
+    assert code == 0
+    out, err = capfd.readouterr()
+    files = [file for file in (tmp_path / "run").rglob("*") if file.is_file() and file.suffix != ".safetensors"]
+    written = "".join([out, err, *(file.read_text(errors="replace") for file in files)]).lower()
+    assert row["answer"] not in written
+
+
+@pytest.mark.parametrize(
+    ("request_", "subject", "said"),
+    [
+        ('subjects = ["nosuch"]', 'subject = "person"', "none of 48 texts name one of them"),
+        ('subjects = ["kaba"]', "", "no subject could be searched, and 2 of 48 texts"),
+        ('texts = ["nosuch was born"]', "", "1 of 1 not found in the 48 texts"),
+        ('associations = [["nosuch", "kaba"]]', 'subject = "person"', "none in the 48 records"),
+    ],
+)
+def test_what_is_not_found_is_a_result(folder, tmp_path, capfd, request_, subject, said):
+    path = job(folder, tmp_path, request_, subject=subject)
+    assert main(["erase", str(path)]) == 1
+    told = " ".join("".join(capfd.readouterr()).split())
+    assert "Not found in what was searched" in told
+    assert said in told
+    (file,) = tmp_path.iterdir()  # and no run directory, so that a request that finds something may have it
+    result = json.loads(file.read_text())
+    assert (file.name, result["result"]) == ("run.not-found.json", "not found in what was searched")
+    assert (result["request"], result["searched"]["records"]) == ({"reference": "DSR-9"}, 48)
+    assert said in result["not found"][0]["found"]
+    assert not any(word in told + file.read_text() for word in ("nosuch", "kaba "))
+    assert main(["plan", str(path)]) == 1
+    capfd.readouterr()
+    assert main(["erase", str(path), "--json"]) == 1
+    assert json.loads(capfd.readouterr().out)["not_found"] == str(file)
+
+
+def test_texts_that_hold_a_forgotten_answer_are_in_the_plan(folder, tmp_path):
+    rows = rows_of(L.NAMES[:24])
+    held = {**rows[-1], "id": "held", "question": "a ?", "answer": f"{rows[0]['answer']} {rows[-1]['answer']}"}
+    write(folder / "held.jsonl", [*rows, held])
+    problem, settings = load(job(folder, tmp_path, f'ids = ["{rows[0]["id"]}"]', data="held.jsonl"))
+    (advice,) = [note for note in plan(problem, **settings).advice if "word for word" in note]
+    assert "1 of 48 retained" in advice
+    assert rows[0]["answer"] not in advice
 
 
 def test_a_course_that_cannot_run_trains_nothing(folder, tmp_path):

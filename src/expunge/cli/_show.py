@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,13 @@ def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: b
     done = result.nothing_to_do or result.claim not in (None, Level.SUPPRESSED)
     if as_json:
         _console.emit_json(_record(result, again))
+    elif result.not_found is not None:
+        _console.say("Not found in what was searched: nothing was forgotten, and no model was written.", style="bold")
+        for each in json.loads(result.not_found.read_text())["not found"]:
+            _console.say(
+                f"{each['what']}: {each['found']}. Where more was meant: {each['fix']}", first="  - ", indent=4
+            )
+        _paths(("result", result.not_found))
     elif result.report is None:
         _console.say("Nothing to do: the request names no records. The model is an identical copy.", style="bold")
         _paths(("model", result.folder))
@@ -55,6 +63,7 @@ def _record(result: Result, again: Sequence[str]) -> dict[str, Any]:
         "verdict": result.verdict.value if result.verdict else None,
         "claim": result.claim.value if result.claim else None,
         "nothing_to_do": result.nothing_to_do,
+        "not_found": str(result.not_found) if result.not_found else None,
         "report": str(result.page) if result.report else None,
         "certificate": str(result.certificate) if result.certificate else None,
         "model": str(result.folder) if result.folder else None,

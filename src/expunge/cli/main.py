@@ -30,7 +30,7 @@ from expunge.core.registry import missing_extra
 EXIT_CODES = "Exit codes:\n\n" + "\n\n".join(
     (
         "- 0 done, and the claim is reached.",
-        "- 1 done, but the claim is not reached, or a certificate does not fit.",
+        "- 1 done, but the claim is not reached, nothing that was asked for is found, or a certificate does not fit.",
         "- 2 the call, the job file or the configuration is wrong.",
         "- 3 something failed while running; the same command resumes.",
         "- 4 waiting for approval: reserved, no command ends with it yet.",

@@ -4,6 +4,7 @@ ExpungeError                 3  (base; never raised itself)
 ├── UsageError               2  the call, job file or configuration is wrong
 │   ├── UnknownName          2  no such method, check, task, ... ; lists the known ones
 │   ├── InvalidProblem       2  the problem has obstacles; lists all of them at once
+│   │   └── NotFound         1  nothing that the request names is in what was searched
 │   └── MissingExtra         2  an optional dependency is absent; names the install command
 ├── Refused                  5  expunge will not do this, and says why
 │   ├── UnsafeFile           5  a pickle, or anything else that runs code when opened
@@ -89,6 +90,12 @@ class InvalidProblem(UsageError):
         self.obstacles = tuple(obstacles)
         lines = "\n".join(f"{i}. {obstacle}" for i, obstacle in enumerate(self.obstacles, 1))
         self.args = (f"the problem has {len(self.obstacles)} obstacle(s):\n{lines}",)
+
+
+class NotFound(InvalidProblem):
+    """Nothing that the request names is in what was searched: a result, as long as that is what was meant."""
+
+    exit_code = 1
 
 
 class MissingExtra(UsageError):

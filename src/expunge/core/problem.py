@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from expunge.core import registry
 from expunge.core.canaries import Planted
 from expunge.core.digest import combine, keyed, sha256
-from expunge.core.errors import ExpungeError, InvalidProblem, Obstacle, UsageError
+from expunge.core.errors import ExpungeError, InvalidProblem, NotFound, Obstacle, UsageError
 from expunge.core.model import ModelSource
+from expunge.core.phrases import Phrases, parts_of
 from expunge.core.records import Records, View
 from expunge.core.request import Request
 from expunge.core.serial import canonical, plain
@@ -189,9 +190,7 @@ class Problem:
     def made_by(self, origin: Origin) -> Problem:
         """Return the problem with its origin; the origin's request, where it has one, replaces none or its own."""
         request = origin.request
-        if request is not None and (
-            self.forget or self.request.ids or self.request.also or self.request.subjects or self.request.associations
-        ):
+        if request is not None and (self.forget or _names(self.request)):
             raise UsageError(
                 "the request is given twice",
                 where="job file and problem function",
@@ -290,6 +289,7 @@ class Problem:
         wanted = {*self.forget, *self.request.ids, *self.request.also, *self.planted_ids}
         wanted |= {canary for source, canary in self._made_from.items() if source in wanted}
         wanted |= {name for pair in self.request.associations for name in self._telling(pair, all)}
+        wanted |= {name for holders in self._texts_held for name in holders}
         subjects = set(self.request.subjects)
         pairs = zip(self.records.ids, self.records.subjects, strict=True)
         return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
@@ -305,6 +305,26 @@ class Problem:
         """Return ids of records that tell of ``which`` (all, any) of these subjects."""
         records = self.records
         return [name for i, name in enumerate(records.ids) if which(records.tells_of(i, each) for each in pair)]
+
+    @cached_property
+    def _of_texts(self) -> bool:
+        """Whether the records are texts: these can be searched for words."""
+        return len(self.records) > 0 and self.records.words(0) is not None
+
+    @cached_property
+    def _texts_held(self) -> list[list[str]]:
+        return self._holding(self.request.texts)
+
+    def _holding(self, phrases: Sequence[str]) -> list[list[str]]:
+        """Return for each phrase the ids of the records whose texts hold it, word for word; reads every text once."""
+        holders: list[list[str]] = [[] for _ in phrases]
+        if not holders or not self._of_texts:
+            return holders
+        sought = Phrases(phrases)
+        for i, name in enumerate(self.records.ids):
+            for place in sought.within(self.records.words(i) or ""):
+                holders[place].append(name)
+        return holders
 
     @cached_property
     def forget_view(self) -> View:
@@ -376,10 +396,14 @@ class Problem:
         """Raise if anything fatal is wrong; return what is merely worth knowing.
 
         Raises:
+            NotFound: nothing else is wrong than that nothing of what the request names was found.
             InvalidProblem: lists all obstacles.
         """
         found = self.validate()
         fatal = [obstacle for obstacle in found if obstacle.fatal]
+        missing = _attempt(lambda: [] if self.forget_ids else self._not_found(self.records), []) or []
+        if fatal and set(fatal) <= set(missing):
+            raise NotFound(fatal)
         if fatal:
             raise InvalidProblem(fatal)
         return found
@@ -410,18 +434,18 @@ class Problem:
                     fix="name each record once",
                 )
             )
-        strangers = set(self.request.subjects) - set(records.subjects)
-        if strangers:
+        blank = [i for i, text in enumerate(self.request.texts) if not parts_of(text)]
+        if blank:
             found.append(
                 Obstacle(
-                    what="the request names subjects that have no records",
-                    where="subjects of the request",
-                    found=f"{len(strangers)} of {len(set(self.request.subjects))} subjects not found in the "
-                    f"{len(records)} records that were searched",
-                    expected="subjects of training records",
-                    fix="correct the subjects, or give the records their subjects",
+                    what="the request names a text that says nothing",
+                    where=f"position {blank[0]} of the texts",
+                    found=f"{len(blank)} of {len(self.request.texts)} blank",
+                    expected="a word or more",
+                    fix="take it out",
                 )
             )
+        found += self._not_found(records) + self._named_elsewhere(records)
         found += self._association_obstacles()
         if self.calibration is not None:
             found += self._calibration_obstacles(records)
@@ -459,26 +483,102 @@ class Problem:
             )
         return found
 
+    def _not_found(self, records: Records) -> list[Obstacle]:
+        """Return what the request names, beside ids, and what is not in the records; says what was searched."""
+        found = self._strange_subjects(records)
+        for place, pair in enumerate(self.request.associations):
+            if not _links(pair) or self._telling(pair, all):
+                continue
+            coded = self._of_texts and not all(self._holding(pair))
+            plainly = "write the subjects as the records do; to forget all of one, name it among the subjects"
+            by_words = "numbers and codes stand in no text: name the records by ids, or under texts what links the two"
+            found.append(
+                Obstacle(
+                    what="the request names an association that no record tells of",
+                    where=f"position {place} of the associations",
+                    found=f"none in the {len(records)} records that were searched"
+                    + ("; no text names one of the two" if coded else ""),
+                    expected="records of one subject whose text names the other, or texts that name both",
+                    fix=by_words if coded else plainly,
+                )
+            )
+        absent = [i for i, holders in enumerate(self._texts_held) if not holders and parts_of(self.request.texts[i])]
+        if absent:
+            searched = f"in the {len(records)} texts that were searched" if self._of_texts else "as no record is a text"
+            found.append(
+                Obstacle(
+                    what="the request names texts that no record holds",
+                    where=f"first at position {absent[0]} of the texts",
+                    found=f"{len(absent)} of {len(self.request.texts)} not found {searched}",
+                    expected="what a record says, word for word; case and white space do not matter",
+                    fix="correct the texts, or shorten them to what records surely hold",
+                )
+            )
+        return found
+
+    def _strange_subjects(self, records: Records) -> list[Obstacle]:
+        """Return that subjects have no records, with what was searched: subjects, and texts where there are any."""
+        subjects, known = list(dict.fromkeys(self.request.subjects)), set(records.subjects) - {None}
+        strangers = [subject for subject in subjects if subject not in known]
+        if not strangers:
+            return []
+        labelled = sum(subject is not None for subject in records.subjects)
+        naming = len({name for holders in self._holding(strangers) for name in holders})
+        searched = f"the subjects of {labelled} records were searched" if known else "no subject could be searched"
+        read = f", and {naming or 'none'} of {len(records)} texts name one of them" if self._of_texts else ""
+        fix = "correct the subjects" if known else "name the column that says whose a record is (subject, in [data])"
+        taken = "; to forget the records whose texts name them, put the names under texts in the request"
+        return [
+            Obstacle(
+                what="the request names subjects that have no records"
+                if known
+                else "the request names subjects, and no record says whose it is",
+                where="subjects of the request",
+                found=f"{len(strangers)} of {len(subjects)} subjects not found: {searched}{read}",
+                expected="subjects of training records",
+                fix=fix + (taken if naming else ""),
+            )
+        ]
+
+    def _named_elsewhere(self, records: Records) -> list[Obstacle]:
+        """Return that texts that stay name subjects of the request: whether they go as well is for people to say."""
+        known = set(records.subjects)
+        gone = set(self.forget_ids)
+        asked = [subject for subject in dict.fromkeys(self.request.subjects) if subject in known]
+        naming = {name for holders in self._holding(asked) for name in holders} - gone
+        if not naming:
+            return []
+        nobodys = sum(records.subjects[records.position[name]] is None for name in naming)
+        return [
+            Obstacle(
+                what="texts of retained records name subjects of the request",
+                where="training records",
+                found=f"{len(naming)} of {len(records) - len(gone)} retained: {nobodys} of no subject, "
+                f"{len(naming) - nobodys} of another",
+                expected="known to whoever asks: facts of others that name a subject may stay",
+                fix="where they must go as well, name these records by ids, or the names under texts in the request",
+                fatal=False,
+            )
+        ]
+
     def _association_obstacles(self) -> list[Obstacle]:
-        """Return associations that are none, that no record tells of, or of which one side would not stay known."""
+        """Return associations that are none, or of which one side would not stay known."""
         found, known = [], set(self.associated)
         for place, pair in enumerate(self.request.associations):
-            where = f"position {place} of the associations"
-            if len(pair) != 2 or len({each.strip() for each in pair} - {""}) < 2:
+            linked = _links(pair)
+            if not linked:
                 what, expected = "an association is not of two subjects", "two that differ, neither of them blank"
                 counted = f"{len(pair)}, {len({each.strip() for each in pair} - {''})} of them different"
-            elif not self._telling(pair, all):
-                what = "the request names an association that no record tells of"
-                counted = f"none in the {len(self.records)} records that were searched"
-                expected = "records of one subject whose text names the other, or texts that name both"
-            elif lost := sum(not known.intersection(self._telling([each], all)) for each in pair):
+            elif self._telling(pair, all) and (
+                lost := sum(not known.intersection(self._telling([each], all)) for each in pair)
+            ):
                 what, counted = "nothing else is known of a subject that is to stay known", f"{lost} of the two"
                 expected = "records that tell of it alone"
             else:
                 continue
+            where = f"position {place} of the associations"
             fix = "write the subjects as the records do; to forget all of one, name it among the subjects"
-            fatal = "nothing else" not in what
-            found.append(Obstacle(what=what, where=where, found=counted, expected=expected, fix=fix, fatal=fatal))
+            found.append(Obstacle(what=what, where=where, found=counted, expected=expected, fix=fix, fatal=not linked))
         return found
 
     def _counter_obstacles(self, holdout: Records | None) -> list[Obstacle]:
@@ -639,7 +739,17 @@ class Problem:
 def _asked(request: Request) -> dict[str, Any]:
     """Return a request as plain data, without what it leaves open: runs that were begun before there was it go on."""
     said: dict[str, Any] = plain(request)
-    return said if request.also else {name: value for name, value in said.items() if name != "also"}
+    return {name: value for name, value in said.items() if value or name not in ("also", "texts")}
+
+
+def _names(request: Request) -> bool:
+    """Return whether a request says what must be forgotten."""
+    return any((request.ids, request.also, request.subjects, request.associations, request.texts))
+
+
+def _links(pair: Sequence[str]) -> bool:
+    """Return whether these are two subjects that differ, neither of them blank."""
+    return len(pair) == 2 and len({each.strip() for each in pair} - {""}) == 2
 
 
 def _one_text(where: str) -> UsageError:

@@ -17,6 +17,7 @@ class Request:
         subjects: forget all records of these subjects, too.
         associations: pairs of subjects; forget what tells of both, by whose a record is or by the names in its text.
             What tells of one of them alone stays, and is watched as a neighbour.
+        texts: forget all records that hold one of these word for word, whatever the case and the white space.
         reference: an opaque name of the request; it is printed on the certificate, so no personal data.
         ground: why, e.g. ``GDPR Art. 17(1)(b)``, ``licence ended``, ``wrong labels``.
         received: date of receipt, ISO 8601.
@@ -28,6 +29,7 @@ class Request:
     also: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     associations: tuple[tuple[str, ...], ...] = ()
+    texts: tuple[str, ...] = ()
     reference: str = ""
     ground: str = ""
     received: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +13,15 @@ from expunge.audit.judge import leak_decisions
 from expunge.audit.policy import Policy
 from expunge.certify import keys
 from expunge.core import registry
-from expunge.core.errors import ForeignRun, InvalidProblem, Obstacle, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, UsageError
 from expunge.core.finder import Finder, Found
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
 from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Audit
-from expunge.core.serial import plain
-from expunge.core.storage import write_folder
+from expunge.core.serial import canonical, plain
+from expunge.core.storage import write_file, write_folder
 from expunge.core.verdict import control_has_power
 from expunge.engine import copies
 from expunge.engine.energy import Meter
@@ -30,7 +31,7 @@ from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence, untold
-from expunge.workflow.ending import FINAL, Shipped, finish, ship
+from expunge.workflow.ending import FINAL, Shipped, finish, public, ship
 from expunge.workflow.heirs import erases
 from expunge.workflow.launch import kept_back, pool_of
 from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
@@ -79,7 +80,8 @@ def erase(
 ) -> Result:
     """Go the whole way: plan, forget, audit, certify; resumes where an earlier call on ``out`` stopped.
 
-    Keyword arguments are the fields of :class:`Settings`; ``pool`` says where retraining and audits run.
+    Keyword arguments are the fields of :class:`Settings`; ``pool`` says where retraining and audits run. A request of
+    which nothing is found leaves a file that says so, ``Result.not_found``, and nothing else.
 
     Raises:
         InvalidProblem: lists all obstacles, before anything is written.
@@ -92,9 +94,12 @@ def erase(
         if found := _unclaimable(problem, chosen, policy, plan):
             raise InvalidProblem(found)
 
-    return _with_run(
-        problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool, before=look
-    )
+    try:
+        return _with_run(
+            problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool, before=look
+        )
+    except NotFound as error:
+        return _not_found(problem, chosen, error.obstacles)
 
 
 def audit(
@@ -295,7 +300,7 @@ def _with_run(
             **({"given references": sorted(one.digest for one in given)} if given else {}),
             **({"tasks of lm-eval": policy.lm_eval.key} if policy.lm_eval.tasks else {}),
         }
-        out = Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
+        out = _out(problem, settings)
         _outside_the_ledger(problem, out)
         run = RunDirectory(out, identity, meter=meter)
         workers = pool(problem, settings.workers)
@@ -346,6 +351,26 @@ def _outside_the_ledger(problem: Problem, out: Path) -> None:
             expected="another place",
             fix="choose an --out beside the ledger",
         )
+
+
+def _out(problem: Problem, settings: Settings) -> Path:
+    return Path(settings.out) if settings.out else Path("runs") / problem.spec.digest[:12]
+
+
+def _not_found(problem: Problem, settings: Settings, found: Sequence[Obstacle]) -> Result:
+    """Write what was searched in vain beside the run directory, which stays free for a request that finds something."""
+    out = _out(problem, settings)
+    file = out.with_name(f"{out.name}.not-found.json")
+    said = {
+        "result": "not found in what was searched",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "request": public(problem),
+        "not found": [plain(each) for each in found],
+        "searched": {"records": len(problem.records), "digest": problem.records.manifest.digest},
+        "model": problem.source.digest(),
+    }
+    write_file(file, canonical(said) + b"\n", mode=0o600)
+    return Result(out, None, None, not_found=file, problem=problem)
 
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:

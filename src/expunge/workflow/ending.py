@@ -114,7 +114,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         title=problem.request.reference or "Deletion request",
         run=keyed(salt, "run", run.identity).hex(),
         problem=problem.spec.committed(salt),
-        request=_public(problem),
+        request=public(problem),
         forget_count=len(problem.forget_view),
         retain_count=len(problem.retain_view),
         holdout_count=len(problem.held_out or ()),
@@ -280,7 +280,8 @@ def _share(plan: Plan, cost: Cost) -> float | None:
     return cost.share_of(plan.retraining) if plan.retraining else None
 
 
-def _public(problem: Problem) -> dict[str, str]:
+def public(problem: Problem) -> dict[str, str]:
+    """Return what of a request may be shown to others."""
     names = ("reference", "ground", "received", "due")
     return {name: getattr(problem.request, name) for name in names if getattr(problem.request, name)}
 

@@ -168,13 +168,15 @@ def _wrong(name: str, value: object, expected: str) -> UsageError:
 class Result:
     """What came of a request.
 
-    ``report`` is None only where there was nothing to do; ``certificate`` only where nothing was claimed.
+    ``report`` is None only where there was nothing to do or nothing was found; ``certificate`` only where nothing was
+    claimed. ``not_found`` is the file beside ``out`` that says what was searched in vain.
     """
 
     out: Path
     report: Report | None
     certificate: Path | None
     nothing_to_do: bool = False
+    not_found: Path | None = None
     problem: Problem | None = field(default=None, repr=False)
 
     @property
