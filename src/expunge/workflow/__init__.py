@@ -89,14 +89,19 @@ def erase(
     """
     chosen = Settings.of(settings)
 
-    def look(policy: Policy) -> None:
+    def refuse_unclaimable(policy: Policy) -> None:
         plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
         if found := _unclaimable(problem, chosen, policy, plan):
             raise InvalidProblem(found)
 
     try:
         return _with_run(
-            problem, chosen, progress, lambda stages, notes: _erase(stages, chosen, notes), pool=pool, before=look
+            problem,
+            chosen,
+            progress,
+            lambda stages, notes: _erase(stages, chosen, notes),
+            pool=pool,
+            before=refuse_unclaimable,
         )
     except NotFound as error:
         return _not_found(problem, chosen, error.obstacles)
