@@ -170,7 +170,7 @@ def test_what_is_not_found_is_a_result(folder, tmp_path, capfd, request_, subjec
     assert (file.name, result["result"]) == ("run.not-found.json", "not found in what was searched")
     assert (result["request"], result["searched"]["records"]) == ({"reference": "DSR-9"}, 48)
     assert said in result["not found"][0]["found"]
-    assert not any(word in told + file.read_text() for word in ("nosuch", "kaba "))
+    assert not any(word in told + file.read_text() for word in ("nosuch", "kaba"))
     assert main(["plan", str(path)]) == 1
     capfd.readouterr()
     assert main(["erase", str(path), "--json"]) == 1
