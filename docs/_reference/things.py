@@ -111,6 +111,8 @@ _WHEN = {
     "tokens": " (only where the model is a language model)",
     "rounded": " (only where the model has linear weights, which can be rounded)",
     "related": " (only where the forgotten texts are of several kinds)",
+    "neighbouring": " (only where the language model can be trained further)",
+    "unrelated": " (only where there are held-out texts to train it on)",
     "shots": " (only where there is room for other texts before one)",
     "paraphrases": " (only where the problem gives paraphrased questions)",
     "wrong_answers": " (only where the problem gives paraphrased and wrong answers)",

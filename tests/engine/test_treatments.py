@@ -8,9 +8,21 @@ from expunge.core.problem import Problem
 from expunge.data.language import LanguageRecords
 from expunge.engine import treatments
 from expunge.engine.evidence import Parts, available, collect
-from expunge.engine.relearning import RelearningConfig
+from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import split
-from expunge.engine.treatments import Shown, Treatments, apart, groups, shots, treated
+from expunge.engine.treatments import (
+    NEIGHBOURS,
+    OTHERS,
+    TRAINED,
+    Shown,
+    Treatments,
+    apart,
+    elsewhere,
+    groups,
+    shots,
+    treated,
+)
+from expunge.numerics.extraction import extraction_strength
 from expunge.numerics.quantised import quantise
 from tests.support import languages
 
@@ -135,6 +147,37 @@ def test_other_records_are_trained_on_and_the_rest_is_measured():
     assert none == ({}, Cost()), "without settings of a training there is none"
 
 
+def test_texts_that_were_not_forgotten_are_trained_on_and_all_forgotten_ones_measured():
+    """Of the kinds that are asked for, as many as are judged; one with the answer of a forgotten text is left out."""
+    bare = problem()
+    outside = languages.records(languages.NAMES[12:24])
+    prompts, answers, _, _ = languages.facts(NAMES[:1])
+    copy = LanguageRecords(
+        prompts, answers, tokenizer=languages.tokenizer(), ids=[f"copy{i}" for i in range(len(answers))]
+    )
+    posed = problem(holdout=outside)
+    judged = split(posed, 3)[1].forget
+    near = posed.retain_view.select(posed.retain_view.ids[:3])
+    both = Treatments.of(posed, judged, 3, {EvidenceKind.NEIGHBOURING, EvidenceKind.UNRELATED}, near)
+    assert list(both.others) == [NEIGHBOURS, OTHERS]
+    assert both.others[NEIGHBOURS].ids == near.ids
+    assert len(both.others[OTHERS]) == min(TRAINED, len(judged), len(outside))
+    assert set(both.others[OTHERS].ids) <= set(outside.ids)
+    assert not len(elsewhere(bare, copy, TRAINED, 3)), "who has the answers learns them anew"
+    assert both.key != Treatments.of(posed, judged, 3, {EvidenceKind.UNRELATED}, near).key
+    config = RelearningConfig(epochs=2, batch_size=8, lr=1e-2)
+    arrays, cost = treated(posed, posed.source.open, judged, both, config, seed=0)
+    assert {name: array.shape for name, array in arrays.items()} == dict.fromkeys(both.others, (2, len(judged)))
+    trained = 2 * sum(len(part) for part in both.others.values())
+    assert cost == Cost(trained=trained, read=trained + 2 * 2 * len(judged))
+    # By the training written out: what is said after the last pass is said of the record, not of the trained text.
+    model = posed.source.open()
+    relearn(posed, model, near, config, seed=0)
+    units = posed.meaning.units(model.eval(), judged.read(range(len(judged))))
+    strength = extraction_strength(units.correct.numpy(), units.record.numpy(), len(judged))
+    np.testing.assert_allclose(arrays[NEIGHBOURS][-1], strength)
+
+
 def test_examples_come_before_the_question_and_only_the_question_is_scored():
     posed = problem(context=64)
     judged = split(posed, 0)[1].forget
@@ -171,15 +214,21 @@ def test_no_examples_where_there_is_no_room():
 
 
 def test_only_what_is_asked_for_is_done(tmp_path):
-    posed = problem(context=64)
+    posed = problem(context=64, holdout=languages.records(languages.NAMES[12:16]))
     judging = split(posed, 0)[1]
     config = RelearningConfig(epochs=1, batch_size=8)
-    kinds = {"8 bits": EvidenceKind.ROUNDED, "related": EvidenceKind.RELATED, "shots": EvidenceKind.SHOTS}
+    kinds = {
+        "8 bits": EvidenceKind.ROUNDED,
+        "related": EvidenceKind.RELATED,
+        "shots": EvidenceKind.SHOTS,
+        NEIGHBOURS: EvidenceKind.NEIGHBOURING,
+        OTHERS: EvidenceKind.UNRELATED,
+    }
     for name, kind in kinds.items():
         parts = Parts.of(posed, judging, 0, asked=[kind])
         arrays, _ = collect(posed, posed.source.open, parts, config, digest="11", seed=0, cache=tmp_path)
         assert set(kinds) & set(arrays) == {name}
-    assert len(list(tmp_path.iterdir())) == 3, "each is kept by itself"
+    assert len(list(tmp_path.iterdir())) == 5, "each is kept by itself"
 
 
 def test_a_classifier_has_none_of_it():
@@ -187,8 +236,12 @@ def test_a_classifier_has_none_of_it():
 
     found = available(toys.problem())
     asked = {EvidenceKind.TOKENS, EvidenceKind.ROUNDED, EvidenceKind.RELATED, EvidenceKind.SHOTS}
+    asked |= {EvidenceKind.NEIGHBOURING, EvidenceKind.UNRELATED}
     assert not found & asked
-    assert available(problem()) >= {EvidenceKind.TOKENS, EvidenceKind.ROUNDED, EvidenceKind.RELATED}
+    own = {EvidenceKind.TOKENS, EvidenceKind.ROUNDED, EvidenceKind.RELATED, EvidenceKind.NEIGHBOURING}
+    assert available(problem()) >= own
+    assert EvidenceKind.UNRELATED not in available(problem()), "there is no holdout"
+    assert EvidenceKind.UNRELATED in available(problem(holdout=languages.records(languages.NAMES[12:14])))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -35,6 +35,8 @@ class Margin(Config):
         "holdout has 15 records of each class in each of them; `trigger`: only where the problem gives that of a "
         "backdoor; `tokens`: only where the model is a language model; `rounded`: only where it is one of linear "
         "layers, whose weights can be rounded; `related`: only where the forgotten texts are of several kinds; "
+        "`neighbouring`: only where the language model can be trained further; `unrelated`: only where there are "
+        "held-out texts to train it on, too; "
         "`shots`: only where there is room for other texts before one; `paraphrases` and `wrong_answers`: only where "
         "the problem gives such variants of forgotten texts; `begun`: only where an answer tells something beyond its "
         "beginning; `role_play`, `conversation`, `samples` and `written`: only where there is room for such a question "
@@ -54,6 +56,8 @@ class Margin(Config):
             "tokens",
             "rounded",
             "related",
+            "neighbouring",
+            "unrelated",
             "shots",
             "paraphrases",
             "wrong_answers",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from expunge.conformance.law import PASSES, SIZES, Law
 from expunge.engine.benchmarks import PREFIX
 from expunge.engine.evidence import Evidence
+from expunge.engine.treatments import NEIGHBOURS, OTHERS
 
 Array = NDArray[np.float64]
 _EASE = {"retain": 3.0, "neighbours": 3.0}
@@ -99,6 +100,8 @@ class TokenLaw(Law):
             easy = np.linspace(0.2, 0.9, n)  # from document to document, and alike for all models
             arrays[f"{PREFIX}{name}"] = (draw.random(n) < easy - 0.15 * damage).astype(np.float64)
         said_on = np.clip(0.2 + 0.1 * memory + draw.normal(0, 0.2, self.sizes["forget"]), 0, 1)
+        for name in (NEIGHBOURS, OTHERS):
+            arrays[name] = np.clip(chance + draw.normal(0, 0.2, (PASSES, self.sizes["forget"])), 0, 1)
         arrays["verbatim"] = np.stack([said_on, 0.9 * said_on, 0.8 * said_on], axis=1)
         return arrays
 
@@ -123,7 +126,7 @@ class TokenLaw(Law):
         def placed(name: str, array: Array) -> Array:
             if shuffle is None:
                 return array
-            if name == "relearned":
+            if name in ("relearned", NEIGHBOURS, OTHERS):
                 return array[:, order["forget"]]
             if name in (*_RECALLED, "verbatim"):
                 return array[order["forget"]]

@@ -41,6 +41,8 @@ class EvidenceKind(enum.Enum):
     TOKENS = "records of several tokens"
     ROUNDED = "a language model with weights that can be rounded"
     RELATED = "forgotten texts that have nothing in common"
+    NEIGHBOURING = "retained texts near the forgotten ones to train on"
+    UNRELATED = "held-out texts to train on"
     SHOTS = "room before a text for others"
     PARAPHRASES = "paraphrased questions of forgotten records"
     WRONG_ANSWERS = "paraphrased and wrong answers of forgotten records"

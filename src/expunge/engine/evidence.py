@@ -124,7 +124,7 @@ class Parts:
             members.holders(problem, judging.forget)
             if EvidenceKind.SHARDS in asked and members.dealt_out(problem)
             else None,
-            treatments.Treatments.of(problem, judging.forget, seed, asked),
+            treatments.Treatments.of(problem, judging.forget, seed, asked, near_by),
             {
                 name: part
                 for kind, names in VARIANTS.items()
@@ -333,6 +333,8 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.TRIGGER: problem.triggered is not None and _has_classes(problem),
         EvidenceKind.TOKENS: _has_tokens(problem),
         EvidenceKind.ROUNDED: _has_tokens(problem) and problem.source.gradients,
+        EvidenceKind.NEIGHBOURING: _has_tokens(problem) and problem.source.gradients,
+        EvidenceKind.UNRELATED: _has_tokens(problem) and problem.source.gradients and bool(problem.held_out),
         EvidenceKind.RELATED: _has_tokens(problem) and problem.source.gradients and _several(problem),
         **{
             kind: _has_tokens(problem) and bool(variants(problem, problem.forget_view, names))
@@ -563,6 +565,13 @@ class Evidence:
     def related(self, model: str) -> Array:
         """Return the extraction strength of some forget records after each pass of training on others, [passes, m]."""
         return self._arrays[model]["related"]
+
+    def after(self, model: str, training: str) -> Array:
+        """Return the extraction strength of the forget records after each pass of a training, [passes, n].
+
+        ``training`` is ``treatments.NEIGHBOURS`` or ``treatments.OTHERS``: on texts that were not forgotten.
+        """
+        return self._arrays[model][training]
 
     def features(self, model: str, part: str) -> Array:
         """Return what the last layer of a model was given, [n, D]; ``part`` is one of :data:`REPRESENTED`."""

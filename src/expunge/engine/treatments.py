@@ -1,16 +1,17 @@
 """What is said of the forgotten texts after a treatment that may bring them back, the same for every model.
 
 Each starts from the model as it came: its weights are rounded as runtimes with little memory hold them, it is trained
-further on other forgotten texts, or it is shown other texts before the question.
+further on other texts, forgotten ones or not, or it is shown other texts before the question.
 
 Sources: rounding: Zhang et al. 2025, arXiv 2410.16454; training on other forgotten records and asking for the rest:
-Deeb and Roger 2024, arXiv 2410.08827; examples before the question: Doshi and Stickland 2024, arXiv 2411.12103.
+Deeb and Roger 2024, arXiv 2410.08827; on related texts: Hu et al. 2024, arXiv 2406.13356; on a few unrelated ones:
+Łucki et al. 2024, arXiv 2409.18025; examples before the question: Doshi and Stickland 2024, arXiv 2411.12103.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ from expunge.tasks.causal_lm import limits
 Array = NDArray[np.float64]
 BITS = (8, 4)
 """Widths that weights are rounded to, in common use both."""
+TRAINED = 40
+"""Texts that were not forgotten and are trained on: as many as are judged, and no more than this."""
+NEIGHBOURS, OTHERS = "after neighbours", "after others"
+"""Arrays of what is said after a training on retained texts near the forgotten ones, and on held-out ones."""
 SHOTS = 3
 """Examples before a question, at most."""
 COMMON = 1 / 3
@@ -60,26 +65,49 @@ class Treatments:
         bits: widths that weights are rounded to.
         apart: what is trained on and what is measured; None where nobody asks or one cannot be had without the other.
         shots: retained records to show before a question; None where nobody asks or there is no room.
+        others: texts to train on that were not forgotten, by the name of the array of what is said afterwards.
     """
 
     bits: tuple[int, ...] = ()
     apart: Apart | None = None
     shots: View | None = None
+    others: Mapping[str, View] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, problem: Problem, forget: Records, seed: int, asked: Collection[EvidenceKind]) -> Treatments:
-        """Return those that are among the ``asked`` evidence; ``forget`` are the judged forget records."""
+    def of(
+        cls,
+        problem: Problem,
+        forget: Records,
+        seed: int,
+        asked: Collection[EvidenceKind],
+        near: Records | None = None,
+    ) -> Treatments:
+        """Return those that are among the ``asked`` evidence; ``forget`` are the judged forget records.
+
+        ``near`` are the retained records near them.
+        """
+        sources = {
+            NEIGHBOURS: near if EvidenceKind.NEIGHBOURING in asked else None,
+            OTHERS: problem.held_out if EvidenceKind.UNRELATED in asked else None,
+        }
+        found = {
+            name: elsewhere(problem, part, min(TRAINED, len(forget)), seed)
+            for name, part in sources.items()
+            if part is not None
+        }
         return cls(
             BITS if EvidenceKind.ROUNDED in asked else (),
             apart(problem, forget, seed) if EvidenceKind.RELATED in asked else None,
             shots(problem, seed) if EvidenceKind.SHOTS in asked else None,
+            {name: part for name, part in found.items() if len(part)},
         )
 
     @property
     def key(self) -> list[Any]:
         """Return what tells these treatments from others, ready for JSON."""
         parts = [] if self.apart is None else [list(self.apart.trained.ids), list(self.apart.measured.ids)]
-        return [list(self.bits), parts, [] if self.shots is None else list(self.shots.ids)]
+        others = [[name, list(part.ids)] for name, part in self.others.items()]
+        return [list(self.bits), parts, [] if self.shots is None else list(self.shots.ids), others]
 
 
 def treated(
@@ -94,7 +122,8 @@ def treated(
     """Return what a model says of the judged forget records after each treatment, and the work of it.
 
     ``N bits`` and ``shots`` are of their scored tokens, [N, 4]; ``related`` is the extraction strength of the measured
-    ones after every pass of training on others, [passes, m]. Where there is nothing to round, or a weight is not
+    ones after every pass of training on others, [passes, m], :data:`NEIGHBOURS` and :data:`OTHERS` that of all of them
+    after training on texts that were not forgotten, [passes, n]. Where there is nothing to round, or a weight is not
     finite, there is no such array.
     """
     arrays: dict[str, Array] = {}
@@ -110,13 +139,14 @@ def treated(
     if treatments.shots is not None:
         arrays["shots"] = _said(problem, open_model(), Shown(forget, treatments.shots))
         read += len(forget) * (1 + len(treatments.shots))
-    if treatments.apart is not None and config is not None:
-        one, other = treatments.apart.trained, treatments.apart.measured
+    pairs = {} if treatments.apart is None else {"related": (treatments.apart.trained, treatments.apart.measured)}
+    pairs |= {name: (part, forget) for name, part in treatments.others.items()}
+    for name, (one, other) in pairs.items() if config is not None else ():
         try:
             said = relearn(problem, open_model(), one, config, seed=seed, measured=other, value=_strength)
         except Diverged:
             said = np.full((config.epochs, len(other)), np.nan)  # measured as: not measured
-        arrays["related"] = said
+        arrays[name] = said
         trained += config.epochs * len(one)
         read += config.epochs * len(other)
     return arrays, Cost(trained=trained, read=read + trained)
@@ -158,6 +188,15 @@ def apart(problem: Problem, judged: Records, seed: int) -> Apart | None:
     if not known or not measured:
         return None
     return Apart(forget.select([name for name in forget.ids if name in known]), problem.records.select(measured))
+
+
+def elsewhere(problem: Problem, texts: Records, most: int, seed: int) -> View:
+    """Return up to ``most`` of these texts, none of which has the whole answer of a forgotten one."""
+    known = {tuple(answer) for answer in _answers(problem.forget_view)}
+    key = keyed(b"expunge elsewhere", seed)
+    free = [name for name, answer in zip(texts.ids, _answers(texts), strict=True) if tuple(answer) not in known]
+    chosen = set(sorted(free, key=lambda name: keyed(key, name))[:most])
+    return texts.select([name for name in texts.ids if name in chosen])
 
 
 def groups(records: Records) -> NDArray[np.int64]:
