@@ -200,7 +200,7 @@ def failing(monkeypatch, *, first, error):
 @pytest.mark.parametrize(
     ("models", "error", "because"),
     [
-        (18, Diverged("the model collapsed", where="epoch 8"), "the model collapsed"),
+        (18, Diverged("the model collapsed", where="epoch 8"), "the model collapsed (epoch 8)"),
         (17, ZeroDivisionError("secret"), "ZeroDivisionError in the method"),
     ],
 )

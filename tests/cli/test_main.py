@@ -121,7 +121,7 @@ def test_a_wrong_call_with_json_is_one_object(call):
 ERRORS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.ExpungeError) and kind is not errors.InvalidProblem
+    if isinstance(kind, type) and issubclass(kind, errors.ExpungeError) and not issubclass(kind, errors.InvalidProblem)
 ]
 
 

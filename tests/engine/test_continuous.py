@@ -1,5 +1,5 @@
 from expunge.engine.continuous import continuous, not_continuous
-from tests.support import regressions, toys
+from tests.support import toys
 
 
 def test_the_first_record_tells():
@@ -9,7 +9,6 @@ def test_the_first_record_tells():
     given = toys.records(30)
     whole = toys.Witness(given.x.abs().long(), given.y, ids=given.ids)
     assert not continuous(toys.problem(train=whole), whole)
-    assert continuous(regressions.problem(), regressions.problem().retain_view)
 
 
 def test_the_obstacle_says_what_is_wanted_in_its_place():

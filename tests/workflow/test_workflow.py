@@ -205,7 +205,7 @@ def test_settings_are_checked_before_work(erase, tmp_path):
 def test_a_setting_that_a_method_gained_since_is_not_another_one():
     config = {"lr": 0.5}  # of finetune, before it had its other settings
     attempt = SimpleNamespace(method="finetune", config=config, tuned=False)
-    shipped = SimpleNamespace(report=SimpleNamespace(shipped=attempt, plan=SimpleNamespace(budget=1.0)))
+    shipped = SimpleNamespace(report=SimpleNamespace(shipped=attempt, plan=SimpleNamespace(budget=1.0, floor=None)))
 
     def asked(configs):
         return Settings.of({"budget": 1.0, "methods": ("finetune",), "configs": configs})
