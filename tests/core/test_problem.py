@@ -365,6 +365,19 @@ def test_calibration_beside_what_it_stands_for_is_refused(changes, where):
     assert where in [obstacle.where for obstacle in without_retained(**changes).validate() if obstacle.fatal]
 
 
+@pytest.mark.parametrize(
+    ("calibration", "said"),
+    [
+        (toys.records(60).select(toys.records(60).ids[10:20]), "forgotten ones as well"),
+        (toys.problem().held_out, "held-out ones as well"),
+    ],
+)
+def test_calibration_records_are_no_others_of_the_problem(calibration, said):
+    (wrong,) = [o for o in without_retained(calibration=calibration).validate() if o.fatal and o.where == "calibration"]
+    assert said in wrong.what
+    assert wrong.found.split()[0] == ("2" if said.startswith("forgotten") else str(len(calibration)))
+
+
 # --- variants of texts --------------------------------------------------------------------------------------------
 
 

@@ -646,7 +646,7 @@ class Problem:
             (self.ledger is not None, "ledger", "a ledger", "none: a replay needs the retained records"),
             (not len(self.retain_view), "calibration", "no records", "some records of the same kind"),
         )
-        return [
+        said = [
             Obstacle(
                 what="calibration records stand for retained ones that are gone",
                 where=where,
@@ -656,6 +656,19 @@ class Problem:
             )
             for is_so, where, found, expected in wrong
             if is_so
+        ]
+        stands = set(self.retain_view.ids)
+        others = {"forgotten": self.forget_ids, "held-out": self.held_out.ids if self.held_out is not None else ()}
+        return said + [
+            Obstacle(
+                what=f"calibration records are {name} ones as well",
+                where="calibration",
+                found=f"{len(both)} ids of {len(stands)}",
+                expected="records of their own, with ids of their own",
+                fix="take them out of the calibration records, or give these other ids where they are others",
+            )
+            for name, ids in others.items()
+            if (both := stands.intersection(ids))
         ]
 
     def _copies(self, records: Records) -> list[Obstacle]:
