@@ -36,3 +36,23 @@ def test_phrases_that_begin_alike_are_told_apart():
 
 def test_words_are_counted_without_marks():
     assert words_in("born in york , 1968 .") == 4
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text"),
+    [
+        ("张三", "我叫张三住在北京市"),
+        ("田中", "昨日、田中さんに会った。"),
+        ("김철수", "김철수는 서울에 산다"),
+        ("O'Brien", "Mr O\u2019Brien came"),
+        ("Jean-Luc", "Jean\u2010Luc, Jean\u2011Luc"),
+        ("istanbul", "\u0130stanbul"),
+    ],
+)
+def test_scripts_without_spaces_and_signs_of_several_forms_are_found(phrase, text):
+    assert Phrases([phrase, "李四"]).within(text) == {0}
+
+
+def test_in_scripts_without_spaces_each_character_counts_as_a_word():
+    assert words_in("我叫张三住在北京市") == 9
+    assert words_in("one, two!") == 2

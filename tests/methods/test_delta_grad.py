@@ -11,7 +11,7 @@ from expunge.core.errors import Tampered
 from expunge.engine.ledger import Ledger
 from expunge.engine.loop import LoopConfig
 from expunge.engine.recorded import recorded
-from expunge.methods.delta_grad import DeltaGrad
+from expunge.methods.delta_grad import DeltaGrad, _unlike
 from tests.support import recordings as own
 from tests.support import running, toys
 
@@ -135,6 +135,12 @@ def test_another_model_and_parts_that_may_not_move_are_refused(tmp_path):
     still.bias.requires_grad_(False)
     assert "no longer move" in DeltaGrad().obstacles(dataclasses.replace(problem, model=still))[0].what
     assert DeltaGrad().obstacles(problem) == []
+
+
+def test_half_precision_is_refused(tmp_path):
+    problem = posed(tmp_path, trainer())
+    model = problem.source.open().to(torch.bfloat16)
+    assert any("half precision" in o.what for o in _unlike(Ledger(problem.ledger), problem.trainer, model))
 
 
 def test_a_state_that_was_changed_is_told(tmp_path):

@@ -398,7 +398,7 @@ class Leaning(Judge):
 def weights(monkeypatch, right, trials=5, **more):
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda room, name: Pushing if name == "fake" else load(room, name))
-    done = study(objective=Leaning(right), prune=False, **more).run(100.0, trials=trials)
+    done = study(objective=Leaning(right), **{"prune": False, **more}).run(100.0, trials=trials)
     return [trial.config["weight"] for trial in done], done
 
 
@@ -417,6 +417,20 @@ def test_no_weight_is_tried_twice(monkeypatch, right):
     found, done = weights(monkeypatch, right=right, trials=6)
     held = [w for w, trial in zip(found, done, strict=True) if trial.config["lr"] == 0.5]
     assert len({round(w, 6) for w in held}) == len(held) >= 3
+
+
+def test_none_that_says_how_hard_to_push_is_cut_short(monkeypatch):
+    look = Leaning.look
+
+    def falls_off(self, config):
+        """Return a look at what is better the further it is pushed, up to a point where it is worst."""
+        match = abs(np.log(config.weight / 1.9)) if config.weight > 1.9 else 1.0
+        return replace(look(self, config), match=match)
+
+    monkeypatch.setattr(Leaning, "look", falls_off)
+    found, done = weights(monkeypatch, right=3.0, trials=6, prune=True)
+    assert found[:5] == pytest.approx([1.0, 3.0, 2.4, 1.92, 1.536])
+    assert [trial.state for trial in done[:5]] == ["finished"] * 5, "the last is worse than half of the others"
 
 
 def test_it_is_pushed_further_while_that_is_better(monkeypatch):

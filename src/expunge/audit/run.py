@@ -100,7 +100,8 @@ def _sparing(request: AuditRequest) -> Iterator[None]:
         trains = [name for name in request.policy.suite(request.have) if "relearning" in name]
         fix = "a machine with more memory: an audit holds one model at a time, and has no settings that lower it"
         if trains:
-            fix = f"a policy without {', '.join(trains)} saves {3 * weights:.2g} GiB: gradients and moments of a model"
+            saved = f"{3 * weights:.2g} GiB or more: gradients and moments of a model"
+            fix = f"a policy without {', '.join(trains)} saves {saved}"
         raise RunFailed(
             "the memory does not suffice",
             where=f"audit of {request.subject}",

@@ -445,6 +445,16 @@ class Problem:
                     fix="take it out",
                 )
             )
+        if self.request.texts and not self._of_texts:
+            found.append(
+                Obstacle(
+                    what="the request names texts, and these records cannot be searched for any",
+                    where="texts of the request",
+                    found=f"{type(records).__name__}, whose words are not kept",
+                    expected="records of a language model",
+                    fix="name the records by ids or subjects",
+                )
+            )
         found += self._not_found(records) + self._named_elsewhere(records)
         found += self._association_obstacles()
         if self.calibration is not None:
@@ -503,13 +513,13 @@ class Problem:
                 )
             )
         absent = [i for i, holders in enumerate(self._texts_held) if not holders and parts_of(self.request.texts[i])]
-        if absent:
-            searched = f"in the {len(records)} texts that were searched" if self._of_texts else "as no record is a text"
+        if absent and self._of_texts:
             found.append(
                 Obstacle(
                     what="the request names texts that no record holds",
                     where=f"first at position {absent[0]} of the texts",
-                    found=f"{len(absent)} of {len(self.request.texts)} not found {searched}",
+                    found=f"{len(absent)} of {len(self.request.texts)} not found in the {len(records)} texts that were "
+                    "searched",
                     expected="what a record says, word for word; case and white space do not matter",
                     fix="correct the texts, or shorten them to what records surely hold",
                 )

@@ -22,6 +22,7 @@ from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.ledger import Ledger, StepLine
 from expunge.engine.loop import train_mode
+from expunge.engine.masters import HALF
 from expunge.engine.recorded import Recorded, Standard
 from expunge.engine.recorder import MIXERS
 from expunge.numerics.quasi_newton import Hessian
@@ -213,6 +214,12 @@ def _unlike(ledger: Ledger, trainer: object, model: nn.Module) -> list[Obstacle]
     if unsteady:
         kinds = ", ".join(sorted({type(m).__name__ for m in unsteady}))
         wrong("a module draws at random, or mixes the records of a step", kinds, "record a network without it")
+    if any(p.dtype in HALF for p in model.parameters()):
+        what, fix = (
+            "the path of weights of half precision is rounded: no gradients can be read off it",
+            "train in float32",
+        )
+        wrong(what, "parameters of half precision", fix)
     states = len(ledger.checkpoints)
     if states <= ledger.head.total:
         fix = f"record with checkpoints={ledger.head.total}"

@@ -165,7 +165,8 @@ class Study:
             # With fewer passes it would say nothing of how hard to push: the rest is for other methods.
             if config is None or (held is not None and any(config[name] != params[name] for name in params)):
                 break
-            trial = self.keep(number, lambda n=number, c=config, a=asked: self._trial(n, c, a))
+            watched = asked if held is None else None  # one that is cut short says nothing of how hard to push
+            trial = self.keep(number, lambda n=number, c=config, a=watched: self._trial(n, c, a))
             left -= trial.cost.share_of(self.whole)
             done.append(trial)
         return done
