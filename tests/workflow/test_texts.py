@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from expunge.certify.verify import verify
 from expunge.cli._job import load
 from expunge.cli.main import main
-from expunge.core.errors import InvalidProblem, UnsafeFile, UsageError
+from expunge.core.errors import ExpungeError, InvalidProblem, UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
 from expunge.workflow import erase, plan
@@ -198,6 +198,14 @@ def test_a_job_that_could_claim_nothing_says_what_it_lacks_before_any_work(folde
     with pytest.raises(InvalidProblem) as told:
         erase(bare, out=tmp_path / "run")
     assert not (tmp_path / "run").exists(), "the job that says it may go on there"
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InvalidProblem, match="nothing could be claimed"):
+        erase(bare, out=tmp_path / "run")  # an empty folder is no run
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(ExpungeError) as begun:
+        erase(bare, out=tmp_path / "run")
+    assert "nothing could be claimed" not in str(begun.value), "a run that was begun is not refused for what it lacks"
+    shutil.rmtree(tmp_path / "run")
     lines = re.findall(r"(\w+ = \{[^}]*\})", told.value.obstacles[0].fix)
     job = tomllib.loads("\n".join(lines))
     assert made(folder, **{"training": job["training"], "holdout": None}).trainer.config.epochs == 3

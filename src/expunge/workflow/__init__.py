@@ -90,7 +90,7 @@ def erase(
     chosen = Settings.of(settings)
 
     def refuse_unclaimable(policy: Policy) -> None:
-        if _out(problem, chosen).exists():
+        if (_out(problem, chosen) / "run.json").exists():
             return  # a run that was begun goes on, and one that is finished is shown
         plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
         if found := _unclaimable(problem, chosen, policy, plan):
