@@ -36,7 +36,6 @@ from _table import Row, arguments, finish, over_seeds
 from expunge import workflow
 from expunge.bench import measures, scenarios
 from expunge.bench.data import Bed, bed
-from expunge.bench.networks import Build
 from expunge.bench.scenarios import Draw
 from expunge.core import registry
 from expunge.core.method import Cost
@@ -47,11 +46,10 @@ from expunge.core.serial import build, plain
 from expunge.core.storage import write_file, write_folder
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
+from expunge.engine.device import device_of, moving, placed
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import single_thread
 from expunge.engine.split import split
-from expunge.engine.training import Trainer
-from expunge.models.torch import TorchModel
 from expunge.plan import recipes
 from expunge.plan.auto import GLANCES, Candidate, ahead, candidate, candidates, others, preference
 from expunge.plan.objective import Look, Objective
@@ -67,27 +65,6 @@ SAME = ("network", "records", "after", "epochs", "batch_size", "lr", "optimiser"
 PUBLISHED = {"salun": 1.15, "l1_sparse": 2.26, "boundary_shrink": 2.67, "boundary_expand": 2.76, "finetune": 3.78}
 PUBLISHED |= {"influence": 4.06, "gradient_ascent": 4.12, "random_label": 7.15}
 """Average gaps on the random tenth, ResNet-18 on lossless images: arXiv 2310.12508, as two later papers quote it."""
-
-
-class Moved(ArrayRecords):
-    """Records whose batches come on another device."""
-
-    def __init__(self, records: ArrayRecords, device: str) -> None:
-        super().__init__(records.x, records.y, ids=records.ids, subjects=records.subjects)
-        self._device = device
-
-    def read(self, indices: Sequence[int]) -> tuple[Any, Any]:
-        """Return (inputs, labels) on the device."""
-        x, y = super().read(indices)
-        return x.to(self._device), y.to(self._device)
-
-
-class BuiltThere(Build):
-    """Makes the network on the GPU."""
-
-    def __call__(self) -> Any:
-        """Return a new network."""
-        return super().__call__().to("cuda")
 
 
 class Watched(Objective):
@@ -115,14 +92,15 @@ def scores(problem: Problem, drawn: Draw, model: Any, seed: int) -> dict[str, fl
 class Case:
     """One scenario: its draw, and the models of it that lie in the results directory."""
 
-    def __init__(self, name: str, made: Bed, out: Path, references: int) -> None:
-        self.name, self.bed, self.out = name, made, out / name
+    def __init__(self, name: str, made: Bed, out: Path, references: int, where: torch.device) -> None:
+        self.name, self.bed, self.out, self.where = name, made, out / name, where
+        self._trainer = moving(made.trainer, where)
         self.drawn = scenarios.draw(name, made, self, 0)  # type: ignore[arg-type]  # of scores only `alike` is asked
         plainly = self.problem(made.source)
         self.references = [
             self._model(
                 self.out / f"reference-{k}",
-                lambda k=k: made.trainer(plainly.retain_view, seed=seed_of(0, "cifar10", k)),
+                lambda k=k: self._trainer(plainly.retain_view, seed=seed_of(0, "cifar10", k)),
             )
             for k in range(references)
         ]
@@ -131,17 +109,22 @@ class Case:
         source = self.bed.source
         if not folder.exists():
             print(f"{self.name}: train {folder.name}", flush=True)
-            model = make()
+            model = make().cpu()
             write_folder(folder, lambda aside: source.save(model, aside))
-        return source.reopen(folder)
+        return source.reopen(folder).to(self.where)
 
     def alike(self, train: Records, forget: tuple[str, ...]) -> tuple[str, ...]:
         """Return the records that are found to be like ``forget``, by the original of the first seed."""
         made = self.bed
         found = workflow.find(
             Problem(
-                model=self._original(train, 0), train=train, forget=forget, holdout=made.holdout, trainer=made.trainer
-            )
+                model=self._original(train, 0).cpu(),
+                train=train,
+                forget=forget,
+                holdout=made.holdout,
+                trainer=made.trainer,
+            ),
+            device=str(self.where),
         )
         print(f"{self.name}: {found.sentence}", flush=True)
         return found.ids
@@ -152,16 +135,17 @@ class Case:
 
     def _original(self, train: Records, seed: int) -> Any:
         folder = self.out.parent / "originals" / f"{train.manifest.digest[:16]}-{seed}"
-        return self._model(folder, lambda: self.bed.trainer(train, seed=seed_of(seed, "cifar10 whole", 0)))
+        return self._model(folder, lambda: self._trainer(train, seed=seed_of(seed, "cifar10 whole", 0)))
 
     def problem(self, model: Any) -> Problem:
         """Return the problem of the scenario with this original."""
         made, drawn = self.bed, self.drawn
         named = tuple(name for name in drawn.forget if name not in set(drawn.also))
-        return Problem(
+        problem = Problem(
             model=model, train=drawn.train, forget=named, holdout=made.holdout, trainer=made.trainer,
             triggered=drawn.triggered, request=Request(also=drawn.also, corrections=drawn.corrections),
         )  # fmt: skip
+        return placed(problem, self.where)
 
     def study(self, method: str, seed: int, problem: Problem, trials: int) -> Tried:
         """Return the trials of a method, each with the scores of its model; begun as `auto` begins."""
@@ -213,7 +197,9 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/cifar10")
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10"))
-    there = torch.cuda.is_available()
+    parser.add_argument("--device", default="", help="by default CUDA's first, else the processor")
+    where = device_of(parser.parse_known_args()[0].device)
+    there = where.type != "cpu"
     parser.add_argument("--network", default="resnet18" if there else "resnet20")
     parser.add_argument("--records", type=int, default=None if there else 1000)
     parser.add_argument(
@@ -242,7 +228,7 @@ def main() -> int:
     rows: list[Row] = []
     facts: dict[str, Any] = {}
     for name in options.scenarios:
-        case = Case(name, made, options.out, options.references)
+        case = Case(name, made, options.out, options.references, where)
         chosen: dict[int, dict[str, Any]] = {}
         for seed in range(options.seeds):
             problem = case.problem(case.original(seed))
@@ -263,7 +249,7 @@ def main() -> int:
             )  # fmt: skip
         rows += figures(name, facts[name], chosen)
     how = {
-        "network": options.network, "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "network": options.network, "device": where.type,
         "records": len(made.train), "after": options.after, "held_out": len(made.holdout),
         "epochs": made.trainer.passes,
         "batch_size": options.batch_size, "lr": options.lr, "optimiser": options.optimiser,
@@ -308,7 +294,7 @@ def kept(file: Path, said: dict[str, Any]) -> Any:
 
 
 def laid(options: Any) -> Bed:
-    """Return the data with the network, on the GPU where there is one."""
+    """Return the data with the network and its training."""
     records = None if options.records is None else options.after + options.records
     made = bed("cifar10", path=str(options.data), network=options.network, records=records, epochs=options.epochs)
     made = replace(
@@ -317,16 +303,7 @@ def laid(options: Any) -> Bed:
     config = replace(made.trainer.config, batch_size=options.batch_size, lr=options.lr)
     if options.optimiser == "adamw":
         config = replace(config, optimiser="adamw", schedule="one_cycle", decay=(), weight_decay=0.0)
-    if not torch.cuda.is_available():
-        return replace(made, trainer=replace(made.trainer, config=config))
-    built = BuiltThere(made.trainer.build.network, made.trainer.build.shape, made.trainer.build.classes)
-    return replace(
-        made,
-        train=Moved(made.train, "cuda"),
-        holdout=Moved(made.holdout, "cuda"),
-        trainer=Trainer(build=built, config=config),
-        source=TorchModel.adopt(built()),
-    )
+    return replace(made, trainer=replace(made.trainer, config=config))
 
 
 def _behind(records: Any, first: int) -> Any:

@@ -48,7 +48,7 @@ AS_THEY_COME = (
 )  # fmt: skip
 """Methods for classifiers that need nothing but a network and its records, with their own settings."""
 BOTH = ("class", "backdoor")
-ASKED = ("given", "wrong_labels_tenth", "backdoor_tenth")
+ASKED = ("given",)
 """Scenarios that are in no grid unless they are named."""
 EVERY = {
     "digits": tuple(name for name in SCENARIOS if name not in ASKED),

@@ -309,6 +309,7 @@ class Site:
             "budget": self.bench.budget,
             "tuning": self.bench.tuning,
             "pool": Here,
+            "device": "cpu",  # a core for each cell, and the same figures on every machine
         }
 
     def base(self, scenario: str, seed: int) -> Path:

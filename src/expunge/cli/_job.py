@@ -103,6 +103,9 @@ class Job:
             e.g. ``90%``.
         lm_eval: tasks of lm-eval that language models are asked besides: ``tasks``, ``limit``, and ``include``, a
             folder with tasks of your own, relative to the job file.
+        device: where networks are trained and asked (``cuda``, ``cuda:1``, ``cpu``): by default CUDA's first where
+            there is one, else the processor.
+        workers: processes for retraining; by default the number of cores, and one on a device.
         policy, key: files, relative to the job file; the policy may be a name of ours, and is the one for the task
             where none is given; see ``expunge erase --help`` for the rest.
     """
@@ -124,6 +127,8 @@ class Job:
     references: int | None = None
     given_references: tuple[str, ...] = ()
     lm_eval: Mapping[str, Any] = field(default_factory=dict)
+    device: str = ""
+    workers: int | None = None
     policy: str = ""
     key: str = ""
 
@@ -164,6 +169,8 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "floor": accuracy(job.floor, where=f"{path.name}.floor") if job.floor else None,
         "seed": job.seed,
         "references": job.references,
+        "device": job.device,
+        "workers": job.workers,
         "given_references": tuple(near(name) for name in job.given_references),
         "policy": job.policy if job.policy in ("", *policies.names()) else near(job.policy),
         "lm_eval": {**job.lm_eval, "include": str(near(own))} if own and isinstance(own, str) else job.lm_eval,

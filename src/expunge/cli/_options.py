@@ -63,6 +63,15 @@ Policy = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Where networks are trained and asked: cuda, cuda:1, cpu. [default: CUDA's first where there is one]",
+        show_default=False,
+    ),
+]
 Key = Annotated[
     Path | None,
     typer.Option("--key", metavar="PEM", help="Private signing key (`expunge keygen`).", show_default=False),

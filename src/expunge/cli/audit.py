@@ -27,6 +27,7 @@ def command(
         ),
     ] = None,
     policy: _options.Policy = None,
+    device: _options.Device = None,
     seed: _options.Seed = None,
     also: _options.Also = None,
     quiet: _options.Quiet = False,
@@ -48,12 +49,21 @@ def command(
         references=references,
         given_references=tuple(reference) if reference else None,
         policy=policy,
+        device=device,
         seed=seed,
         also=tuple(also) if also else None,
     )
     with Bars(show_plan=False, quiet=quiet) as bars:
         result = audit(problem, model=model, progress=bars, **settings)
     again = _job.words(
-        "audit", job, model=model, out=out, references=references, reference=reference, policy=policy, seed=seed
+        "audit",
+        job,
+        model=model,
+        out=out,
+        references=references,
+        reference=reference,
+        policy=policy,
+        device=device,
+        seed=seed,
     )
     raise show_result(result, again=again, as_json=as_json, quiet=quiet)

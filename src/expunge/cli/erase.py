@@ -13,6 +13,7 @@ def command(
     floor: _options.Floor = None,
     references: _options.References = None,
     policy: _options.Policy = None,
+    device: _options.Device = None,
     seed: _options.Seed = None,
     key: _options.Key = None,
     no_escalate: _options.NoEscalate = False,
@@ -39,6 +40,7 @@ def command(
         floor=_job.accuracy(floor) if floor else None,
         references=references,
         policy=policy,
+        device=device,
         seed=seed,
         key=key,
         escalate=not no_escalate,
@@ -56,6 +58,7 @@ def command(
         floor=floor,
         references=references,
         policy=policy,
+        device=device,
         seed=seed,
         key=key,
     )

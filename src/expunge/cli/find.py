@@ -24,6 +24,7 @@ def command(
             "--out", metavar="FILE", help="Where to list them. [default: found.csv beside the job]", show_default=False
         ),
     ] = None,
+    device: _options.Device = None,
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
@@ -35,7 +36,7 @@ def command(
     from expunge.core.storage import write_file
     from expunge.workflow import find
 
-    problem, _ = _job.load(job)
+    problem, settings = _job.load(job)
     file = out or job.parent / "found.csv"
     if file.exists():
         raise UsageError(
@@ -46,7 +47,7 @@ def command(
             fix="move it away, or give another --out",
         )
     with _console.own_stdout():
-        found = find(problem, way)
+        found = find(problem, way, device=settings["device"] if device is None else device)
     if found.ids:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

@@ -12,6 +12,7 @@ def command(
     floor: _options.Floor = None,
     references: _options.References = None,
     policy: _options.Policy = None,
+    device: _options.Device = None,
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> None:
@@ -31,6 +32,7 @@ def command(
         floor=_job.accuracy(floor) if floor else None,
         references=references,
         policy=policy,
+        device=device,
     )
     with _console.own_stdout():
         found = plan(problem, **settings)
@@ -42,5 +44,6 @@ def command(
         return
     show_plan(found)
     _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
-    again = _job.words("erase", job, method=method, budget=budget, floor=floor, references=references, policy=policy)
+    flags = {"method": method, "budget": budget, "floor": floor, "references": references, "policy": policy}
+    again = _job.words("erase", job, **flags, device=device)
     _console.verbatim(f"      {_next.line(*again)}")

@@ -352,7 +352,7 @@ class Problem:
             forget_count=len(self.forget_ids),
             holdout=None if holdout is None else holdout.manifest.digest,
             holdout_count=0 if holdout is None else len(holdout),
-            trainer=None if self.trainer is None else _trainer_name(self.trainer),
+            trainer=None if self.trainer is None else name_of(self.trainer),
             request=sha256(canonical(_asked(self.request))),
             canaries=None if self.canaries is None else self.canaries.commitment,
             calibration=None if self.calibration is None else self.retain_view.manifest.digest,
@@ -806,7 +806,8 @@ def _place(error: Exception, folder: str) -> str:
     return f"problem, {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "problem"
 
 
-def _trainer_name(trainer: Trainer) -> str:
+def name_of(trainer: Trainer) -> str:
+    """Return what a trainer is known by: what it says of itself, or where it stands."""
     describe = getattr(trainer, "describe", None)
     if callable(describe):
         return str(describe())

@@ -24,7 +24,10 @@ class Task(ABC):
 
     @abstractmethod
     def units(self, model: Any, batch: Any) -> Any:
-        """Return the scored units of a batch, with gradients when the caller has them enabled."""
+        """Return the scored units of a batch, with gradients when the caller has them enabled.
+
+        A batch comes on the processor: the task sends what the model reads to where its weights lie.
+        """
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:

@@ -276,7 +276,8 @@ def widen(layer: nn.Module) -> None:
     """
     bound = layer.weight[0].numel() ** -0.5  # type: ignore[index, operator]
     for p in layer.parameters():
-        p.data = torch.cat([p.data, torch.empty_like(p.data[:1]).uniform_(-bound, bound)])
+        row = torch.empty_like(p.data[:1], device="cpu").uniform_(-bound, bound)  # the same draw on every device
+        p.data = torch.cat([p.data, row.to(p.device)])
     _count(layer, 1)
 
 

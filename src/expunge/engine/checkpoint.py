@@ -133,7 +133,7 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous tensors of which no two share memory, as safetensors asks; copied only where they do."""
     seen: set[int] = set()
     found = {}
-    for name, tensor in tensors.items():
+    for name, tensor in ((name, tensor.cpu()) for name, tensor in tensors.items()):
         place = tensor.untyped_storage().data_ptr()
         found[name] = tensor.contiguous() if place not in seen else tensor.clone(memory_format=torch.contiguous_format)
         seen.add(place)

@@ -436,4 +436,4 @@ def _epochs(run: Context, wanted: bool) -> Iterator[Path | None]:
 
 
 def _bytes(model: Stateful) -> bytes:
-    return save({name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()})
+    return save({name: tensor.to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()})

@@ -26,7 +26,7 @@ from torch import Tensor
 from expunge.core import storage
 from expunge.core.errors import ExpungeError, RunFailed, UsageError
 from expunge.engine.pulse import HUB, Pulse
-from expunge.engine.runtime import Workers, resolve, single_thread
+from expunge.engine.runtime import Workers, hold_steady, resolve, single_thread
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -92,6 +92,7 @@ def join_by(store: dist.Store, rank: int, size: int) -> None:
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     backend = "gloo"
     if device is not None:
+        hold_steady()
         torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", rank)))
         backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device)}"
     dist.init_process_group(

@@ -43,6 +43,15 @@ def single_thread() -> None:
     torch.set_num_threads(1)
 
 
+def hold_steady() -> None:
+    """Keep to kernels of devices that add in one order, where there are such: the same seed is to give the same bits.
+
+    For what has none torch warns, and the check of the trainer sees it.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 def hold_memory() -> None:
     """Let the C library keep freed memory of up to half a gigabyte instead of handing it back to the system.
 

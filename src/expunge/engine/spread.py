@@ -31,6 +31,7 @@ from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.core.task import Task
 from expunge.engine import ranks
+from expunge.engine.returning import Brought, Returning
 from expunge.engine.training import Trainer
 from expunge.engine.visits import rows
 from expunge.numerics.units import Scored
@@ -237,7 +238,7 @@ def dealing(task: Task) -> Any:
     return made
 
 
-class _Dealing:
+class _Dealing(Returning):
     """What :func:`dealing` puts before the class of a task."""
 
     def units(self, model: Any, batch: Any) -> Any:
@@ -246,29 +247,18 @@ class _Dealing:
         A process that gets no record reads the first one, since all must run the model, and adds nothing.
         """
         if not is_spread(model):
-            return super().units(model, batch)  # type: ignore[misc]  # every process has all of it, and does all
+            return super(Returning, self).units(model, batch)  # every process has all of it, and does all
         size = len(batch[1])
         mine = torch.arange(ranks.number(), size, ranks.count())
         spare = not len(mine)
         read = torch.zeros(size, dtype=torch.bool)
         read[mine if not spare else 0] = True
-        place = next(model.parameters()).device
         with _own_chance(model):
-            local = super().units(model, _to(rows(batch, read), place))  # type: ignore[misc]
+            local = super(Returning, self).units(model, rows(batch, read))
         return Gathered(local, mine, size, spare=spare)
 
-    def hidden(self, model: Any, batch: Any, layer: int) -> Any:
-        """Return what a layer says; every process runs the whole batch."""
-        found = super().hidden(model, _to(batch, next(model.parameters()).device), layer)  # type: ignore[misc]
-        return None if found is None else found.cpu()
 
-    def features(self, model: Any, batch: Any) -> Any:
-        """Return what the last layer is given; every process runs the whole batch."""
-        found = super().features(model, _to(batch, next(model.parameters()).device))  # type: ignore[misc]
-        return None if found is None else found.cpu()
-
-
-class Gathered(Scored):
+class Gathered(Brought):
     """The units of a batch, of which this process has computed the ``local`` ones; all others came from elsewhere.
 
     They lie on the processor, record after record, as those of one process would.
@@ -285,67 +275,17 @@ class Gathered(Scored):
         counts = _counts(len(own))
         owner = _all(mine[own.cpu()], counts) if max(counts) else torch.zeros(0, dtype=torch.long)
         order = owner.argsort(stable=True)
-        graded = torch.is_grad_enabled()
-        for name, value in (
-            ("local", local),
-            ("batch_size", size),
-            ("record", owner[order]),
-            ("_mine", mine),
-            ("_spare", spare),
-            ("_counts", counts),
-            ("_order", order),
-            ("_graded", graded),
-        ):
-            object.__setattr__(self, name, value)
+        self._set(local=local, batch_size=size, record=owner[order], _graded=torch.is_grad_enabled())
+        self._set(_mine=mine, _spare=spare, _counts=counts, _order=order)
 
-    local: Scored
     _mine: Tensor
     _spare: bool
     _counts: list[int]
     _order: Tensor
-    _graded: bool
 
-    def _put_together(self, values: Tensor) -> Tensor:
+    def _home(self, values: Tensor) -> Tensor:
         found: Tensor = _Together.apply(values, self._spare, self._counts, self._order)  # type: ignore[no-untyped-call]
         return found
-
-    @cached_property
-    def loss(self) -> Tensor:  # type: ignore[override]
-        """The loss of every unit, [N]."""
-        with torch.set_grad_enabled(self._graded):
-            return self._put_together(self.local.loss)
-
-    @cached_property
-    def logits(self) -> Tensor:  # type: ignore[override]
-        """All logits, [N, C]: for few classes."""
-        with torch.set_grad_enabled(self._graded):
-            return self._put_together(self.local.logits)
-
-    @cached_property
-    def target(self) -> Tensor:  # type: ignore[override]
-        """The class or token of every unit, [N]."""
-        return self._put_together(self.local.target)
-
-    @cached_property
-    def correct(self) -> Tensor:
-        """Whether the target is the most likely one, [N], bool."""
-        return self._put_together(self.local.correct.to(torch.uint8)).bool()
-
-    @cached_property
-    def output(self) -> Tensor:
-        """What the model said, one row per unit."""
-        return self._put_together(self.local.output)
-
-    @property
-    def classes(self) -> int:
-        """How many classes or tokens there are to choose from."""
-        return self.local.classes
-
-    def per_unit(self, value: Callable[..., Tensor], *others: Scored) -> Tensor:
-        """Return ``value`` of all units, [N]; each process makes its own. The others are of the same records."""
-        theirs = [other.local if isinstance(other, Gathered) else other for other in others]
-        with torch.set_grad_enabled(self._graded):
-            return self._put_together(self.local.per_unit(value, *theirs))
 
     def among(self, chosen: Tensor) -> Gathered:
         """Return the units of the records that are ``chosen`` [B], bool, counted anew."""
@@ -414,11 +354,3 @@ def _own_chance(model: nn.Module) -> Iterator[None]:
         torch.set_rng_state(state)
         if moved:
             torch.rand(1)
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {name: _to(part, device) for name, part in batch.items()}
-    return type(batch)(_to(part, device) for part in batch)

@@ -130,13 +130,13 @@ class MisdirectedRepresentations(Passes):
     def objective(self, batch: Batch) -> Tensor:
         """Return the distance from the aim, and ``alpha`` times that from the original."""
         forget, retain = (side.batch for side in (batch.forget_side, batch.retain_side) if side is not None)
-        aim = self._aim.to(next(self._model.parameters()).device)
-        away = misdirection(self._said(forget), aim, *_whose(forget, aim))
+        said = self._said(forget)
+        away = misdirection(said, self._aim.to(said.device), *_whose(forget, said))
         if not self.config.alpha:
             return away
         with self._original(), evaluating(self._model), torch.no_grad():
             theirs = self._said(retain)
-        return away + self.config.alpha * misdirection(self._said(retain), theirs, *_whose(retain, aim))
+        return away + self.config.alpha * misdirection(self._said(retain), theirs, *_whose(retain, said))
 
     def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
         """Return ``c`` as a multiple of the median length of h of forgotten tokens in the original."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
@@ -202,8 +202,19 @@ class Pairs(Task):
 
 def output(model: Any, inputs: Any) -> Any:
     """Return what a network says of a batch: a tensor, or the ``.logits`` of an output that has them."""
+    inputs = beside(model, inputs)
     said = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
     return getattr(said, "logits", said)
+
+
+def beside(model: Any, inputs: Any) -> Any:
+    """Return inputs (a tensor, or tensors in a mapping) where the weights of the model lie; as they are without any."""
+    place = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    if place is None or place.type == "cpu":
+        return inputs
+    if isinstance(inputs, Mapping):
+        return {name: part.to(place) for name, part in inputs.items()}
+    return inputs.to(place)
 
 
 def is_pair(batch: Any) -> bool:

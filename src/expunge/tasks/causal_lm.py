@@ -16,7 +16,7 @@ from expunge.core.task import Task
 from expunge.data.language import NOT_SCORED, LanguageRecords
 from expunge.numerics.tokens import Head, Made, Tokens
 from expunge.numerics.vocabulary import by_rows
-from expunge.tasks._pairs import is_pair, unreadable, unstable
+from expunge.tasks._pairs import beside, is_pair, unreadable, unstable
 
 _BATCH = 64
 _WIDTH = 256
@@ -243,8 +243,7 @@ def following(model: Any, ids: Tensor) -> Tensor:
 
 def predicting(model: Any, ids: Tensor) -> Tensor:
     """Return the logits [R, V] of what comes after texts of one length [R, T]."""
-    device = next(model.parameters()).device
-    inputs = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     parts = body_and_head(model)
     if parts is None:
         return _logits(model, inputs)[:, -1]
@@ -331,12 +330,13 @@ def _run(body: Any, inputs: Any, **more: Any) -> Any:
     Padding on the right is no business of one that looks back: nothing is masked then, which is the fast way.
     """
     mask = inputs["attention_mask"]
+    given = {"input_ids": inputs["input_ids"], "attention_mask": mask}
     if bool((mask[:, 1:] > mask[:, :-1]).any()):
-        more["position_ids"] = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        given["position_ids"] = (mask.cumsum(dim=1) - 1).clamp_min(0)
     else:
-        mask = torch.ones_like(mask)
+        given["attention_mask"] = torch.ones_like(mask)
     with nullcontext() if _shared(body) else by_rows(body.get_input_embeddings()):
-        return body(input_ids=inputs["input_ids"], attention_mask=mask, use_cache=False, **more)
+        return body(use_cache=False, **beside(body, given), **more)
 
 
 def _predicting(body: Any, inputs: Any, asked: Tensor) -> Tensor:
@@ -382,7 +382,7 @@ def _weight(body: Any) -> float:
 
 
 def _logits(model: Any, inputs: Any) -> Tensor:
-    said = model(**inputs)
+    said = model(**beside(model, inputs))
     logits: Tensor = getattr(said, "logits", said)
     return logits
 

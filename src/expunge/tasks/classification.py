@@ -35,7 +35,7 @@ class Classification(Pairs):
         inputs, target = batch
         logits = self.answer(model, inputs)
         record = torch.arange(len(target), device=logits.device)
-        return Scored.of(logits, target, record, len(target))
+        return Scored.of(logits, target.to(logits.device), record, len(target))
 
     def relabelled(self, batch: Any, classes: Mapping[int, int]) -> tuple[Any, Any]:
         """Return (input, label) with the label replaced; labels may be a tensor of any shape, or one number."""

@@ -33,7 +33,7 @@ class Regression(Pairs):
         answer = self.answer(model, inputs)
         answer = answer.reshape(len(answer))
         record = torch.arange(len(target), device=answer.device)
-        return Answered.of(answer, target, record, len(target))
+        return Answered.of(answer, target.to(answer.device), record, len(target))
 
     def answer(self, model: Any, inputs: Any) -> Any:
         """Return the answers, [B] or [B, 1]."""

@@ -23,7 +23,7 @@ from expunge.core.report import Audit
 from expunge.core.serial import canonical, plain
 from expunge.core.storage import write_file, write_folder
 from expunge.core.verdict import control_has_power
-from expunge.engine import copies
+from expunge.engine import copies, device
 from expunge.engine.energy import Meter
 from expunge.engine.given import examine
 from expunge.engine.progress import Progress
@@ -33,7 +33,7 @@ from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence, untold
 from expunge.workflow.ending import FINAL, Shipped, finish, public, ship
 from expunge.workflow.heirs import erases
-from expunge.workflow.launch import kept_back, pool_of
+from expunge.workflow.launch import at_its_place, kept_back, pool_of
 from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
@@ -42,16 +42,18 @@ from expunge.workflow.tuning import course, found
 __all__ = ["Choice", "Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
 
 
-def find(problem: Problem, way: str = "alike") -> Found:
+def find(problem: Problem, way: str = "alike", *, device: str = "") -> Found:
     """Return retained records that a ``way`` (see ``expunge.find``) finds to belong to the request; changes nothing.
 
-    They are for people to look at; ``problem.widened(found.ids)`` forgets them as well.
+    They are for people to look at; ``problem.widened(found.ids)`` forgets them as well. ``device`` is that of
+    :class:`Settings`.
 
     Raises:
         UnknownName: no such way.
         InvalidProblem: lists all obstacles.
     """
     finder: Finder = registry.load("find", way)()
+    problem, _ = at_its_place(problem, Settings(device=device))
     look(problem)
     single_thread()
     return finder.find(problem)
@@ -66,13 +68,15 @@ def plan(problem: Problem, **settings: Any) -> Plan:
         InvalidProblem: lists all obstacles.
     """
     chosen = Settings.of(settings)
+    problem, where = at_its_place(problem, chosen)
     notes, _ = look(problem)
     _tunable(problem, chosen)
     examine(problem, chosen.given_references)
     pool_of(problem, chosen, Workers)  # what several processes cannot do is told before they are asked to
     policy = policy_of(problem, chosen)
     plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
-    return replace(plan, advice=(*plan.advice, *map(sentence, [*_unclaimable(problem, chosen, policy, plan), *notes])))
+    said = map(sentence, [*_unclaimable(problem, chosen, policy, plan), *notes])
+    return replace(plan, advice=(*plan.advice, *said, *(f"{each[0].upper()}{each[1:]}." for each in where)))
 
 
 def erase(
@@ -287,7 +291,9 @@ def _with_run(
     pool: type[Workers] = Workers,
     before: Callable[[Policy], None] = lambda policy: None,
 ) -> Result:
-    with closing(Meter()) as meter:  # from here on: looking at the problem is work, too
+    given_in = problem
+    problem, where = at_its_place(problem, settings)
+    with closing(Meter()) as meter, device.steady(problem):  # from here on: looking at the problem is work, too
         single_thread()
         if settings.key is not None:
             keys.load_private(Path(settings.key))  # told now, not after hours of training
@@ -310,7 +316,7 @@ def _with_run(
         out = _out(problem, settings)
         _outside_the_ledger(problem, out)
         run = RunDirectory(out, identity, meter=meter)
-        workers = pool(problem, settings.workers)
+        workers = pool(problem, settings.workers or (1 if problem is not given_in else None))  # they share the device
         try:
             if not problem.forget_ids:
                 return _nothing_to_do(problem, run)
@@ -318,7 +324,7 @@ def _with_run(
             stages = Stages(problem, policy, references, given, settings.seed, settings.configs, run, workers, watcher)
             if pairs:
                 copies.write(run.folder, pairs)
-            return work(stages, [str(note) for note in notes])
+            return replace(work(stages, [*where, *(str(note) for note in notes)]), problem=given_in)
         finally:
             workers.close()
             run.close()

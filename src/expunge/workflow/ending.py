@@ -27,7 +27,7 @@ from expunge.core.serial import canonical, plain
 from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.suppression import OUTPUT_FILTER
 from expunge.core.verdict import Decision, Verdict, control_has_power
-from expunge.engine import copies
+from expunge.engine import copies, device
 from expunge.engine.energy import usage_of
 from expunge.engine.given import adopt
 from expunge.engine.references import STAGE
@@ -145,7 +145,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         notes=tuple(dict.fromkeys([*notes, *_seen(stages, judged), *stale(problem, chosen)])),
         model_before=stages.original().model,
         model_after=shipped.model if shipped else None,
-        environment=environment(),
+        environment={**environment(), **device.said(problem)},
         seeds={"run": stages.seed},
         costs=costs,
         total=_share(plan, sum((line.cost for line in costs), Cost())),

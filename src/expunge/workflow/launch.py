@@ -40,6 +40,31 @@ def pool_of(problem: Problem, settings: Settings, pool: type[Workers]) -> type[W
     return ranks.Ranks
 
 
+def at_its_place(problem: Problem, settings: Settings) -> tuple[Problem, list[str]]:
+    """Return the problem with its models on the device that is asked for, and what is to be said of that.
+
+    Raises:
+        UsageError: no such device, or one is named to processes each of which has its own.
+    """
+    if ranks.joined():
+        if settings.device:
+            raise UsageError(
+                "a device is named to several processes",
+                where="device",
+                found=repr(settings.device),
+                expected="none: each process takes the accelerator of its number, or the processor",
+                fix=f"leave it out, or {_ONE}",
+            )
+        return problem, []
+    if not isinstance(problem, Problem):
+        return problem, []  # which is told where it is looked at
+    from expunge.engine import device as room  # a second of torch that reading a problem does not wait for
+
+    device = room.device_of(settings.device)
+    why = "" if device.type == "cpu" else room.stays(problem)
+    return room.placed(problem, device), [f"computed on the processor, not on {device}: {why}"] if why else []
+
+
 def kept_back(method: Method) -> str:
     """Return why a planned method is not run by these processes; empty where it is."""
     if not ranks.joined() or method.spreads:

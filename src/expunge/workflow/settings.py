@@ -43,7 +43,9 @@ class Settings:
             and ``include``; shown, and deciding only where the policy has the check ``lm_eval`` and requires it.
         key: private signing key; a development key is made in the run directory where none is given.
         keep: keep state that holds forgotten data.
-        workers: processes for retraining; the number of cores by default.
+        device: where networks are trained and asked (``cuda``, ``cuda:1``, ``cpu``): by default the first device of
+            CUDA where there is one, else the processor (``engine/device``).
+        workers: processes for retraining; the number of cores by default, one on a device.
         also: further forms of the report (``render/formats``), written beside the page.
     """
 
@@ -61,6 +63,7 @@ class Settings:
     lm_eval: Mapping[str, object] = field(default_factory=dict)
     key: str | Path | None = None
     keep: bool = False
+    device: str = ""
     workers: int | None = None
     also: tuple[str, ...] = ()
 
@@ -152,6 +155,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "policy": ((str, Path), "the name of a policy, or a TOML file"),
     "key": ((str, Path, NoneType), "a file with a private key"),
     "keep": ((bool,), "True or False"),
+    "device": ((str,), "the name of a device, e.g. 'cuda' or 'cpu'"),
     "workers": ((int, NoneType), "a whole number of processes, 1 or more"),
 }
 """What each setting must be; lists of names are looked at one by one."""

@@ -1,0 +1,168 @@
+"""Problems on a device: one made in Python, which refuses to compute with tensors of the processor, in its own process.
+
+It computes with the processor's kernels: what is right there is equal in every bit. No GPU was at hand.
+"""
+
+import pickle
+
+import pytest
+import torch
+from sklearn.naive_bayes import GaussianNB
+
+from expunge.conformance import methods, problems
+from expunge.core import registry
+from expunge.core.errors import UsageError
+from expunge.core.method import Need
+from expunge.core.problem import Problem
+from expunge.data.table import TableRecords
+from expunge.engine import device
+from tests.support import elsewhere
+from tests.support.people import FEATURES, fitted, people
+
+TEXTS = (
+    "npo",
+    "simnpo",
+    "rmu",
+    "wga",
+    "undial",
+    "whp",
+    "idk_dpo",
+    "scrub",
+    "retrain",
+    "ssd",
+    "eu_k",
+    "sga",
+    "tau",
+    "pdu",
+)
+META = torch.device("meta")
+"""A device that no problem is computed on here: for what is done before anything is computed."""
+
+
+@pytest.fixture(autouse=True)
+def any_order_again():
+    yield
+    torch.use_deterministic_algorithms(False)  # a problem that comes from another process keeps it on
+
+
+def test_the_device_refuses_tensors_of_the_processor_as_a_gpu_does():
+    assert elsewhere.run("refuses") == [
+        "expected all tensors on one device (aten::add)",
+        "away:0",
+        "away:0",
+        "away:0",
+    ]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_methods_on_classifiers_end_on_a_device_where_they_end_on_the_processor(part):
+    names = [name for name in registry.names("methods") if _of_networks(registry.load("methods", name))][part::2]
+    assert len(names) > 15
+    assert elsewhere.run("forgotten", "classes", *names) == {name: [["away"], 0.0] for name in names}
+
+
+def _of_networks(method):
+    """Whether a method is for networks with classes, and for more than recorded trainings and shards."""
+    recorded = method.needs & {Need.LEDGER, Need.SHARDS}
+    return not recorded and method.name != "native" and methods._kind(method) != {"language": True}
+
+
+def test_methods_on_texts_end_on_a_device_where_they_end_on_the_processor():
+    assert elsewhere.run("forgotten", "language", *TEXTS) == {name: [["away"], 0.0] for name in TEXTS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "policy"), [("classes", "finetune", "standard"), ("language", "npo", "language")]
+)
+def test_an_audit_on_a_device_finds_what_one_on_the_processor_finds(kind, method, policy):
+    here, there = elsewhere.run("judged", kind, method, policy)
+    assert here[0]
+    assert here[0] == there[0]
+    assert (here[1], here[3]) == (there[1], there[3])  # the model's digest, and the files it is saved in
+    assert (here[2], there[2]) == (None, "away")
+
+
+def test_a_run_that_was_cut_short_on_a_device_goes_on_to_the_same_bits():
+    saved, apart = elsewhere.run("resumed")
+    assert saved
+    assert apart == 0.0
+
+
+def test_devices_are_named_as_torch_names_them():
+    said = elsewhere.run("named", "", "cpu", "away", "away:0", "away:1", "cuda", "away:-1", "away:x", "cpu:0")
+    assert said == ["cpu", "cpu", "away:0", "away:0", *["cpu or away:0"] * 5]
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are():
+    if torch.accelerator.is_available():
+        pytest.skip("there is a device here")
+    with pytest.raises(UsageError) as caught:
+        device.device_of("cuda")
+    assert (caught.value.obstacles[0].found, caught.value.obstacles[0].expected) == ("'cuda'", "cpu")
+
+
+def test_a_problem_for_the_processor_stays_what_it_is():
+    problem = problems.problem()
+    assert device.placed(problem, torch.device("cpu")) is problem
+
+
+def test_what_is_recorded_kept_in_shards_or_no_network_stays_on_the_processor():
+    for problem in (problems.problem(ledger=True), problems.problem(shards=3), _of_a_table()):
+        assert device.stays(problem)
+        assert device.placed(problem, META) is problem
+
+
+def _of_a_table():
+    records = TableRecords(people(), label="income", id="person", features=FEATURES)
+    return Problem(model=fitted(GaussianNB(), people()), train=records, forget=["p0-001"])
+
+
+def test_a_problem_is_the_same_one_on_a_device_and_crosses_to_other_processes_as_what_it_was():
+    problem = problems.problem()
+    there = device.placed(problem, META)
+    assert there.spec == problem.spec
+    assert {p.device for p in there.source.open().parameters()} == {META}
+    assert device.placed(there, META) is there
+    again = pickle.loads(pickle.dumps(there))
+    assert type(again) is type(there)
+    assert again.device == META
+    assert again.spec == problem.spec
+    assert type(again.source.at_home) is type(problem.source)
+    assert type(again.trainer.at_home) is type(problem.trainer)
+
+
+def test_a_trainer_of_somebody_else_is_known_by_its_own_name_and_its_models_move():
+    plain = problems.problem()
+    problem = Problem(
+        **{**{name: getattr(plain, name) for name in ("model", "train", "forget", "holdout")}, "trainer": made}
+    )
+    there = device.placed(problem, META)
+    assert there.spec.trainer == problem.spec.trainer
+    assert next(there.trainer(problem.records, seed=1).parameters()).device == META
+    assert there.trainer.passes == 7
+    assert not hasattr(there.trainer, "no such thing")
+
+
+def made(records, *, seed):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(4, 3)
+
+
+made.passes = 7
+
+
+def test_tied_weights_stay_tied_when_a_model_comes_home_to_be_saved():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    held = model[0].weight
+    with device.home(model) as at_home:
+        assert at_home[0].weight is at_home[1].weight is held
+
+
+def test_kernels_add_in_one_order_while_a_device_works_and_as_before_afterwards():
+    problem = problems.problem()
+    with device.steady(problem):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with device.steady(device.placed(problem, META)):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()

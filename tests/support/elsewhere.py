@@ -1,0 +1,220 @@
+"""A second device, made in Python: what is computed on it is refused beside tensors of the processor, as on a GPU.
+
+It takes the place that torch keeps for backends of others, and stays for as long as the process lives, where torch then
+finds an accelerator: so whatever uses it runs in a process of its own (:func:`run`), as ``python elsewhere.py NAME``.
+It computes with the processor's kernels, so that every bit is the processor's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CROSSING = {"aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::_copy_from_and_resize"}
+INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+"""What may take tensors of the processor beside those of a device: copies, and tensors of indices."""
+
+
+def run(name, *words):
+    """Return what the function ``name`` of this file gives for ``words``, in a process that has the device."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, name, *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=folder,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def install():
+    """Make the device ``away``; return it."""
+    import torch
+    from torch.utils import _pytree
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+    _setup_privateuseone_for_python_backend("away")
+    place = torch.device("away", 0)
+
+    class Away(torch.Tensor):
+        @staticmethod
+        def __new__(cls, home):
+            more = {"strides": home.stride(), "storage_offset": home.storage_offset(), "dtype": home.dtype}
+            made = torch.Tensor._make_wrapper_subclass(cls, home.size(), device=place, **more)
+            made.home = home
+            return made
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            return compute(func, *args, **(kwargs or {}))
+
+    def set_data(tensor, value):
+        torch._C.TensorBase.data.__set__(tensor, value)
+        tensor.home = value.home
+
+    Away.data = property(torch._C.TensorBase.data.__get__, set_data)
+
+    def compute(op, *args, **kwargs):
+        leaves, spec = _pytree.tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        away = {id(each.home): each for each in tensors if isinstance(each, Away)}
+        here = [each for each in tensors if not isinstance(each, Away)]
+        name = op._schema.name
+        if away and any(each.dim() for each in here) and name not in CROSSING | INDEXED:
+            raise RuntimeError(f"expected all tensors on one device ({name})")
+        at_home = [
+            leaf.home if isinstance(leaf, Away) else torch.device("cpu") if leaf == place else leaf for leaf in leaves
+        ]
+        args, kwargs_at_home = _pytree.tree_unflatten(at_home, spec)
+        found = op(*args, **kwargs_at_home)
+        asked = kwargs.get("device")
+        if name == "aten::_local_scalar_dense" or (asked is not None and torch.device(asked).type == "cpu"):
+            return found
+
+        def outward(value):
+            if not isinstance(value, torch.Tensor) or any(value is each for each in here):
+                return value
+            return away.get(id(value)) if id(value) in away else Away(value)
+
+        return _pytree.tree_map(outward, found)
+
+    global _library
+    _library = torch.library.Library("_", "IMPL")  # its kernels go when it goes
+    _library.fallback(compute, "PrivateUse1")
+    # Tied weights stay tied when a module moves, as they do on devices that are none of Python's.
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    plain = torch.tensor
+    # torch's own cannot make one on a device of Python's.
+    torch.tensor = lambda data, *, device=None, **more: plain(data, **more).to(device or "cpu")
+    return place
+
+
+def alike():
+    """Let attention and batches of texts be computed on both devices in the same way."""
+    from torch.nn import attention
+
+    from expunge.tasks import causal_lm
+
+    causal_lm._CALL_OF_A_DEVICE = causal_lm._CALL
+    return attention.sdpa_kernel(attention.SDPBackend.MATH)
+
+
+# --- what is run there ------------------------------------------------------------------------------------------------
+
+
+def refuses():
+    """Return what happens where the two devices meet."""
+    import torch
+
+    place = install()
+    one, other = torch.ones(2, device=place), torch.ones(2)
+    said = []
+    for meet in (
+        lambda: one + other,
+        lambda: one.copy_(other),
+        lambda: one + 1,
+        lambda: one[torch.tensor([True, False])],
+    ):
+        try:
+            said.append(str(meet().device))
+        except RuntimeError as error:
+            said.append(str(error))
+    return said
+
+
+def forgotten(kind, *names):
+    """Return by method where its model was, and how far it lies from the processor's, on a ``kind`` of problem."""
+    place = install()
+    from expunge.conformance import methods
+    from expunge.core import registry
+    from expunge.engine.device import placed
+
+    found = {}
+    with alike():
+        for name in names:
+            cls = registry.load("methods", name)
+            more = {"language": True} if kind == "language" else methods._kind(cls)
+            here = methods.unlearned(cls, methods.posed(cls, **more)).model
+            there = methods.unlearned(cls, placed(methods.posed(cls, **more), place)).model
+            places = sorted({p.device.type for p in there.parameters()})
+            pairs = zip(here.state_dict().values(), there.cpu().state_dict().values(), strict=True)
+            found[name] = places, max(float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel())
+    return found
+
+
+def judged(kind, method, policy):
+    """Return for both devices what an audit found, what the report says of the device, and where the model is."""
+    install()
+    from expunge.conformance import problems
+    from expunge.core.serial import plain
+    from expunge.engine.runtime import Here
+    from expunge.workflow import erase
+
+    Here.stacks = False  # many at once they differ by rounding
+    said = []
+    with alike():
+        for device in ("cpu", "away"):
+            problem = problems.problem(**({"language": True} if kind == "language" else {}))
+            more = {"methods": (method,), "policy": policy, "references": 3, "escalate": False, "keep": True}
+            done = erase(problem, out=f"run-{device}", device=device, pool=Here, **more)
+            last = done.report.attempts[-1]
+            findings = {each.check: plain(each) for audit in last.audits for each in audit.findings}
+            files = sorted(file.name for file in Path(f"run-{device}", "artefacts", "attempt-1").iterdir())
+            said.append([findings, last.model, done.report.environment.get("device"), files])
+    return said
+
+
+def resumed():
+    """Return how far a run that was cut short and went on, on the device, ends from one that was not."""
+    place = install()
+    from expunge.conformance import methods
+    from expunge.core import registry
+    from expunge.engine.checkpoint import Checkpoints
+    from expunge.engine.device import placed
+    from expunge.engine.progress import Progress
+
+    class Cut(Progress):
+        def advance(self, label, steps=1):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    cls = registry.load("methods", "finetune")
+    whole = methods.unlearned(cls, placed(methods.posed(cls), place)).model
+    cut, kept = Cut(), Checkpoints(Path("kept"), every_s=0)
+    cut.left = 5
+    problem = placed(methods.posed(cls), place)
+    try:
+        methods.unlearned(cls, problem, checkpoints=kept, progress=cut)
+    except KeyboardInterrupt:
+        pass
+    saved = len(list(Path("kept").iterdir()))
+    again = methods.unlearned(cls, placed(methods.posed(cls), place), checkpoints=kept).model
+    pairs = zip(whole.cpu().state_dict().values(), again.cpu().state_dict().values(), strict=True)
+    return [saved, max(float((a.double() - b.double()).abs().max()) for a, b in pairs)]
+
+
+def named(*names):
+    """Return for every name the device that it stands for, or that there is none."""
+    install()
+    from expunge.core.errors import UsageError
+    from expunge.engine.device import device_of
+
+    said = []
+    for name in names:
+        try:
+            said.append(str(device_of(name)))
+        except UsageError as error:
+            said.append(error.obstacles[0].expected)
+    return said
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{json.dumps(globals()[sys.argv[1]](*sys.argv[2:]))}\n")
