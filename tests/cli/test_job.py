@@ -23,6 +23,8 @@ def test_what_it_says(project):
         "tuning": 0.2,
         "floor": 0.9,
         "seed": 4,
+        "device": "",
+        "workers": None,
         "references": 7,
         "given_references": (),
         "lm_eval": {"tasks": ["arc_easy"], "include": str(project / "tasks")},
