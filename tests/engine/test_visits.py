@@ -3,9 +3,13 @@
 import pytest
 import torch
 
+from expunge.core.errors import UsageError
 from expunge.core.problem import Problem
+from expunge.core.records import View
+from expunge.data.language import LanguageRecords
+from expunge.data.texts import TextRecords
 from expunge.engine.visits import Pass, concatenated, rows
-from tests.support import toys
+from tests.support import languages, texts, toys
 
 
 def drawn(over, problem=None, **more):
@@ -101,6 +105,42 @@ def test_batches_of_one_form_become_one():
     whole = concatenated([({"a": x}, y), ({"a": x}, y)])
     assert torch.equal(whole[0]["a"], torch.cat([x, x]))
     assert torch.equal(whole[1], torch.cat([y, y]))
+
+
+def of_two_lengths():
+    """Return (records, others, all of them together): of a language model and of a text classifier."""
+    prompts, answers, ids, _ = languages.facts(languages.NAMES[:4])
+    longer = [f"in york , {prompt}" for prompt in prompts]
+    kind = {"tokenizer": languages.tokenizer()}
+    yield (
+        LanguageRecords(prompts, answers, ids=ids, **kind),
+        LanguageRecords(longer, answers, ids=[f"c-{name}" for name in ids], **kind),
+        LanguageRecords(prompts + longer, answers * 2, **kind),
+    )
+    said, labels = texts.sentences(8)
+    longer = [f"{text} and the new old" for text in said]
+    kind = {"tokenizer": texts.tokenizer(pad_token="of")}  # not number 0
+    yield (
+        TextRecords(said, labels, ids=[f"t{i}" for i in range(8)], **kind),
+        TextRecords(longer, labels, ids=[f"c{i}" for i in range(8)], **kind),
+        TextRecords(said + longer, labels * 2, **kind),
+    )
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_texts_of_other_lengths_are_joined_as_if_they_had_been_read_together(kind):
+    some, others, together = list(of_two_lengths())[kind]
+    view = View(some, [1, 2, 3])
+    inputs, target = concatenated([view.read([0, 1]), others.read([4, 5, 6])], view.padding)
+    expected, labels = together.read([1, 2, 8 + 4, 8 + 5, 8 + 6])
+    assert some.read([1, 2])[0]["input_ids"].shape[1] < inputs["input_ids"].shape[1]
+    assert {name: part.tolist() for name, part in inputs.items()} == {n: part.tolist() for n, part in expected.items()}
+    assert target.tolist() == labels.tolist()
+
+
+def test_batches_of_several_widths_are_not_joined_by_guessing():
+    with pytest.raises(UsageError, match="rows of 2 and of 3 values"):
+        concatenated([(torch.zeros(4, 3), torch.zeros(4)), (torch.zeros(4, 2), torch.zeros(4))])
 
 
 def test_a_share_of_the_steps_is_made_and_its_records_are_counted():

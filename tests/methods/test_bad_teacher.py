@@ -1,14 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from torch import nn
 
+from expunge.core.problem import Problem
+from expunge.core.request import Request
 from expunge.engine.training import Trainer
 from expunge.engine.visits import Batch
 from expunge.methods.bad_teacher import BadTeacher
 from expunge.numerics.units import Scored
-from tests.support import toys
+from tests.support import languages, texts, toys
 
 STEP = {"epochs": 1, "batch_size": 64, "lr": 0.5, "optimiser": "sgd", "momentum": 0.0, "retain_share": 1.0}
 
@@ -160,6 +164,33 @@ def test_forgotten_records_are_answered_as_the_bad_teacher_does():
     with torch.no_grad():
         shares = [torch.softmax(model.eval()(inputs), dim=1) for model in (outcome.model, original, bad)]
     assert (shares[0] - shares[2]).abs().mean() < 0.7 * (shares[1] - shares[2]).abs().mean()
+
+
+def classified():
+    records, model = texts.records(24), texts.untrained()
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0  # it falls by the row of the batch
+    return Problem(model=model, train=records, forget=records.ids[:8])
+
+
+@pytest.mark.parametrize("given", [languages.spoken, classified])
+def test_texts_that_stand_for_retained_ones_are_read_beside_shorter_ones(given):
+    """The records are no parts of one set, and their batches not of one width: the result is as if they were."""
+    whole = given()
+    apart = dataclasses.replace(
+        whole,
+        train=whole.records.select(whole.forget_ids),
+        forget=whole.forget_ids,
+        request=Request(),
+        calibration=whole.retain_view,
+    )
+    settings = {**STEP, "batch_size": 5}
+    models = [BadTeacher(settings).unlearn(each, toys.context(each)).model for each in (whole, apart)]
+    start, one, other = ([p.detach() for p in model.parameters()] for model in (whole.source.open(), *models))
+    assert max(float((a - b).abs().max()) for a, b in zip(start, one, strict=True)) > 1e-4
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
 def test_layers_that_cannot_be_drawn_anew_are_an_obstacle():

@@ -41,6 +41,8 @@ class Records(ABC):
     name = ""
     ids: tuple[str, ...]
     subjects: tuple[str | None, ...]
+    padding: Any = None
+    """What shorter records of a batch are filled up with on the right, in the form of a batch; None where none are."""
 
     @staticmethod
     def accepts(thing: object) -> bool:
@@ -146,6 +148,7 @@ class View(Records):
             self._base, self._indices = base._base, [base._indices[i] for i in indices]
         self.ids = tuple(self._base.ids[i] for i in self._indices)
         self.subjects = tuple(self._base.subjects[i] for i in self._indices)
+        self.padding = self._base.padding
 
     def __getitem__(self, index: int) -> Any:
         """Return the example at ``index`` of the view."""

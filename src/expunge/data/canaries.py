@@ -37,7 +37,7 @@ class PlantedRecords(Records):
     """
 
     def __init__(self, base: Records, places: Sequence[int], planted: Mapping[str, Canary]) -> None:
-        self._base, self._places = base, list(places)
+        self._base, self._places, self.padding = base, list(places), base.padding
         found = [planted.get(base.ids[place]) for place in self._places]
         self.ids = tuple(
             canary.id if canary else base.ids[place] for canary, place in zip(found, self._places, strict=True)

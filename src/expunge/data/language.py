@@ -148,6 +148,7 @@ class LanguageRecords(Records):
         self._written, self._limit = tuple(written), limit
         self._rows = _tokenised(written, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer)
+        self.padding = {"input_ids": self._pad, "attention_mask": 0}, NOT_SCORED
         self.longest = max((len(tokens) for tokens, _ in self._rows), default=0)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:

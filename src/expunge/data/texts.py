@@ -56,6 +56,7 @@ class TextRecords(Records):
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
         self._tokens = _tokenized(texts, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer, self._tokens)
+        self.padding = {"input_ids": self._pad, "attention_mask": 0}, None
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
         """Return (tokens, label) of one record, without padding."""

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from expunge.core.errors import UsageError
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import bounds, drawn, drawn_endlessly, flowing, order
@@ -253,7 +255,8 @@ def _mixed(retain: Records, forget: Records, size: int, *, seed: int, epoch: int
         stay = [i for i in indices[start:stop] if i < len(retain)]
         go = [i - len(retain) for i in indices[start:stop] if i >= len(retain)]
         parts = [Side.read(*each) for each in ((retain, stay), (forget, go)) if each[1]]
-        side = Side(sum((part.ids for part in parts), ()), concatenated([part.batch for part in parts]))
+        batch = concatenated([part.batch for part in parts], retain.padding)
+        side = Side(sum((part.ids for part in parts), ()), batch)
         yield Step(together=side, gone=torch.arange(len(side.ids)) >= len(stay))
 
 
@@ -266,13 +269,36 @@ def rows(batch: Any, chosen: Tensor) -> Any:
     return type(batch)(rows(part, chosen) for part in batch)
 
 
-def concatenated(batches: Sequence[Any]) -> Any:
-    """Return batches of one form (tensors of one width, in tuples or mappings) as one."""
+def concatenated(batches: Sequence[Any], padding: Any = None) -> Any:
+    """Return batches of one form (tensors, in tuples or mappings) as one, as if their records had been read together.
+
+    Rows [B, T] of the narrower ones are filled up on the right with what is at their place in ``padding``, as the
+    records say (:attr:`expunge.core.records.Records.padding`).
+
+    Raises:
+        UsageError: their widths differ, and nothing says what to fill with.
+    """
     first = batches[0]
     if len(batches) == 1:
         return first
     if isinstance(first, Tensor):
-        return torch.cat(list(batches))
+        return torch.cat(_widened(batches, padding))
     if isinstance(first, Mapping):
-        return {key: concatenated([batch[key] for batch in batches]) for key in first}
-    return type(first)(concatenated(parts) for parts in zip(*batches, strict=True))
+        return {key: concatenated([b[key] for b in batches], padding and padding[key]) for key in first}
+    fillings = [None] * len(first) if padding is None else padding
+    return type(first)(concatenated(each, filling) for *each, filling in zip(*batches, fillings, strict=True))
+
+
+def _widened(parts: Sequence[Tensor], filling: float | None) -> list[Tensor]:
+    widths = sorted({part.shape[1] for part in parts if part.dim() > 1})
+    if len(widths) < 2:
+        return list(parts)
+    if filling is None:
+        raise UsageError(
+            "batches of several widths are to be joined",
+            where="records that stand in for others",
+            found=f"rows of {widths[0]} and of {widths[-1]} values",
+            expected="rows of one width, or records that say what they fill shorter ones up with",
+            fix="let every batch have one width, or set `padding` on the records (expunge.core.records.Records)",
+        )
+    return [functional.pad(part, (0, widths[-1] - part.shape[1]), value=filling) for part in parts]
