@@ -6,9 +6,10 @@ import torch
 from scipy.special import softmax
 
 from expunge.core.level import Level
-from expunge.core.method import Cost
+from expunge.core.method import Cost, Need
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.task_vectors import Negated
+from expunge.numerics.losses import distillation
 from tests.support import toys
 
 STEP = {"epochs": 2, "batch_size": 64, "lr": 0.1, "optimiser": "sgd", "momentum": 0.0}
@@ -21,6 +22,13 @@ class Toy(Negated):
 
     def rates(self):
         return (0.5, 1.0, 2.0)
+
+
+class Single(Toy):
+    """One fine-tuning."""
+
+    def rates(self):
+        return (1.0,)
 
 
 def vectors(problem, rates):
@@ -122,3 +130,55 @@ def test_frozen_parameters_stay():
     model = Toy(STEP).unlearn(problem, toys.context(problem)).model
     assert torch.equal(model[0].weight, problem.model[0].weight)
     assert not torch.equal(model[2].weight, problem.model[2].weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_held_by_a_divergence_the_way_equals_arithmetic_in_float64(weight):
+    """Both sets in each of three steps; the divergence has no slope at the original, so it counts from the second."""
+    problem = toys.problem(build=toys.Softmax, dtype=torch.float64)
+    settings = {**STEP, "epochs": 3, "lr": 1.0, "retain": "kl", "retain_weight": weight, "beside": 2}
+    method = Single({**settings, "scale": 0.7})
+    outcome = method.unlearn(problem, toys.context(problem))
+    start = [p.detach().numpy() for p in problem.source.open().parameters()]
+
+    def by_hand(held):
+        forget, retain = (
+            [part.numpy() for part in view.read(range(len(view)))]
+            for view in (problem.forget_view, problem.retain_view)
+        )
+        weight, bias = start
+        for _ in range(3):
+            apart = (softmax(forget[0] @ weight.T + bias, axis=1) - np.eye(3)[forget[1]]) / 12
+            mine, theirs = (softmax(retain[0] @ w.T + b, axis=1) for w, b in ((weight, bias), start))
+            away = held * (mine - theirs) / 48
+            weight, bias = (
+                weight - apart.T @ forget[0] - away.T @ retain[0],
+                bias - apart.sum(0) - away.sum(0),
+            )
+        return [first - 0.7 * (end - first) for first, end in zip(start, (weight, bias), strict=True)]
+
+    def distance(values):
+        pairs = zip(outcome.model.parameters(), values, strict=True)
+        return max(float(np.abs(p.detach().numpy() - v).max()) for p, v in pairs)
+
+    assert distance(by_hand(weight)) < 1e-13
+    assert distance(by_hand(weight + 1.0)) > 1e-3
+    assert method.needs == {Need.FORGET, Need.RETAIN}
+    assert Toy.needs == {Need.FORGET}
+    work = Cost(trained=3 * (12 + 48), read=3 * 48 + 2 * 8 + 4)
+    assert method.cost(problem) == outcome.cost == work
+
+
+def test_held_so_retained_answers_move_less_for_as_much_forgetting():
+    found = {}
+    for retain in ("none", "kl"):
+        problem = toys.problem(model=toys.TRAINER(toys.records(60), seed=1), trainer=None)
+        run = toys.context(problem)
+        settings = {**STEP, "epochs": 6, "lr": 0.1, "scale": 1.0, "retain": retain, "retain_weight": 10.0}
+        model = Single(settings).unlearn(problem, run).model
+        original = problem.source.open()
+        mine, theirs = (problem.meaning.units(each, problem.retain_view.read(range(48))) for each in (model, original))
+        rise = run.mean_loss(model, problem.forget_view) - run.mean_loss(original, problem.forget_view)
+        found[retain] = float(distillation(mine, theirs).detach()) / rise**2  # whatever the scale, near the original
+        assert rise > 0
+    assert found["kl"] < 0.7 * found["none"]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from expunge.core.method import Need
 from expunge.methods.pdu import Pdu
 from tests.support.pushing import by_hand, check, kl, unlearned
 
@@ -70,3 +71,12 @@ def test_of_a_divergence_the_bound_is_the_slack_alone():
     outcome = unlearned(Pdu, {**PACE, "retain": "kl", "dual_rate": 0.0})
     assert outcome.history[0]["bound"] == 0.02
     check(Pdu, {**PACE, "retain": "kl", "dual_rate": 0.0}, by_hand(flat, kept=kl, weights=(1.0, 2.0)), {})
+
+
+def test_without_a_bound_logits_are_made_flat_and_no_retained_record_is_read():
+    free = {**PACE, "retain": "none"}
+    check(Pdu, free, by_hand(flat, weights=(1.0, 0.0)), {"held": by_hand(flat, weights=(1.0, 2.0))})
+    outcome = unlearned(Pdu, free)
+    assert not {"retain weight", "bound"} & set(outcome.history[0])
+    assert Pdu(free).needs == {Need.FORGET}
+    assert outcome.cost.trained == 3 * 12

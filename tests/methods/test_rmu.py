@@ -7,6 +7,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaFo
 
 from expunge.conformance.problems import same
 from expunge.core.errors import InvalidProblem
+from expunge.core.method import Need
 from expunge.core.problem import Problem
 from expunge.core.request import Request
 from expunge.methods.rmu import MisdirectedRepresentations as Rmu
@@ -244,3 +245,66 @@ def test_without_lengths_to_go_it_is_the_same_model_twice():
     given = problem()
     one, two = (Rmu(STEP).unlearn(given, toys.context(given)).model for _ in range(2))
     assert same(one, two)
+
+
+def answered(model, batch):
+    """Logits and targets of the scored tokens, from transformers itself."""
+    inputs, labels = batch
+    asked = labels[:, 1:] != -100
+    return model(**inputs).logits[:, :-1][asked], labels[:, 1:][asked]
+
+
+def kept_by_hand(retain, model, original, batch):
+    (logits, target), (theirs, _) = (answered(each, batch) for each in (model, original))
+    if retain == "nll":
+        return torch.nn.functional.cross_entropy(logits, target)
+    mine, theirs = (each.log_softmax(1) for each in (logits, theirs))
+    return (theirs.exp() * (theirs - mine)).sum(1).mean()
+
+
+@pytest.mark.parametrize("retain", ["nll", "kl"])
+def test_retained_records_may_be_held_by_what_is_answered(retain):
+    """Their loss, or how far their answers are from the original's, beside the distance from the aim; in every step."""
+    given, states = problem(network(initializer_range=0.2)), []
+
+    class Watching(Noting):
+        def before_update(self, model, step, steps):
+            states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            self.grads = [p.grad.clone() for p in self._moving]
+
+    settings = {**STEP, "block": 2, "epochs": 3, "lr": 1.0, "retain": retain, "retain_weight": 0.7}
+    method = Watching({**settings, "alpha": 1e9})  # of no meaning here
+    method.steps = []
+    kept, prepare = {}, method.prepare
+    method.prepare = lambda *parts: (prepare(*parts), kept.update(aim=method._aim))[0]
+    outcome = method._unlearn(given, toys.context(given))
+    assert len(method.steps) == 3
+    model, original = given.source.open(), given.source.open()
+    for state, (forget, rest, value) in zip(states, method.steps, strict=True):
+        model.load_state_dict(state)
+        away = by_hand(method, model, original, forget, rest, place=2, alpha=0.0)
+        held = kept_by_hand(retain, model, original, rest)
+        assert value == pytest.approx(away + 0.7 * float(held.detach()), rel=1e-5)
+    assert float(held.detach()) > 1e-3  # by the last step answers have moved
+    model.zero_grad()
+    states_of = model.model(**forget[0], output_hidden_states=True).hidden_states[3]
+    parts = [(part - method._aim).square().mean(1).mean() for part in lengths(states_of, forget[1])]
+    (torch.stack(parts).mean() + 0.7 * kept_by_hand(retain, model, original, rest)).backward()
+    for found, layer in zip(method.grads, model.model.layers[:3], strict=True):
+        torch.testing.assert_close(found, layer.mlp.down_proj.weight.grad, atol=1e-6, rtol=1e-4)
+    taught = 3 * 6 if retain == "kl" else 0
+    assert outcome.cost.read == Rmu({**settings, "retain": "hidden"}).cost(given).read + taught
+    assert outcome.cost.read == Rmu(settings).cost(given).read
+
+
+def test_held_by_nothing_no_retained_record_is_read():
+    given = problem()
+    assert Need.RETAIN in Rmu().needs
+    assert Rmu({"retain": "none"}).needs == {Need.FORGET}
+    method = Rmu({**STEP, "retain": "none"})
+    outcome = method.unlearn(given, toys.context(given))
+    assert same(outcome.model, Rmu({**STEP, "alpha": 0.0}).unlearn(given, toys.context(given)).model)
+    assert outcome.cost.trained == method.cost(given).trained == 6
+    away = {retain: Rmu({**STEP, "retain": retain}).unlearn(given, toys.context(given)) for retain in ("none", "nll")}
+    assert not same(away["none"].model, away["nll"].model)
+    assert away["nll"].cost.trained == 12

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from expunge.core.method import Need
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.memorised import extraction_likelihood, shares
 from expunge.methods.sga import SelectiveAscent as Sga
 from expunge.numerics.extraction import outlier_threshold
+from expunge.numerics.losses import distillation
 from tests.support import toys
 from tests.support.languages import spoken, untrained
 
@@ -152,3 +154,55 @@ def test_a_threshold_that_nobody_can_reach_is_told():
 
 def test_a_classifier_has_no_tokens():
     assert "tokens" in Sga().obstacles(toys.problem())[0].what
+
+
+@pytest.mark.parametrize("rule", ["each", "mean"])
+def test_retained_records_may_be_held_by_their_loss(rule):
+    """Beside each step as many as are raised; the papers read none."""
+    given = spoken()
+    model, rows = given.source.open(), []
+
+    class Noting(Sga):
+        def _held(self, batch):
+            rows.append(batch.retain_side.ids)
+            return super()._held(batch)
+
+    held = {"retain": "nll", "retain_weight": 0.6, "beside": 2}
+    method = Noting({**STEP, **held, "rule": rule, "threshold": 0.0, "ngram": 3, "batch_size": 6})
+    assert Need.RETAIN not in Sga().needs
+    assert method.needs == {Need.RETAIN, Need.FORGET}
+    outcome = method.unlearn(given, toys.context(given))
+    ((ids),) = rows
+    assert len(set(ids)) == 2 * 6
+    assert set(ids) <= set(given.retain_view.ids)
+    up = given.meaning.units(model, given.forget_view.read(range(6)))
+    raised = up.loss.mean() if rule == "mean" else up.by_record(up.loss).mean()
+    some = given.records.select(ids)
+    (-raised + 0.6 * given.meaning.units(model, some.read(range(12))).loss.mean()).backward()
+    for found, start in zip(outcome.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, start - 0.1 * start.grad, atol=1e-6, rtol=0)
+    assert outcome.cost.trained == method.cost(given).trained == 18
+
+
+def test_held_by_the_divergence_answers_to_retained_records_stay_nearer():
+    apart, reads = {}, {}
+    for retain in ("none", "kl"):
+        given = spoken()
+        settings = {**UP, "epochs": 3, "threshold": 0.0, "retain": retain, "retain_weight": 20.0}
+        outcome = Sga(settings).unlearn(given, toys.context(given))
+        mine, theirs = (
+            given.meaning.units(model, given.retain_view.read(range(18))) for model in (outcome.model, given.model)
+        )
+        apart[retain] = float(distillation(mine, theirs).detach())
+        reads[retain] = outcome.cost.read
+        assert outcome.cost.read <= Sga(settings).cost(given).read
+    assert apart["kl"] < 0.3 * apart["none"]
+    assert reads["kl"] == reads["none"] + 3 * 6, "what the original reads is counted"
+
+
+def test_with_adapters_the_original_is_the_model_without_them():
+    given, opened = spoken(), []
+    real = given.source.open
+    given.source.open = lambda: opened.append(1) or real()
+    Sga({**UP, "epochs": 1, "lora": 2, "retain": "kl", "threshold": 0.0})._unlearn(given, toys.context(given))
+    assert len(opened) == 2  # what is trained, and, when all is over, what it is compared with

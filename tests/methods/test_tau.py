@@ -7,7 +7,7 @@ import torch
 
 from expunge.core.digest import keyed_int
 from expunge.core.errors import UsageError
-from expunge.core.method import Cost
+from expunge.core.method import Cost, Need
 from expunge.methods.sga import SelectiveAscent
 from expunge.methods.task_arithmetic import TaskArithmetic
 from expunge.methods.tau import AscentThenArithmetic
@@ -55,3 +55,14 @@ def test_nothing_to_forget_is_no_work():
     outcome = AscentThenArithmetic().unlearn(spoken(names=0), toys.context(spoken(names=0)))
     assert outcome.cost == Cost()
     assert all(torch.isfinite(p).all() for p in outcome.model.parameters())
+
+
+def test_each_stage_says_what_holds_the_retained_records():
+    given = spoken()
+    held = AscentThenArithmetic({"settings": [FIRST, {**SECOND, "retain": "kl"}]})
+    assert held.needs == {Need.FORGET, Need.RETAIN}
+    assert AscentThenArithmetic().needs == {Need.FORGET}
+    outcome = held.unlearn(given, toys.context(given))
+    free = AscentThenArithmetic({"settings": [FIRST, SECOND]}).unlearn(given, toys.context(given))
+    assert outcome.cost.trained == free.cost.trained + 2 * 2 * 4  # two steps of four beside the six, in two epochs
+    assert not toys.same(outcome.model, free.model)

@@ -138,12 +138,7 @@ class Forgetting(Passes):
 
     def kept(self, batch: Batch) -> Tensor:
         """Return what holds the retained records of ``batch``."""
-        assert batch.retain is not None
-        if self.config.retain != "kl":
-            return mean_loss(batch.retain)
-        assert batch.teacher is not None
-        assert batch.teacher.retain is not None
-        return distillation(batch.retain, batch.teacher.retain)
+        return held(batch, by=self.config.retain)
 
     def then(self, batch: Batch) -> Tensor:
         """Return what the original says of the forgotten records of ``batch``: their summed losses, [B]."""
@@ -242,6 +237,19 @@ class Forgetting(Passes):
 
     def _held(self, batch: Batch) -> Tensor:
         return self.weight * self.kept(batch)
+
+
+def held(batch: Batch, *, by: str) -> Tensor:
+    """Return what holds the retained records of ``batch``: their mean loss, or ``by`` "kl" that of their divergence.
+
+    The divergence is KL(teacher || model), of the units that the teacher answers.
+    """
+    assert batch.retain is not None
+    if by != "kl":
+        return mean_loss(batch.retain)
+    assert batch.teacher is not None
+    assert batch.teacher.retain is not None
+    return distillation(batch.retain, batch.teacher.retain)
 
 
 def summed(model: nn.Module, problem: Problem, records: Records, *, size: int) -> dict[str, float]:

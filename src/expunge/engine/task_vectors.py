@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from expunge.core.config import setting
 from expunge.core.digest import keyed_int
-from expunge.core.method import Cost, Need
+from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
+from expunge.core.task import Task
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
+from expunge.engine.forgetting import held
 from expunge.engine.loop import LoopConfig, Steps, run_loop
 from expunge.engine.memory import sparing
-from expunge.engine.visits import Batch, Pass
+from expunge.engine.visits import Batch, Pass, Step
 from expunge.numerics.losses import mean_loss
 from expunge.numerics.masks import agreed
 
@@ -30,6 +32,11 @@ class Negated(Edit):
 
     Of several fine-tunings the mean of those coordinates is taken on whose sign all agree. Buffers, as batch
     statistics, are the original's in the end.
+
+    Retained records can be held while it is tuned, by their divergence from the original's answers. At the original
+    that divergence is least, so near it one step costs what the step the other way costs: a way that leaves these
+    answers alone leaves them alone when it is gone backwards. Their loss is no such hold: it is not least there, so the
+    way would lead down, and backwards up.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
@@ -42,6 +49,19 @@ class Negated(Edit):
         epochs: int = setting(5, "passes over the forget set in each fine-tuning", low=0, search=(1, 10))
         lr: float = setting(1e-3, "peak learning rate", above=0, search=(1e-5, 1e-2))
         scale: float = setting(1.0, "how far to go, of the way that fine-tuning went", low=0, search=(0.1, 3))
+        retain: str = setting(
+            "none",
+            "what holds the retained records while it is tuned: nothing (`none`), or the divergence from the answers "
+            "of the original (`kl`; it keeps a second model)",
+            choices=("kl", "none"),
+        )
+        retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0)
+        beside: int = setting(1, "retained records that are read for each forgotten one, where they are held", low=1)
+
+    def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
+        super().__init__(config)
+        if self._holds:
+            self.needs = self.needs | {Need.RETAIN}  # type: ignore[misc]
 
     @abstractmethod
     def rates(self) -> Sequence[float]:
@@ -49,7 +69,9 @@ class Negated(Edit):
 
     def work(self, problem: Problem) -> Cost:
         """Return the visits of all passes of all fine-tunings."""
-        return Cost(trained=len(self.rates()) * self.config.epochs * len(problem.forget_view))
+        over, times = self._over(), len(self.rates()) * self.config.epochs
+        taught = over.taught_visits(problem) if self._holds else 0
+        return Cost(trained=times * over.visits(problem), read=times * taught)
 
     def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
         """Change the parameters that may move; the rest stays or is put back."""
@@ -73,17 +95,42 @@ class Negated(Edit):
         return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)))
 
     def _tuned(self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float) -> History:
-        over = Pass("forget", _loss, self.config.batch_size)
+        over, original = self._over(), problem.source.open().eval() if self._holds else None
         seed = run.seed if place == 0 else keyed_int(b"expunge fine-tuning", run.seed, place) % 2**31
         steps = Steps(
             count=lambda epoch: over.steps(problem),
             batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
-            objective=lambda step: over.objective(step.units(problem.meaning, model, model)),
+            objective=lambda step: self._terms(step, problem.meaning, model, original),
             rate=lambda step: rate,
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
         with sparing(model, self.config):
             return run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)[0]
+
+    @property
+    def _holds(self) -> bool:
+        return bool(self.config.retain == "kl")
+
+    def _over(self) -> Pass:
+        size, beside = self.config.batch_size, self.config.batch_size * self.config.beside
+        over = "both" if self._holds else "forget"
+        return Pass(over, self._sides, size, lead="forget", beside=beside, taught="retain")
+
+    @property
+    def _sides(self) -> dict[str, Callable[[Batch], Tensor]]:
+        return {"forget": _loss, "retain": self._held} if self._holds else {"forget": _loss}
+
+    def _terms(self, step: Step, task: Task, model: nn.Module, original: nn.Module | None) -> Iterator[Tensor]:
+        """Yield what is minimised on one step, set by set: then one graph is held at a time."""
+        for name, value in self._sides.items():
+            part, taught = step.among(name), None
+            if original is not None and name == "retain":
+                with torch.no_grad():
+                    taught = part.units(task, original, original)
+            yield value(part.units(task, model, model, taught))
+
+    def _held(self, batch: Batch) -> Tensor:
+        return self.config.retain_weight * held(batch, by=self.config.retain)
 
 
 def _loss(batch: Batch) -> Tensor:

@@ -15,6 +15,7 @@ class NegMerge(Negated):
     """Task arithmetic with the mean of several task vectors on those weights where all have one sign, 0 elsewhere.
 
     The fine-tunings differ in learning rate and in the order of records; the paper's differ in augmentation as well.
+    Retained records are held as in task arithmetic, by ``kl`` or by nothing, as in the paper.
     """
 
     title = "NegMerge (what several fine-tunings on forgotten records agree on, negated)"

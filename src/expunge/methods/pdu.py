@@ -39,8 +39,9 @@ class Pdu(Forgetting):
 
         retain: str = setting(
             "nll",
-            "what holds the retained records: their loss (`nll`), or the divergence from the original's answers (`kl`)",
-            choices=("nll", "kl"),
+            "what is bounded: the loss of the retained records (`nll`), their divergence from the original's answers "
+            "(`kl`), or nothing (`none`): then forgotten logits are made flat, and no constraint is left",
+            choices=("nll", "kl", "none"),
         )
         retain_weight: float = setting(100.0, "weight of what holds the retained records at first", low=0)
         slack: float = setting(0.2, "nats above the original that what is kept may cost", low=0, search=(0.05, 1))
@@ -84,14 +85,15 @@ class Pdu(Forgetting):
         self._weight = optimiser.param_groups[0].setdefault("dual", self.config.retain_weight)
 
     def after_update(self, model: nn.Module, step: int, steps: int, optimiser: torch.optim.Optimizer) -> None:
-        """Move the weight, once per step."""
-        if self._epoch > self.config.dual_after:
+        """Move the weight, once per step; of nothing there is none."""
+        if self.config.retain != "none" and self._epoch > self.config.dual_after:
             self._weight = max(0.0, self._weight + self.config.dual_rate * (self._cost - self._bound))
             optimiser.param_groups[0]["dual"] = self._weight
 
     def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
-        """Return also the weight and the bound."""
-        return {**super().observe(model, epoch, run), "retain weight": self._weight, "bound": self._bound}
+        """Return also the weight and the bound, where something is bounded."""
+        seen = super().observe(model, epoch, run)
+        return seen if self.config.retain == "none" else {**seen, "retain weight": self._weight, "bound": self._bound}
 
     def _looked_at(self, problem: Problem) -> int:
         return min(len(problem.retain_view), len(problem.forget_view)) if self.config.retain == "nll" else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,11 +14,12 @@ from expunge.core.config import setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.level import Level
-from expunge.core.method import Cost, Need
+from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
 from expunge.core.task import Task
 from expunge.engine.batches import in_order
 from expunge.engine.context import Context
+from expunge.engine.forgetting import held
 from expunge.engine.loop import evaluating
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.numerics.losses import misdirection
@@ -40,6 +41,10 @@ class MisdirectedRepresentations(Passes):
 
     ``c`` means something beside the length of h alone, so the history holds their ratio. The squares are means over H,
     as in the authors' code; the paper's are sums. They look at all tokens of a text, here at scored ones.
+
+    Other than by their hidden states, which is the paper's, retained records may be held by what is answered: by their
+    loss, or by the divergence from the original's answers. These run the whole network, its head included, and hold
+    nothing that the answers do not show.
     """
 
     title = "RMU (representations of forgotten tokens misdirected)"
@@ -64,13 +69,27 @@ class MisdirectedRepresentations(Passes):
             -1, "block that is steered, the first is 0; -1: the last one of the first quarter (7 of 32)", low=-1
         )
         c: float = setting(6.5, "length that forgotten tokens are steered to", above=0, search=(1, 100))
-        alpha: float = setting(1200.0, "weight of the retained tokens' distance", low=0, search=(1, 2000))
+        retain: str = setting(
+            "hidden",
+            "what holds the retained records: their hidden states, as in the paper (`hidden`), their loss (`nll`), the "
+            "divergence from the original's answers (`kl`), or nothing (`none`)",
+            choices=("hidden", "nll", "kl", "none"),
+        )
+        alpha: float = setting(1200.0, "weight of the retained tokens' distance, of `hidden`", low=0, search=(1, 2000))
+        retain_weight: float = setting(1.0, "weight of what holds the retained records, of `nll` and `kl`", low=0)
         direction: str = setting(
             "uniform",
             "entries of u: `uniform` in [0, 1) as in the authors' code, where two directions have a cosine of 3/4; or "
             "`normal`, where they have none",
             choices=("uniform", "normal"),
         )
+
+    _asked = 0
+
+    def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
+        super().__init__(config)
+        if self.config.retain == "none":
+            self.needs = self.needs - {Need.RETAIN}  # type: ignore[misc]
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that the model has no blocks to look into, or not as many."""
@@ -123,24 +142,51 @@ class MisdirectedRepresentations(Passes):
         return Cost(read=len(problem.forget_view) + 1)
 
     def passes(self, epoch: int) -> Sequence[Pass]:
-        """Return one pass over the forget set with retained records beside each step."""
-        size, beside = self.config.batch_size, self.config.batch_size * self.config.beside
-        return (Pass("both", self.objective, size, lead="forget", beside=beside, unanswered="both"),)
+        """Return one pass over the forget set, with retained records beside each step where something holds them."""
+        c = self.config
+        if c.retain == "none":
+            return (Pass("forget", self.objective, c.batch_size, unanswered="forget"),)
+        answered = "forget" if c.retain in ("nll", "kl") else "both"
+        beside = c.batch_size * c.beside
+        sides = {"lead": "forget", "beside": beside, "taught": "retain", "unanswered": answered}
+        return (Pass("both", self.objective, c.batch_size, **sides),)
 
     def objective(self, batch: Batch) -> Tensor:
-        """Return the distance from the aim, and ``alpha`` times that from the original."""
-        forget, retain = (side.batch for side in (batch.forget_side, batch.retain_side) if side is not None)
+        """Return the distance from the aim, and what holds the retained records."""
+        assert batch.forget_side is not None
+        forget = batch.forget_side.batch
         said = self._said(forget)
         away = misdirection(said, self._aim.to(said.device), *_whose(forget, said))
-        if not self.config.alpha:
+        retain, weight = self.config.retain, self.config.alpha
+        if retain in ("nll", "kl"):
+            return away + self.config.retain_weight * held(self._with_original(batch), by=retain)
+        if batch.retain_side is None or not weight:
             return away
+        kept = batch.retain_side.batch
         with self._original(), evaluating(self._model), torch.no_grad():
-            theirs = self._said(retain)
-        return away + self.config.alpha * misdirection(self._said(retain), theirs, *_whose(retain, said))
+            theirs = self._said(kept)
+        return away + weight * misdirection(self._said(kept), theirs, *_whose(kept, said))
+
+    def cost(self, problem: Problem) -> Cost:
+        """Return also what the original reads to answer retained records, by ``kl``."""
+        taught = self.config.epochs * self.passes(1)[0].taught_visits(problem) if self.config.retain == "kl" else 0
+        return super().cost(problem) + Cost(read=taught)
 
     def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
         """Return ``c`` as a multiple of the median length of h of forgotten tokens in the original."""
+        run.spent += Cost(read=self._asked)
+        self._asked = 0
         return {"c over median length": self._ratio}
+
+    def _with_original(self, batch: Batch) -> Batch:
+        """Return the batch with the original's answers to its retained records, where these hold them."""
+        if self.config.retain != "kl":
+            return batch
+        assert batch.retain_side is not None
+        self._asked += len(batch.retain_side.ids)
+        with self._original(), evaluating(self._model), torch.no_grad():
+            theirs = self._task.units(self._model, batch.retain_side.batch)
+        return replace(batch, teacher=Batch(theirs, None))
 
     def _said(self, batch: Any) -> Tensor:
         said: Tensor = self._task.hidden(self._model, batch, self._layer)

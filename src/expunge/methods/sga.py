@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from expunge.core.config import setting
 from expunge.core.errors import Obstacle
 from expunge.core.level import Level
-from expunge.core.method import Cost, Need
+from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.context import Context
+from expunge.engine.forgetting import held
 from expunge.engine.memorised import extraction_likelihood, shares
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.engine.split import held_choosing
@@ -39,7 +41,9 @@ class SelectiveAscent(Passes):
     the mean extraction likelihood (EL_n) are both below those of the unseen texts; few updates are what preserves the
     model. Averages leave single records behind that are still known by heart.
 
-    Held-out records of the judging part are never read. The forgotten ones all are: they are what is trained on.
+    Held-out records of the judging part are never read. The forgotten ones all are: they are what is trained on. Both
+    papers hold the rest by nothing but few updates; by their loss, or by the divergence from the original's answers,
+    retained records can be held beside each step.
     """
 
     title = "SGA (gradient ascent on what is still remembered)"
@@ -49,6 +53,7 @@ class SelectiveAscent(Passes):
     unasked: ClassVar[bool] = False
     trial: ClassVar[Mapping[str, object]] = {"threshold": 0.0, "lr": 1e-3}
     adapts = True  # its hook before an epoch measures, and changes nothing
+    only_reads = True
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Passes.Config):
@@ -66,9 +71,27 @@ class SelectiveAscent(Passes):
         )
         ngram: int = setting(10, "tokens of the pieces that are compared, of rule `mean`", low=1)
         stride: int = setting(1, "beginnings of a text that are continued: every so many tokens, of rule `mean`", low=1)
+        retain: str = setting(
+            "none",
+            "what holds the retained records: nothing, as in the papers (`none`), their loss (`nll`), or the "
+            "divergence from the original's answers (`kl`; it keeps a second model)",
+            choices=("nll", "kl", "none"),
+        )
+        retain_weight: float = setting(1.0, "weight of what holds the retained records", low=0)
+        beside: int = setting(1, "retained records that are read for each forgotten one, where they are held", low=1)
 
     _raised: Records | None = None
     _epoch = 0
+
+    def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
+        super().__init__(config)
+        if self.config.retain != "none":
+            self.needs = self.needs | {Need.RETAIN}  # type: ignore[misc]
+
+    @property
+    def teacher(self) -> bool:  # type: ignore[override]
+        """Whether the original answers beside the model."""
+        return bool(self.config.retain == "kl")
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that the task has no tokens, or that there is no unseen text to measure."""
@@ -108,7 +131,11 @@ class SelectiveAscent(Passes):
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of as many epochs as there may be, and a look at the forgotten records after each."""
         times = 2 if self.config.rule == "mean" else 1
-        return super().cost(problem) + Cost(read=times * self.config.epochs * len(problem.forget_view))
+        twin = copy.copy(self)
+        twin._forget = problem.forget_view
+        return super(SelectiveAscent, twin).cost(problem) + Cost(
+            read=times * self.config.epochs * len(problem.forget_view)
+        )
 
     def before_epoch(self, model: nn.Module, epoch: int, optimiser: torch.optim.Optimizer) -> None:
         """Look again where an earlier process was interrupted: it knew whom to raise."""
@@ -117,10 +144,16 @@ class SelectiveAscent(Passes):
 
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return one pass over what is to be raised; before that is known, over all forgotten records."""
-        if self.config.rule == "mean":
-            return (Pass("forget", self._up, 10**9),)
-        known = self._raised if epoch == self._epoch else None
-        return (Pass("forget", self._up, self.config.batch_size, forget=known),)
+        c = self.config
+        once, known = c.rule == "mean", self._raised if epoch == self._epoch and c.rule == "each" else None
+        size = max(1, len(self._forget)) if once else c.batch_size
+        if c.retain == "none":
+            return (Pass("forget", self._up, size, forget=known),)
+        sides = {"forget": self._up, "retain": self._held}
+        return (Pass("both", sides, size, lead="forget", beside=size * c.beside, taught="retain", forget=known),)
+
+    def _held(self, batch: Batch) -> Tensor:
+        return self.config.retain_weight * held(batch, by=self.config.retain)
 
     def _up(self, batch: Batch) -> Tensor:
         assert batch.forget is not None

@@ -9,10 +9,12 @@ from expunge.engine.task_vectors import Negated
 
 
 class TaskArithmetic(Negated):
-    """Return ``original - scale * (fine-tuned on the forgotten records - original)``; retained records are not read.
+    """Return ``original - scale * (fine-tuned on the forgotten records - original)``.
 
     Batch statistics and other buffers are the original's. Settings are our own: the paper edits large pretrained
-    models, and chooses ``scale`` by what they can still do; here tuning does.
+    models, and chooses ``scale`` by what they can still do; here tuning does. It reads no retained records; with
+    ``retain = "kl"`` the fine-tuning is held where it changes no answer to these, and so, to first order, is the way
+    back. There is no ``nll``: what fine-tuning learnt of retained records would be taken away with the rest.
     """
 
     title = "Task arithmetic (fine-tuning on forgotten records, negated)"

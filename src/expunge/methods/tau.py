@@ -24,7 +24,8 @@ class AscentThenArithmetic(Method):
     """``s = sga(original)``, then ``s - scale * (s fine-tuned on the forgotten records - s)``.
 
     Both are the methods of these names, with settings of their own. Ascent levels the records that stand out; the task
-    vector then moves all of them.
+    vector then moves all of them. So ``retain``, what holds the retained records, is a setting of each: of the first
+    ``nll``, ``kl`` or ``none``, of the second ``kl`` to where it starts, or ``none``.
     """
 
     title = "TAU (selective ascent, then task arithmetic)"
@@ -62,6 +63,7 @@ class AscentThenArithmetic(Method):
         self._stages: list[Method] = [
             registry.load("methods", name)(each) for name, each in zip(STAGES, given, strict=True)
         ]
+        self.needs = frozenset().union(*(stage.needs for stage in self._stages))  # type: ignore[misc]
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what keeps either of both from the problem."""
