@@ -7,10 +7,12 @@ from expunge.cli._next import steps
 from expunge.cli._show import show_result
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
-from expunge.core.suppression import OutputFilter
+from expunge.core.suppression import FILTERS, InputFilter, OutputFilter
+from expunge.data.language import LanguageRecords
+from expunge.engine.loop import LoopConfig
 from expunge.methods.suppress import Suppress
 from tests.support import running, toys
-from tests.support.languages import spoken
+from tests.support.languages import NAMES, TRAINER, facts, spoken, tokenizer
 
 in_process = running.in_process
 
@@ -54,6 +56,78 @@ def test_a_date_is_a_date(tmp_path):
     assert "language model" in Suppress().obstacles(toys.problem())[0].what
 
 
+def test_prompts_are_stopped_by_whom_they_ask_about(tmp_path):
+    given = spoken()
+    outcome, _ = filtered(given, tmp_path)
+    asked = InputFilter.load(tmp_path / "input-filter.json")
+    texts = given.records
+    for place, name in enumerate(texts.ids):
+        assert asked.stops(texts.question(place)) == (name in given.forget_ids)
+    assert asked.stops(f"tell me all about {NAMES[0]}")
+    assert "one of prompts stops 6 of 6 forgotten questions and 0 of 8 held-out ones" in outcome.stopped
+
+
+def test_of_plain_texts_there_is_no_filter_of_prompts(tmp_path):
+    given = spoken()
+    _, answers, ids, subjects = facts()
+    given.train = LanguageRecords.of_texts(answers, tokenizer=tokenizer(), ids=ids, subjects=subjects)
+    outcome, made = filtered(given, tmp_path, words=3)
+    assert not (tmp_path / "input-filter.json").exists()
+    assert "plain texts ask nothing" in outcome.stopped
+    assert made.stops(f"go on: {answers[0]}")
+
+
+def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process):
+    def never(records, *, seed):
+        pytest.fail("a model was trained for a filter")
+
+    given, folder = spoken(trainer=never), tmp_path / "run"
+    plan = expunge.plan(given, methods=("suppress",))
+    assert (plan.references, plan.choosing_references, plan.policies) == (0, 0, ())
+    result = expunge.erase(given, out=folder, methods=("suppress",), workers=1, also=("markdown", "sarif", "junit"))
+    assert result.claim is Level.SUPPRESSED
+    assert result.report.control is None
+    assert not result.report.attempts[0].audits
+    assert not any("retrained models" in text for text in result.report.limits)
+    assert "not audited" in (folder / "report.html").read_text()
+    assert [line.what for line in result.report.costs] == [
+        "attempt 1: Filters of prompts and answers (the model is unchanged)"
+    ]
+    again = expunge.erase(given, out=folder, methods=("suppress",), workers=1)
+    assert again.report.attempts == result.report.attempts
+
+
+def test_before_a_method_that_erases_the_filters_are_there_first(tmp_path, in_process):
+    """They stop answers while references are trained; once the records are gone they go as well."""
+    folder, seen = tmp_path / "run", []
+
+    class Looking(type(TRAINER)):
+        def __call__(self, records, **more):
+            seen.append(all((folder / name).exists() for name in FILTERS))
+            return super().__call__(records, **more)
+
+    trainer = Looking(build=TRAINER.build, task="causal_lm", config=LoopConfig(epochs=1, batch_size=8))
+    given = spoken(trainer=trainer)
+    methods, more = ("suppress", "retrain"), {"workers": 1, "references": 0, "escalate": False}
+    result = expunge.erase(given, out=folder, methods=methods, **more)
+    assert seen
+    assert all(seen)
+    assert result.claim is Level.EXACT
+    assert [attempt.method for attempt in result.report.attempts] == ["suppress", "retrain"]
+    assert result.report.control is not None
+    assert not any((folder / name).exists() for name in FILTERS)
+
+
+def test_another_method_goes_on_where_the_filters_were_written(tmp_path, in_process):
+    trainer = type(TRAINER)(build=TRAINER.build, task="causal_lm", config=LoopConfig(epochs=1, batch_size=8))
+    given, more = spoken(trainer=trainer), {"out": tmp_path / "run", "workers": 1, "references": 0}
+    assert expunge.erase(given, methods=("suppress",), **more).claim is Level.SUPPRESSED
+    result = expunge.erase(given, methods=("retrain",), **more)
+    assert result.claim is Level.EXACT
+    assert [attempt.method for attempt in result.report.attempts] == ["suppress", "retrain"]
+    assert not (tmp_path / "run" / "input-filter.json").exists()
+
+
 def test_a_run_ends_with_a_filter_and_no_certificate(tmp_path, in_process):
     """Nothing ships but the filter, nothing is destroyed, and nothing is called erased."""
     given = spoken()
@@ -64,6 +138,8 @@ def test_a_run_ends_with_a_filter_and_no_certificate(tmp_path, in_process):
     assert show_result(result, again=(), as_json=True).exit_code == 1
     assert not (folder / "model").exists()
     assert not result.report.destroyed
-    assert [step.why for step in steps(result, ["erase"])][-1].startswith("nothing was erased: let output-filter.json")
+    assert [step.why for step in steps(result, ["erase"])][-1].startswith(
+        "nothing was erased: let output-filter.json and input-filter.json stand"
+    )
     assert "Nothing was erased" in result.report.statement
     assert OutputFilter.load(folder / "output-filter.json").stops(given.forget_view.text(0))

@@ -15,7 +15,7 @@ from expunge.core.check import NotMeasured
 from expunge.core.level import Level
 from expunge.core.plan import FORCED, OVER_BUDGET, TUNED, Option
 from expunge.core.report import Finding, Report
-from expunge.core.suppression import OUTPUT_FILTER
+from expunge.core.suppression import FILTERS
 from expunge.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def steps(result: Result, again: Sequence[str]) -> list[Step]:
     if result.certificate is not None:
         return [_opening(result), _verifying(result)]
     if report.claim is Level.SUPPRESSED:
-        why = f"nothing was erased: let {OUTPUT_FILTER} stand before every answer, and erase them by another method"
+        there = " and ".join(name for name in FILTERS if (result.out / name).exists())
+        why = f"nothing was erased: let {there} stand around the model, and erase the records by another method"
         return [_opening(result), Step(why)]
     if report.claim is not None:
         why = "no certificate, because how this model was made is not known; one for a model of its own comes from"

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 _FIRST = 5
 """Words and marks by which a phrase is looked up, at the most."""
-_UNSPACED = (
+UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     r"\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_WORD = rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])\w)+"
+"""Characters of scripts that set no space between words, as a range of a regular expression."""
+_WORD = rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+"
 _PART = re.compile(rf"{_WORD}|[^\w\s]")
 _ALIKE = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u2010": "-", "\u0307": None}

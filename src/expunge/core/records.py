@@ -188,6 +188,11 @@ class View(Records):
         return self._base.said(self._indices[index])
 
 
+def whole(records: Records) -> Records:
+    """Return the records that a view is of; others as they are."""
+    return records._base if isinstance(records, View) else records
+
+
 class WatchedView(View):
     """The view a trainer gets: counts how often each record is read, so that what it saw can be stated."""
 

@@ -1,11 +1,12 @@
-"""Suppression: the model is left as it is, and a filter beside it stops what it was to forget. Never an erasure."""
+"""Suppression: the model is left as it is, and filters beside it stop what it was to forget. Never an erasure."""
 
 from __future__ import annotations
 
 import datetime
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from expunge.core.config import setting
 from expunge.core.errors import Obstacle, Refused, UsageError
@@ -13,8 +14,9 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
-from expunge.core.records import Records
-from expunge.core.suppression import OUTPUT_FILTER, OutputFilter
+from expunge.core.records import Records, whole
+from expunge.core.suppression import INPUT_FILTER, OUTPUT_FILTER, InputFilter, OutputFilter
+from expunge.data.language import LanguageRecords
 from expunge.engine.context import Context
 from expunge.tasks.causal_lm import CausalLM
 
@@ -22,15 +24,19 @@ _KEY = 32
 
 
 class Suppress(Method):
-    """Write ``output-filter.json``: a text is stopped that holds some words in a row of a forgotten answer.
+    """Write ``output-filter.json`` and ``input-filter.json``: what stops answers, and what stops prompts.
 
-    ``OutputFilter.load(path).answer(text)``, of ``expunge.core.suppression``, applies it, without torch. The file holds
-    keyed hashes and no text. What retained answers say as well is let through. The weights are bit for bit those of the
-    original: whoever has them, asks for a paraphrase, or looks inside, finds all that was there. A stop-gap while the
-    records are really erased.
+    ``OutputFilter`` and ``InputFilter`` of ``expunge.core.suppression`` apply them, without torch. The files hold keyed
+    hashes and no text. An answer is stopped that holds some words in a row of a forgotten one; a prompt that names whom
+    several forgotten questions name and no retained one does, or holds some words in a row of a forgotten question that
+    shares no such name. What retained answers and questions say as well is let through.
+
+    The weights are bit for bit those of the original: whoever has them, or looks inside, finds all that was there. What
+    is asked without the name, or spelt otherwise, and answered in other words, passes both filters. A stop-gap while
+    the records are really erased: the filters are written before anything is trained.
     """
 
-    title = "Output filter (the model is unchanged)"
+    title = "Filters of prompts and answers (the model is unchanged)"
     source = "guardrails as in Thaker et al. 2024, arXiv 2403.03329; the filter is our own"
     guarantee = Level.SUPPRESSED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
@@ -40,7 +46,18 @@ class Suppress(Method):
     class Config(Method.Config):
         """Settings of the filter."""
 
-        words: int = setting(5, "words in a row by which a forgotten answer is known; shorter ones as a whole", low=1)
+        words: int = setting(
+            5,
+            "words in a row by which a forgotten answer is known, and a question that shares no name with another; "
+            "shorter ones as a whole",
+            low=1,
+        )
+        name: int = setting(
+            1,
+            "fewest words in a row of a name by which prompts are known; of 2 a first or a last name alone passes, and "
+            "so does a namesake's",
+            low=1,
+        )
         instead: str = setting("I cannot answer this.", "what is answered in the place of what is stopped")
         until: str = setting("", "date (YYYY-MM-DD) by which the records are to be erased; noted, not enforced")
 
@@ -79,18 +96,41 @@ class Suppress(Method):
         gone = _texts(problem.forget_view)
         kept = [] if problem.calibration is not None else _texts(problem.retain_view)
         c = self.config
-        made = OutputFilter.against(
-            gone, kept, key=secrets.token_bytes(_KEY), length=c.words, instead=c.instead, until=c.until
-        )
+        more = {"length": c.words, "instead": c.instead, "until": c.until}
+        made = OutputFilter.against(gone, kept, key=secrets.token_bytes(_KEY), **more)
         made.save(run.folder / OUTPUT_FILTER)
         through = sum(not made.stops(text) for text in gone)
         open_ends = f"{through} of {len(gone)} forgotten answers pass the filter: all they say is retained elsewhere"
+        until = f", until {c.until}" if c.until else ""
         return Outcome(
             model=model,
-            stopped=f"a filter of {len(made.marks)} pieces was written{f', until {c.until}' if c.until else ''}",
-            warnings=("no parameter changed: only output is filtered", *((open_ends,) if through else ())),
+            stopped=f"a filter of {len(made.marks)} pieces was written{until}; {self._asked(problem, run, more)}",
+            warnings=(
+                "no parameter changed: only prompts and output are filtered",
+                *((open_ends,) if through else ()),
+            ),
         )
+
+    def _asked(self, problem: Problem, run: Context, more: Mapping[str, Any]) -> str:
+        """Write the filter of prompts; return what it stops, in words."""
+        gone = _questions(problem.forget_view)
+        if not gone:
+            return "plain texts ask nothing: give prompts to it as well"
+        retained = _questions(problem.retain_view)
+        made = InputFilter.against(gone, retained, key=secrets.token_bytes(_KEY), name=self.config.name, **more)
+        assert run.folder is not None
+        made.save(run.folder / INPUT_FILTER)
+        held = _questions(run.choosing.holdout) if run.choosing.holdout is not None else []
+        told = f"one of prompts stops {sum(map(made.stops, gone))} of {len(gone)} forgotten questions"
+        return told + (f" and {sum(map(made.stops, held))} of {len(held)} held-out ones" if held else "")
 
 
 def _texts(records: Records) -> list[str]:
     return [records.text(i) or "" for i in range(len(records))]
+
+
+def _questions(records: Records) -> list[str]:
+    """Return what these records ask, without those that ask nothing."""
+    texts = whole(records)
+    asked = [texts.question(texts.position[name]) for name in records.ids] if isinstance(texts, LanguageRecords) else []
+    return [question for question in asked if question]

@@ -32,9 +32,9 @@ from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import answers, look, sentence, untold
 from expunge.workflow.ending import FINAL, Shipped, finish, public, ship
-from expunge.workflow.heirs import erases
+from expunge.workflow.heirs import deliver, erases
 from expunge.workflow.launch import at_its_place, kept_back, pool_of
-from expunge.workflow.planning import declared_passes, plan_of, policy_of, reference_count
+from expunge.workflow.planning import declared_passes, filters, only_filters, plan_of, policy_of, reference_count
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Stages
 from expunge.workflow.tuning import course, found
@@ -397,6 +397,11 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     if stages.run.done(FINAL):
         return _again(stages, settings)
     _runnable(stages.problem, settings)
+    made = _filtered(stages, settings)
+    if made and only_filters(stages.problem, settings):
+        stages.original()
+        plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
+        return finish(stages, settings, plan, notes, tried=made)
     if stages.references > len(stages.given) or stages.passes() is None:
         stages.trainer()
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
@@ -419,9 +424,26 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
         number = _try(stages, name, method, tuned, asked=name in plan.order)
         stages.judge(number, guarantee)
         tried.append(number)
-        if erases(stages.attempt(number)) or not settings.escalate:
+        if erases(stages.attempt(number)) or not (settings.escalate or filters(method, stages.problem)):
             break
     return finish(stages, settings, plan, notes, tried=tried)
+
+
+def _filtered(stages: Stages, settings: Settings) -> list[int]:
+    """Write the filters that are asked for, before anything is trained or audited; return their attempts.
+
+    What a filter claims rests on no model that never saw the records: who needs one needs it now.
+    """
+    made = []
+    for name in settings.methods:
+        method = None if name == AUTO else registry.load("methods", name)(settings.configs.get(name))
+        if method is None or not filters(method, stages.problem) or method.obstacles(stages.problem):
+            continue
+        number = _try(stages, name, method)
+        if stages.attempt(number).claim is not None:
+            deliver(stages.run, number)
+            made.append(number)
+    return made
 
 
 def _try(stages: Stages, name: str, method: Method, tuned: str = "", *, asked: bool = True) -> int:

@@ -25,7 +25,7 @@ from expunge.core.problem import Problem
 from expunge.core.report import Attempt, CostLine, Report
 from expunge.core.serial import canonical, plain
 from expunge.core.storage import storing, write_file, write_folder
-from expunge.core.suppression import OUTPUT_FILTER
+from expunge.core.suppression import FILTERS
 from expunge.core.verdict import Decision, Verdict, control_has_power
 from expunge.engine import copies, device
 from expunge.engine.energy import usage_of
@@ -89,18 +89,21 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
 def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str], tried: Sequence[int]) -> Report:
     problem, run = stages.problem, stages.run
     salt = run.secret(annex.SECRET)
-    control, attempts = stages.control(), stages.attempts()
+    control, attempts = stages.looked(), stages.attempts()
     ours = [attempt for attempt in attempts if attempt.number in tried]
     chosen = next((attempt for attempt in ours if erases(attempt)), None)
     chosen = chosen or next((attempt for attempt in ours if attempt.claim is not None), None)
-    judged = chosen or (ours[-1] if ours else None)
+    judged = next((one for one in (*([chosen] if chosen else []), *reversed(ours)) if one.audits), chosen)
+    judged = judged or (ours[-1] if ours else None)
     outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
     level = chosen.claim if chosen else None
     shipped = chosen if chosen and chosen.method != EXTERNAL and erases(chosen) else None
-    compared = stages.references if stages.references >= MIN_REFERENCES else 0  # fewer are not looked at
-    leaks = leak_decisions(control.findings)
+    # Fewer are not looked at, nor any where nothing is audited.
+    compared = stages.references if control is not None and stages.references >= MIN_REFERENCES else 0
+    findings = control.findings if control is not None else ()
+    leaks = leak_decisions(findings)
     blind = any(leak is not Decision.NOT_MEASURED for leak in leaks) and not control_has_power(leaks)
-    basis = [f.check for f in control.findings if f.check in wording.BLIND_ALONE]
+    basis = [f.check for f in findings if f.check in wording.BLIND_ALONE]
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     rows = (run.folder / annex.PATH).exists()
@@ -268,11 +271,13 @@ def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[Cos
         done = stages.finished_references(purpose)
         if done:
             lines.append((f"{words} ({len(done)})", sum((r.cost for r in done), Cost())))
-    lines.append(("audit of the original and the outputs of the references", stages.control().cost))
+    if (control := stages.looked()) is not None:
+        lines.append(("audit of the original and the outputs of the references", control.cost))
     lines += [(f"tuning: {one.title} ({one.trials} trials)", one.cost) for one in found(stages)]
     for attempt in attempts:
         lines.append((f"attempt {attempt.number}: {attempt.title}", attempt.outcome.cost))
-        lines.append((f"audit of attempt {attempt.number}", sum((a.cost for a in attempt.audits), Cost())))
+        if attempt.claim is not Level.SUPPRESSED:
+            lines.append((f"audit of attempt {attempt.number}", sum((a.cost for a in attempt.audits), Cost())))
     return tuple(CostLine(what=what, cost=cost, share=_share(plan, cost)) for what, cost in lines)
 
 
@@ -290,7 +295,7 @@ def _holds_forgotten(run: RunDirectory) -> list[str]:
     """Return what in the run directory was made with the forgotten records in it, and exists."""
     numbers = [int(event["number"]) for event in run.events if event["event"] == "attempt"]
     attempts = [f"artefacts/attempt-{number}" for number in numbers]
-    names = ["artefacts/original", *attempts, "attempts", "checkpoints", OUTPUT_FILTER, "private/outputs"]
+    names = ["artefacts/original", *attempts, "attempts", "checkpoints", *FILTERS, "private/outputs"]
     return [name for name in names if (run.folder / name).exists()]
 
 

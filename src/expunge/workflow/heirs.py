@@ -1,4 +1,4 @@
-"""What ships beside a model: the ledger that a replay wrote in the place of the old one, or a filter of its output."""
+"""What ships beside a model: the ledger that a replay wrote in the place of the old one, or filters around it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from expunge.core.level import Level
 from expunge.core.problem import Problem
 from expunge.core.report import Attempt
 from expunge.core.storage import storing, write_file
-from expunge.core.suppression import OUTPUT_FILTER
+from expunge.core.suppression import FILTERS
 from expunge.engine.ledger import beside, settle
 from expunge.engine.runs import RunDirectory
 
@@ -31,9 +31,11 @@ def erases(attempt: Attempt) -> bool:
 
 
 def deliver(run: RunDirectory, number: int) -> None:
-    """Put the output filter of an attempt into the run directory: it is all that there is to ship."""
-    made = run.folder / attempt_folder(number) / OUTPUT_FILTER
-    write_file(run.folder / OUTPUT_FILTER, made.read_bytes())
+    """Put the filters of an attempt into the run directory: they are all that there is to ship."""
+    for name in FILTERS:
+        made = run.folder / attempt_folder(number) / name
+        if made.exists():  # plain texts ask nothing: of these there is no filter of prompts
+            write_file(run.folder / name, made.read_bytes())
 
 
 def stale(problem: Problem, chosen: Attempt | None) -> list[str]:

@@ -12,7 +12,8 @@ from expunge.audit.policy import Policy
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
 from expunge.core.errors import UsageError
-from expunge.core.method import Cost
+from expunge.core.level import Level
+from expunge.core.method import Cost, Method
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
 from expunge.engine import benchmarks
@@ -54,6 +55,18 @@ def reference_count(problem: Problem, settings: Settings, policy: Policy) -> int
     return max(given, policy.references if settings.references is None else settings.references)
 
 
+def filters(method: Method, problem: Problem) -> bool:
+    """Return whether a method leaves the model as it is, and filters what goes in and comes out."""
+    return method.guarantee_on(problem) is Level.SUPPRESSED
+
+
+def only_filters(problem: Problem, settings: Settings) -> bool:
+    """Return whether nothing but filters is asked for: then nothing is trained, and nothing audited."""
+    names = settings.methods
+    made = [registry.load("methods", name)(settings.configs.get(name)) for name in names if name != AUTO]
+    return bool(names) and len(made) == len(names) and all(filters(method, problem) for method in made)
+
+
 def declared_passes(problem: Problem) -> float | None:
     """Return how often the trainer says it reads each record, None where it does not say."""
     declared = getattr(problem.trainer, "passes", None)
@@ -62,7 +75,8 @@ def declared_passes(problem: Problem) -> float | None:
 
 def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: float | None) -> Plan:
     """Return the plan; ``passes`` as declared or measured."""
-    references = reference_count(problem, settings, policy)
+    alone = only_filters(problem, settings)
+    references = 0 if alone else reference_count(problem, settings, policy)
     have = available(problem)
     suite = policy.suite(have)
     tuned = candidates(problem, settings.configs) if AUTO in settings.methods else ()
@@ -73,8 +87,8 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         budget=settings.budget,
         references=references,
         choosing_references=0 if first else _choosing_references(problem, policy, references, only, tuned),
-        given=len(settings.given_references),
-        audit=audit_cost(problem, policy, suite),
+        given=0 if alone else len(settings.given_references),
+        audit=Cost() if alone else audit_cost(problem, policy, suite),
         passes=passes,
         checking=most_of_checking(problem, passes) if passes and problem.trainer is not None else Cost(),
         only=only,
@@ -83,8 +97,10 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         tuning=settings.budget * settings.tuning if tuned else 0.0,
         configs={**settings.configs, **{each.method: each.base for each in ((*tuned, first) if first else tuned)}},
         alike=problem.trainer is not None and not seeds_matter(problem),
-        missing=lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
-        policies=_policies(problem, policy, references, len(settings.given_references), passes),
+        missing={}
+        if alone
+        else lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),
+        policies=() if alone else _policies(problem, policy, references, len(settings.given_references), passes),
     )
     advice = (*plan.advice, *_glances(problem, settings, tuned, plan), *_floor(settings, tuned))
     return replace(plan, floor=settings.floor, advice=advice)

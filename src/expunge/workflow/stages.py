@@ -142,6 +142,10 @@ class Stages:
 
         return self.run.stage("control", look, Audit)
 
+    def looked(self) -> Audit | None:
+        """Return the audit of the original; None where nothing asked for it."""
+        return self.control() if self.run.done("control") else None
+
     def begin(self, method: str, config: Any, *, tuned: str = "") -> int:
         """Return the number of an attempt: a new one, unless this run directory has begun it before.
 
@@ -171,9 +175,12 @@ class Stages:
         return self.run.stage(f"attempt-{number}", lambda: Forgotten(made, self._save(number, model)), Forgotten)
 
     def judge(self, number: int, guarantee: Level) -> None:
-        """Audit an attempt; a standing guarantee that is contradicted is looked at again with fresh references."""
+        """Audit an attempt; a standing guarantee that is contradicted is looked at again with fresh references.
+
+        A model that is only filtered is the original, which nobody takes for another: there is nothing to audit.
+        """
         artefact = self.read(f"attempt-{number}", Forgotten).artefact
-        if artefact is None:
+        if artefact is None or guarantee is Level.SUPPRESSED:
             return
         control = self.control()
         alpha = alpha_of_attempt(number, self.policy.alpha)
