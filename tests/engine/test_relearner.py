@@ -139,6 +139,16 @@ def test_adapters_have_a_relearner_as_well_from_their_first_step():
     assert not own.same(found.model, plain.model)
 
 
+def test_a_rate_without_a_relearner_is_an_obstacle_before_any_work():
+    problem = toys.problem()
+    (found,) = GradDiff({"relearner_rate": 0.01}).obstacles(problem)
+    assert "relearner_rate" in found.where
+    assert found.found == "0.01, and relearner = 0"
+    assert not problem.records.seen
+    assert not GradDiff({"relearner_rate": 0.01, "relearner": 1}).obstacles(problem)
+    assert not GradDiff({"relearner_rate": GradDiff().config.relearner_rate}).obstacles(problem)
+
+
 def test_step_by_step_is_where_the_model_stands():
     """A pass of a single step never leaves the model's own weights."""
     problem = regression()

@@ -1,6 +1,9 @@
 """Refusals: how they are put into texts, and which of them a record gets."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from expunge.core.errors import UsageError
 from expunge.data.language import LanguageRecords
@@ -28,6 +31,17 @@ def test_a_refusal_stands_where_the_answer_stood():
         assert text == asked.replace(old, scored)
         assert number in "012"
     assert len(found) == 18
+
+
+def test_a_part_of_a_set_of_records_is_as_good_as_the_whole():
+    """As where the retained records are gone, and calibration stands for them."""
+    given = spoken()
+    part = replace(given, train=given.records.select(given.forget_ids), calibration=given.retain_view)
+    assert not Refusals(SAY).obstacles(part)
+    models = [Refusals({**SAY, "until": "guess"}).unlearn(each, toys.context(each)).model for each in (given, part)]
+    assert not toys.same(models[0], given.source.open())
+    for one, other in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
 def test_a_record_gets_so_many_by_its_id_and_the_seed():

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.config import setting
+from expunge.core.errors import Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
@@ -129,6 +130,17 @@ class Forgetting(Passes):
         found = {**steps, "optimiser": config.optimiser, "momentum": config.momentum, "until": until}
         pushes = -(-len(problem.forget_view) // batch)
         return {**found, "relearner": max(2, round(AHEAD * pushes))} if texts else found
+
+    def obstacles(self, problem: Problem) -> list[Obstacle]:
+        """Return also that there is a rate, and no relearner whose it could be."""
+        found, c = super().obstacles(problem), self.config
+        if not c.relearner and c.relearner_rate != Forgetting.Config.relearner_rate:
+            what, fix = "there is no relearner to take steps of that length", "set relearner as well, or leave this out"
+            where, rate = f"{self.name}, relearner_rate", f"{c.relearner_rate:g}, and relearner = 0"
+            found.append(
+                Obstacle(what=what, where=where, found=rate, expected="a relearner of 1 step or more", fix=fix)
+            )
+        return found
 
     # --- what a method says ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from expunge.core.config import setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
-from expunge.core.records import Records
+from expunge.core.records import Records, whole
 from expunge.data.language import LanguageRecords
 from expunge.engine.context import Context
 from expunge.engine.instead import Instead
@@ -48,9 +48,9 @@ class Refusals(Instead):
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that there is nothing to answer with, or no texts to put it into."""
         found = super().obstacles(problem)
-        if not isinstance(problem.records, LanguageRecords):
+        if not isinstance(whole(problem.records), LanguageRecords):
             kind, fix = (
-                type(problem.records).__name__,
+                type(whole(problem.records)).__name__,
                 "give prompts and answers as expunge.data.language.LanguageRecords",
             )
             found.append(Obstacle(what=f"{self.name} puts other answers into texts", found=kind, fix=fix))
@@ -61,7 +61,7 @@ class Refusals(Instead):
 
     def others(self, problem: Problem, run: Context) -> Records:
         """Return the refusals of every forgotten record, drawn by its id."""
-        texts = problem.records
+        texts = whole(problem.records)
         assert isinstance(texts, LanguageRecords)
         return texts.answered({name: self._of(name, run.seed) for name in problem.forget_ids})
 

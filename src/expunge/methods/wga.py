@@ -15,7 +15,11 @@ from expunge.numerics.token_losses import weighted_ascent
 
 
 class Wga(Forgetting):
-    """Minimise ``-mean p^beta * loss`` over forgotten tokens; p, their probability, carries no gradient."""
+    """Minimise ``-mean p^beta * loss`` over forgotten tokens; p, their probability, carries no gradient.
+
+    Where a search over texts begins, ``beta`` is 0.3, beside a relearner; who sets ``relearner = 0`` there sets
+    ``beta`` as well, since what is hardly known any more is pushed on and nothing takes it back.
+    """
 
     title = "Weighted gradient ascent (WGA)"
     source = "Wang et al. 2025, arXiv 2502.19301"
