@@ -139,6 +139,17 @@ def test_words_are_written_by_value():
     assert plain({"x": (Level.EXACT, Colour.RED)}) == {"x": ["exact", "red"]}
 
 
+def test_what_came_later_is_written_only_where_it_says_something():
+    @dataclass(frozen=True)
+    class Grown:
+        old: int = 1
+        new: int = field(default=0, metadata={"later": True})
+
+    assert canonical(Grown()) == b'{"old":1}', "as it was before there was a new one"
+    assert canonical(Grown(new=2)) == b'{"new":2,"old":1}'
+    assert [build(Grown, plain(each)) for each in (Grown(), Grown(new=2))] == [Grown(), Grown(new=2)]
+
+
 def test_sets_are_written_in_order():
     assert plain(frozenset({"b", "a"})) == plain({"b", "a"}) == ["a", "b"]
 

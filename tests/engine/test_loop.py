@@ -5,9 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch.nn import functional
 
+from expunge.core.digest import sha256
 from expunge.core.errors import Diverged, UsageError
+from expunge.core.serial import canonical
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import LoopConfig, Steps, evaluating, forget_moments, run_loop, train_mode
@@ -144,6 +147,30 @@ def test_the_cosine_schedule_is_torch_s():
         schedule.step()
 
 
+@pytest.mark.parametrize("steps", [1, 7, 30, 684])
+@pytest.mark.parametrize("warmup", [0.0, 0.03, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("schedule", "theirs"), [("linear", "linear"), ("cosine", "cosine"), ("constant", "constant_with_warmup")]
+)
+def test_a_warm_up_and_what_follows_are_transformers(schedule, theirs, warmup, steps):
+    args = transformers.TrainingArguments(lr_scheduler_type=theirs, warmup_steps=warmup, report_to=[])
+    warm = math.ceil(warmup * steps) if warmup == 1 else args.get_warmup_steps(steps)  # to them 1 is a step
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    wanted = transformers.get_scheduler(theirs, optimizer=optimiser, num_warmup_steps=warm, num_training_steps=steps)
+    config = LoopConfig(lr=0.3, schedule=schedule, warmup=warmup)
+    for step in range(steps):
+        assert config.rate(step, steps) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-12, abs=1e-15)
+        optimiser.step()
+        wanted.step()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "step"])
+def test_a_schedule_that_would_ignore_a_warm_up_refuses_it(schedule):
+    with pytest.raises(UsageError, match="warm-up") as told:
+        LoopConfig(schedule=schedule, warmup=0.1)
+    assert told.value.obstacles[0].where == "LoopConfig.warmup"
+
+
 def test_the_constant_rate_is_constant():
     assert {LoopConfig(lr=0.3).rate(step, 10) for step in range(10)} == {0.3}
 
@@ -194,6 +221,63 @@ def test_every_step_gets_its_rate():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(UsageError):
         LoopConfig(**wrong)
+
+
+# --- the length of a gradient ---------------------------------------------------------------------------------
+
+
+def cut_by_torch(build, clip, kind, steps):
+    """Return a model trained by torch's own optimiser and clip_grad_norm_, and the norms that were cut."""
+    model, norms = toys.network(build), []
+    optimiser = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[kind](model.parameters(), lr=0.1, weight_decay=0)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        functional.cross_entropy(model(RECORDS.read(range(40))[0]), RECORDS.read(range(40))[1]).backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip)))
+        optimiser.step()
+    return model, norms
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_gradients_are_cut_as_torch_cuts_them(kind):
+    wanted, norms = cut_by_torch(toys.Mlp, 0.52, kind, 8)
+    assert min(norms) < 0.52 < max(norms), "some steps are cut, and some are not"
+    model = toys.network(toys.Mlp)
+    config = LoopConfig(epochs=8, lr=0.1, optimiser=kind, momentum=0.0, clip=0.52)
+    run_loop(model, steps_of(model, size=40), config, seed=5)
+    for mine, theirs in zip(model.parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_length_of_gradients_of_halves_is_reckoned_in_single():
+    model = torch.nn.Linear(300, 300, bias=False).to(torch.float16)
+    model.weight.grad = torch.full((300, 300), 300.0, dtype=torch.float16)  # 90000, which no half can say
+    LoopConfig(clip=30.0).cut(model)
+    torch.testing.assert_close(model.weight.grad, torch.full((300, 300), 0.1, dtype=torch.float16))
+
+
+def test_gradients_of_rows_alone_are_cut():
+    layer = torch.nn.Embedding(5, 2, sparse=True)
+    (layer(torch.tensor([1, 1, 3])).sum() * 3).backward()  # 6 in two places, 3 in two
+    LoopConfig(clip=1.0).cut(layer)
+    wanted = torch.tensor([[0.0, 0], [6, 6], [0, 0], [3, 3], [0, 0]]) / 90**0.5
+    torch.testing.assert_close(layer.weight.grad.to_dense(), wanted, rtol=1e-5, atol=0)
+
+
+def test_what_is_not_a_number_stays_so_when_it_is_cut():
+    for value in (math.nan, math.inf):
+        layer = torch.nn.Linear(2, 1, bias=False)
+        layer.weight.grad = torch.tensor([[value, 1.0]])
+        LoopConfig(clip=1.0).cut(layer)
+        assert not bool(torch.isfinite(layer.weight.grad).all())
+
+
+# --- what was written before ----------------------------------------------------------------------------------
+
+
+def test_settings_that_came_later_change_no_digest_of_earlier_ones():
+    assert sha256(canonical(LoopConfig()))[:16] == "49565aabe7b8802c", "as of version 0.1.0: ledgers and runs hold it"
+    assert canonical(LoopConfig(clip=1.0)) != canonical(LoopConfig()) != canonical(LoopConfig(warmup=0.1))
 
 
 # --- seeds, interruption --------------------------------------------------------------------------------------

@@ -66,6 +66,13 @@ def test_another_process_without_ledger_and_ids_finds_the_same(recorded, tmp_pat
     assert other.stdout == found.trained.state
 
 
+def test_a_gradient_that_is_cut_makes_another_run_and_another_program():
+    trainer = own.TRAINERS["cut, linear after a warm-up"]
+    longer = replace(trainer, loop=replace(trainer.loop, config=replace(trainer.loop.config, clip=0.0)))
+    assert trainer.program != longer.program
+    assert trainer.run(own.records(), seed=4).state != longer.run(own.records(), seed=4).state
+
+
 def test_a_late_first_use_is_a_short_replay(recorded, tmp_path):
     trainer, _, ledger = recorded("late")
     found = replayed(trainer, ledger, ["r117"], tmp_path)

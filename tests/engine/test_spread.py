@@ -9,6 +9,7 @@ from torch import nn
 
 from expunge.core.problem import Problem
 from expunge.engine import ranks, spread
+from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
 from expunge.numerics.losses import mean_loss
 from tests.support import languages as L
@@ -66,6 +67,18 @@ def test_units_and_their_slopes_are_those_of_one_process(pair):
 
     for one, other in zip(asked(problem, whole), asked(several, part), strict=True):
         torch.testing.assert_close(torch.as_tensor(other), torch.as_tensor(one), rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradients_of_a_spread_model_are_cut_as_one(pair):
+    problem, several = pair
+    batch, whole, part = problem.records.read(range(5)), problem.source.open(), several.source.open()
+    for where, model in ((problem, whole), (several, part)):
+        where.meaning.units(model, batch).loss.mean().backward()
+        assert ranks.norm(p.grad for p in model.parameters()) > 0.5
+        LoopConfig(clip=0.01).cut(model)
+        assert ranks.norm(p.grad for p in model.parameters()) == pytest.approx(0.01, rel=1e-3)
+    for one, other in zip(whole.parameters(), part.parameters(), strict=True):
+        torch.testing.assert_close(ranks.whole(other.grad), one.grad, rtol=1e-4, atol=1e-8)
 
 
 def test_a_task_that_deals_is_still_of_its_class(pair):

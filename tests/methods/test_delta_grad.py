@@ -117,6 +117,7 @@ def test_a_record_that_was_never_met_changes_nothing(tmp_path):
     [
         (lambda: trainer(config=dataclasses.replace(PLAIN, momentum=0.9)), "gradient descent without momentum"),
         (lambda: trainer(config=dataclasses.replace(PLAIN, optimiser="adamw")), "gradient descent without momentum"),
+        (lambda: trainer(config=dataclasses.replace(PLAIN, clip=1.0)), "gradient descent without momentum"),
         (lambda: trainer(rule="mask"), "gradient descent without momentum"),
         (lambda: trainer(own.dropped), "draws at random"),
         (lambda: trainer(own.normed), "mixes the records"),

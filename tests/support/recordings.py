@@ -158,6 +158,9 @@ TRAINERS = {
         normed, config=config(optimiser="sgd", lr=0.1, schedule="step", decay=(2,)), steps=8
     ),
     "accumulated": recorded(dropped, config=config(), steps=8, micro_batch=5),
+    "cut, linear after a warm-up": recorded(
+        dropped, config=config(lr=0.1, optimiser="sgd", schedule="linear", warmup=0.2, clip=0.5), steps=8, micro_batch=5
+    ),
     "augmented": recorded(dropped, config=config(), steps=8, augment=noisy),
     "mask": recorded(dropped, config=config(optimiser="sgd", lr=0.1), steps=8, rule="mask"),
     "mask, augmented": recorded(dropped, config=config(), steps=8, rule="mask", augment=noisy),

@@ -22,14 +22,15 @@ def setting(
     above: float | None = None,
     choices: Sequence[str] | None = None,
     search: tuple[float, float] | None = None,
+    later: bool = False,
 ) -> Any:
     """Declare a field of a :class:`Config`: ``low <= value <= high``, ``value > above``, or one of ``choices``.
 
     ``search`` is where tuning looks (``plan/tune``), both ends included: on a logarithmic scale where the ends are
     more than a factor of 20 apart and the first is above 0. With ``dataclasses.MISSING`` for a default the field must
-    be given.
+    be given. One that came ``later`` is not written where it has its default (``core/serial``).
     """
-    meta = {"doc": doc, "low": low, "high": high, "above": above, "choices": choices, "search": search}
+    meta = {"doc": doc, "low": low, "high": high, "above": above, "choices": choices, "search": search, "later": later}
     return dataclasses.field(default=default, metadata=meta)
 
 

@@ -2,7 +2,8 @@
 
 Canonical: keys sorted, no spaces, UTF-8, no NaN or infinity (the subset of RFC 8785 that our records
 need; floats are Python's shortest round-trip form). Equal records give equal bytes on every machine.
-A field with ``metadata={"live": True}`` holds a handle (a model, say) and is never written.
+A field with ``metadata={"live": True}`` holds a handle (a model, say) and is never written. One with ``"later"`` came
+after others had been written and digested: where it has its default it is left out, so that their bytes stay.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def plain(value: object) -> Any:
     """Turn a record (nested dataclasses, enums, tuples, mappings) into JSON-ready data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = [f for f in dataclasses.fields(value) if not f.metadata.get("live")]
-        return {f.name: plain(getattr(value, f.name)) for f in fields}
+        parts = {f.name: getattr(value, f.name) for f in fields}
+        unsaid = {f.name for f in fields if f.metadata.get("later") and parts[f.name] == f.default}
+        return {name: plain(part) for name, part in parts.items() if name not in unsaid}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):

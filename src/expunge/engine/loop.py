@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
-from expunge.core.errors import Diverged
+from expunge.core.errors import Diverged, UsageError
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
-from expunge.engine.masters import Masters
+from expunge.engine.masters import HALF, Masters
 from expunge.engine.runtime import seed_everything
 from expunge.numerics.vocabulary import adding_up
 
@@ -28,11 +28,35 @@ class LoopConfig(Config):
     epochs: int = setting(5, "passes over the records that drive the loop", low=0)
     batch_size: int = setting(64, "records per step", low=1)
     lr: float = setting(1e-3, "peak learning rate", above=0)
-    schedule: str = setting("constant", "learning rate over steps", choices=("constant", "one_cycle", "step", "cosine"))
+    schedule: str = setting(
+        "constant", "learning rate over steps", choices=("constant", "one_cycle", "step", "cosine", "linear")
+    )
     decay: tuple[int, ...] = setting((), "epochs after each of which the rate is a tenth, of schedule step")
     optimiser: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
     momentum: float = setting(0.9, "momentum, of sgd", low=0, high=1)
     weight_decay: float = setting(0.0, "decoupled for adamw, L2 for sgd", low=0)
+    warmup: float = setting(
+        0.0,
+        "share of the steps in which the rate first rises from nothing; of schedules constant, cosine and linear",
+        low=0,
+        high=1,
+        later=True,
+    )
+    clip: float = setting(
+        0.0, "norm that the gradient of a step, of all weights together, is cut to; 0: as it is", low=0, later=True
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a rise that the schedule does not make."""
+        super().__post_init__()
+        if self.warmup and self.schedule in ("one_cycle", "step"):
+            raise UsageError(
+                "a schedule without a warm-up that could be set",
+                where=f"{type(self).__qualname__}.warmup",
+                found=f"{self.warmup:g} with schedule {self.schedule}",
+                expected="0 with it: one_cycle rises by itself, and step does not",
+                fix="leave warmup out, or choose the schedule constant, cosine or linear",
+            )
 
     def optimise(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimiser over the parameters of ``model`` that may move; of half precision, over copies of them.
@@ -64,19 +88,39 @@ class LoopConfig(Config):
         """Return the learning rate of step ``step`` of ``steps`` over all epochs; it lies in ``epoch`` (1, 2, ...).
 
         ``cosine``: half a wave from ``lr`` down to nothing (Loshchilov and Hutter 2017, arXiv 1608.03983, without
-        restarts); ``one_cycle``: cosine up to ``lr`` over the first 30% and down to nothing (Smith and Topin 2018,
-        arXiv 1708.07120).
+        restarts); ``linear``: a line down to nothing; ``one_cycle``: cosine up to ``lr`` over the first 30% and down to
+        nothing (Smith and Topin 2018, arXiv 1708.07120). With ``warmup`` a line up comes first, and the rest in what
+        is left of the steps, as transformers' schedules of these names have it.
         """
-        if self.schedule == "constant":
-            return self.lr
         if self.schedule == "step":
             return self.lr * 0.1 ** sum(epoch > last for last in self.decay)
-        if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
-        warm = 0.3 * steps
+        if self.schedule == "one_cycle":
+            top = 0.3 * steps
+            if step < top:
+                return self.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / top)))
+            return self.lr * 0.5 * (1 + math.cos(math.pi * (step - top) / max(1.0, steps - top)))
+        warm = math.ceil(steps * self.warmup)
         if step < warm:
-            return self.lr * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / warm)))
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, steps - warm)))
+            return self.lr * step / warm
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return self.lr if self.schedule == "constant" else self.lr * (steps - step) / max(1, steps - warm)
+
+    def cut(self, model: nn.Module) -> None:
+        """Scale the gradients of ``model`` by one factor where their norm, all together, is above ``clip``.
+
+        Source: Pascanu, Mikolov and Bengio 2013, arXiv 1211.5063, algorithm 1.
+        """
+        if not self.clip:
+            return
+        found = [p.grad for p in model.parameters() if p.grad is not None]
+        # A norm of halves is rounded to three digits, or overflows.
+        numbers = (g.coalesce().values() if g.is_sparse else g for g in found)
+        length = ranks.norm(g.float() if g.dtype in HALF else g for g in numbers)
+        factor = self.clip / (length + 1e-6)  # torch's clip_grad_norm_ adds as much
+        if factor < 1:
+            for g in found:
+                g.mul_(factor)
 
 
 @dataclass
@@ -156,6 +200,7 @@ def run_loop(
             value = _descend(steps.objective(item))
             ranks.add_up(loose)
             steps.before_update(place, sum(counts))
+            config.cut(model)
             optimiser.step()
             steps.after_update(place, sum(counts), optimiser)
             values.setdefault(steps.name(item), []).append(value)

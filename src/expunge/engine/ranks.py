@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -174,6 +174,12 @@ def gradients(model: torch.nn.Module, parameters: Sequence[torch.nn.Parameter]) 
         if gradient is not None and id(p) in apart:
             dist.all_reduce(gradient)
     return found
+
+
+def norm(tensors: Iterable[Tensor]) -> float:
+    """Return the Euclidean norm of all numbers of all tensors, the parts that others hold included; none is copied."""
+    parts = [whole(torch.linalg.vector_norm(tensor)).double() for tensor in tensors]
+    return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0
 
 
 def parted(value: Tensor, like: Tensor) -> Tensor:

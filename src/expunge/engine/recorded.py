@@ -289,6 +289,7 @@ class Standard:
             total += float(loss.detach())
         for p in still:
             p.grad = None  # and so the optimiser passes it over, its momentum and decay too
+        self.config.cut(model)
         optimiser.step()
         step.done(total)
 

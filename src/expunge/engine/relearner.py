@@ -52,9 +52,9 @@ class Relearner:
         finally:
             self._swap_back(own)
         known = [(w, g) for w, g in zip(self._weights, ranks.gradients(model, own), strict=True) if g is not None]
-        length = _norm([g for _, g in known])
+        length = ranks.norm(g for _, g in known)
         # Nothing is pushed where there is no gradient, or all of it is nothing.
-        share = self._rate * _norm(self._weights) / length if length else 0.0
+        share = self._rate * ranks.norm(self._weights) / length if length else 0.0
         for weight, gradient in known:
             weight.add_(gradient, alpha=share)
 
@@ -79,9 +79,3 @@ class Relearner:
             else:
                 p.copy_(next(held))
         self._held = []
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    """Return the Euclidean norm of all numbers of all tensors; none of them is copied."""
-    parts = [ranks.whole(torch.linalg.vector_norm(tensor)).double() for tensor in tensors]
-    return float(torch.linalg.vector_norm(torch.stack(parts))) if parts else 0.0

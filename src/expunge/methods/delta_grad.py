@@ -203,11 +203,12 @@ def _unlike(ledger: Ledger, trainer: object, model: nn.Module) -> list[Obstacle]
         found.append(Obstacle(what=what, where="ledger", found=seen, fix=f"{fix}; or choose replay"))
 
     plain = isinstance(loop, Standard) and loop.config.optimiser == "sgd" and not loop.config.momentum and not loop.lora
-    if not plain or trainer.rule != "drop" or trainer.derive is not None:
+    if not plain or loop.config.clip or trainer.rule != "drop" or trainer.derive is not None:
         wrong(
             "gradients are read off the path of gradient descent without momentum",
-            "another loop, optimiser or rule, momentum, adapters, or values derived from the records",
-            "record with expunge.recorded(...), optimiser sgd, momentum 0, rule drop and no derive",
+            "another loop, optimiser or rule, momentum, gradients that were cut, adapters, or values derived from the "
+            "records",
+            "record with expunge.recorded(...), optimiser sgd, momentum 0, clip 0, rule drop and no derive",
         )
     drawing = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p]
     unsteady = [*drawing, *(m for m in model.modules() if isinstance(m, MIXERS))]

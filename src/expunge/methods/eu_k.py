@@ -30,7 +30,7 @@ ALL = 1000
 """Blocks: more than any network has."""
 NEARLY = 0.02
 """How far twice the head's weights may be from twice the logits, as a share of the largest: half precision rounds."""
-AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay")
+AS_TRAINED = ("lr", "schedule", "decay", "optimiser", "momentum", "weight_decay", "warmup", "clip")
 """Settings of a training that a network drawn anew is best served by."""
 
 
