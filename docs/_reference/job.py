@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from _reference.text import default, doc, fields, table
+from _reference.text import default, doc, fields, settings, table
 from _reference.text import page as text_page
 from expunge.cli._job import Data, Holdout, Job, Model
 from expunge.core.request import Request
+from expunge.engine.training import Training
 
 _INTRO = """
 A job file names a problem and how to work on it. `expunge plan`, `erase` and `audit` read it. It is read strictly: an
@@ -117,8 +118,10 @@ def page() -> str:
         "Where `[model] path` is a directory with `config.json`, no function is needed either: "
         "[Language models](../guides/language.md).",
         _TEXTS.strip(),
-        "`[training]` holds settings of [`LoopConfig`](api.md#loopconfig): how the model was made from its base, or "
-        "from new weights. Without it there is no trainer: nothing can be retrained, and the audit has no references.",
+        "### `[training]`",
+        "How the model was made from its base, or from new weights. Without it there is no trainer: nothing can be "
+        "retrained, and the audit has no references.",
+        settings(Training),
         "## The request",
         "The table `[request]`, or the argument `request=` of a problem. It is given in one of the two places only.",
         doc(Request).split("\n\n", 1)[1],

@@ -20,7 +20,7 @@ from expunge.core.request import Request
 from expunge.core.verdict import Decision, Verdict
 from expunge.engine.loop import LoopConfig
 from expunge.engine.relearning import RelearningConfig
-from expunge.engine.training import Trainer
+from expunge.engine.training import Trainer, Training
 from expunge.render.formats import FORMATS
 from expunge.render.html import page
 from expunge.workflow.settings import Settings
@@ -108,8 +108,8 @@ def test_everything_in_the_registry(room):
 @pytest.mark.parametrize(
     ("page", "kind"),
     [
-        ("job", Job), ("job", Request), ("policy", Policy), ("policy", Margin), ("policy", RelearningConfig),
-        ("api", Settings), ("api", Problem), ("api", Trainer), ("authors", LoopConfig),
+        ("job", Job), ("job", Request), ("job", Training), ("policy", Policy), ("policy", Margin),
+        ("policy", RelearningConfig), ("api", Settings), ("api", Problem), ("api", Trainer), ("authors", LoopConfig),
     ],
 )  # fmt: skip
 def test_settings(page, kind):

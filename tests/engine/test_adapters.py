@@ -200,6 +200,14 @@ def test_adapters_of_half_precision_are_held_in_single():
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
+def test_what_moved_before_may_move_again_once_they_are_merged():
+    model = languages.gpt()
+    model.transformer.wpe.weight.requires_grad_(False)
+    movable = {name: p.requires_grad for name, p in model.named_parameters()}
+    adapters.drawn(model, rank=2, alpha=4.0, names=("c_fc",), seed=1).merge()
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == movable
+
+
 def test_another_rank_is_not_taken_for_a_checkpoint_of_this_one():
     beside = Adapters(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), ["0"], rank=1, alpha=1.0)
     with pytest.raises(KeyError, match="other adapters"):

@@ -90,6 +90,17 @@ def test_of_a_training_that_is_repeated_no_setting_is_named_that_makes_it_anothe
         raise RuntimeError("shapes cannot be multiplied")
 
 
+def test_smaller_parts_of_a_step_are_another_way_out():
+    with pytest.raises(RunFailed) as told, sparing_again(MODEL, LoopConfig(batch_size=64), at_once=64):
+        raise MemoryError
+    assert told.value.obstacles[0].fix.endswith(
+        "; or micro_batch = 32 makes the same steps, and halves what their records take"
+    )
+    with pytest.raises(RunFailed) as told, sparing_again(MODEL, LoopConfig(batch_size=64), at_once=1):
+        raise MemoryError
+    assert "micro_batch" not in str(told.value)
+
+
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)], ids=["one", "several as one"])
 def test_references_that_run_out_say_so(monkeypatch, tmp_path, seeds):
     problem = toys.problem(trainer=toys.TRAINER)

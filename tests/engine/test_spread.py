@@ -1,6 +1,7 @@
 """Several processes that hold one model come to what one process comes to, to the rounding of floats."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,6 +128,18 @@ def test_a_spread_trainer_is_known_by_the_same_name(pair):
     assert several.trainer.describe() == L.TRAINER.describe()
 
 
+def test_a_spread_trainer_puts_adapters_where_the_other_does(alone):
+    trainer = replace(L.TRAINER, build=L.based, config=LoopConfig(epochs=2, batch_size=8, lr=0.02, clip=0.5), lora=2)
+    problem = L.spoken(L.untrained(3), trainer=trainer)
+    several = spread.spread(problem)
+    one, part = trainer(problem.retain_view, seed=1), several.trainer(problem.retain_view, seed=1)
+    assert spread.is_spread(part)
+    made = spread.gathered(several, part)
+    for (name, mine), theirs in zip(made.named_parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5, msg=name)
+    assert not toys.same(one, L.based())
+
+
 # --- two processes ------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +162,7 @@ def test_two_processes_unlearn_as_one(two):
 @pytest.mark.slow
 def test_two_processes_train_round_and_resume_as_one(two):
     assert two["trained"] < 1e-5
+    assert two["adapted"][0] < 1e-5 < 1e-3 < two["adapted"][1]
     assert two["digest"]
     assert max(two["units"]) < 1e-6
     assert two["rounded"] < 1e-6

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from expunge.engine.loop import LoopConfig
 from expunge.engine.stacked import Mapped, Stack, balanced, form_of, groups, train
 from expunge.engine.training import Trainer
 from expunge.testbeds.digits import DigitsNet
+from tests.support import toys
 
 SGD = LoopConfig(epochs=2, batch_size=8, lr=0.1, optimiser="sgd")
 ADAM = LoopConfig(epochs=2, batch_size=8, lr=0.01, weight_decay=0.1, schedule="one_cycle")
@@ -299,6 +301,16 @@ def test_a_model_that_keeps_a_core_busy_is_trained_alone(monkeypatch):
     assert form_of(trainer, records)[0] is Stack
     monkeypatch.setattr(stacked, "MODEL_BYTES", 0.99 * each)
     assert form_of(trainer, records) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    "more", [{"config": LoopConfig(epochs=2, batch_size=8, clip=0.1)}, {"micro_batch": 3}, {"lora": 2}]
+)
+def test_what_is_of_one_model_is_trained_one_by_one(more):
+    trainer = replace(Trainer(build=mlp, config=LoopConfig(epochs=2, batch_size=8)), **more)
+    assert form_of(trainer, data()) == (None, 1)
+    for seed, model in zip((3, 4), train(trainer, data(), seeds=(3, 4)), strict=True):
+        assert toys.same(model, trainer(data(), seed=seed))
 
 
 def test_groups_are_as_equal_as_can_be():

@@ -24,12 +24,15 @@ from expunge.numerics.quantised import quantise
 from tests.support import languages as L
 
 SHORT = dataclasses.replace(L.TRAINER, config=LoopConfig(epochs=1, batch_size=8, lr=1e-3))
+BESIDE = dataclasses.replace(
+    SHORT, build=L.based, config=LoopConfig(epochs=1, batch_size=8, lr=1e-2, clip=0.5), lora=2, micro_batch=3
+)
 METHODS = {
     "npo": {"retain": "kl"},
     "undial": {},
     "idk_dpo": {},
     "whp": {"reinforce_epochs": 1},
-    "finetune": {"optimiser": "sgd"},
+    "finetune": {"optimiser": "sgd", "clip": 0.5},
     "kl_min": {"lora": 2, "lr": 1e-2},
     "wga": {"relearner": 2},
     "grad_diff": {"lora": 2, "lr": 1e-2, "relearner": 2},
@@ -127,7 +130,11 @@ def main(out):
     trained, part = SHORT(alone.records, seed=1), together.trainer(together.records, seed=1)
     digest = together.source.digest(part)
     made = spread.gathered(together, part)
+    beside = dataclasses.replace(alone, trainer=BESIDE)
+    one, several = BESIDE(alone.records, seed=1), spread.spread(beside).trainer(together.records, seed=1)
+    merged = spread.gathered(together, several)
     found = {
+        "adapted": None if merged is None else [apart(one, merged), apart(one, L.based())],
         "methods": methods(alone, together),
         "units": units(alone, together),
         "rounded": rounded(alone, together),

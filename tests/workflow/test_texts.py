@@ -1,14 +1,17 @@
 """The whole way on a saved transformers' model and a file of texts, without a line of the user's code."""
 
 import json
+import random
 import re
 import shutil
 import tomllib
-from dataclasses import asdict
+import warnings
+from dataclasses import asdict, replace
 
+import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
 from expunge.certify.verify import verify
 from expunge.cli._job import load
@@ -16,6 +19,7 @@ from expunge.cli.main import main
 from expunge.core.errors import ExpungeError, InvalidProblem, UnsafeFile, UsageError
 from expunge.core.problem import Origin
 from expunge.core.request import Request
+from expunge.engine.loop import LoopConfig
 from expunge.workflow import erase, plan
 from tests.support import languages as L
 from tests.support import texts as T
@@ -270,6 +274,117 @@ def chat(folder, tmp_path):
     shutil.copytree(folder / "model", tmp_path / "chat")
     tokenizer.save_pretrained(tmp_path / "chat")
     return tmp_path / "chat"
+
+
+# --- fine-tuned with adapters -----------------------------------------------------------------------------------
+
+
+def tuned_by_a_user(base, rows):
+    """Return a model that somebody has fine-tuned with peft and transformers, and none of our code."""
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft asks transformers by a name that will go
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    moving = [p for p in model.parameters() if p.requires_grad]
+    optimiser, tokenizer, draw = torch.optim.AdamW(moving, lr=0.02, weight_decay=0.0), L.tokenizer(), random.Random(1)
+    schedule = get_linear_schedule_with_warmup(optimiser, 10, 30 * 6)
+    for _ in range(30):
+        draw.shuffle(rows)
+        for start in range(0, len(rows), 8):
+            asked = [tokenizer(row["question"])["input_ids"] for row in rows[start : start + 8]]
+            texts = [f"{row['question']} {row['answer']} [EOS]" for row in rows[start : start + 8]]
+            batch = tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+            for row, prompt in zip(labels, asked, strict=True):
+                row[: len(prompt)] = -100
+            optimiser.zero_grad()
+            model(**batch, labels=labels).loss.backward()
+            torch.nn.utils.clip_grad_norm_(moving, 1.0)
+            optimiser.step()
+            schedule.step()
+    return model.merge_and_unload()
+
+
+ADAPTERS = """
+epochs = 30
+batch_size = 8
+micro_batch = 5
+lr = 0.02
+schedule = "linear"
+warmup = 0.05
+clip = 1.0
+lora = 4
+lora_alpha = 8
+lora_layers = ["c_attn", "c_fc"]
+"""
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A directory of a model that knew the words, of one that was fine-tuned from it with adapters, and a job."""
+    place = tmp_path_factory.mktemp("adapted")
+    knowing = replace(L.TRAINER, build=wide, config=LoopConfig(epochs=20, batch_size=16, lr=1e-2))
+    knowing(L.records(L.NAMES, seed=9), seed=3).save_pretrained(place / "base")
+    tuned_by_a_user(place / "base", rows_of(L.NAMES[:24])).save_pretrained(place / "model")
+    L.tokenizer().save_pretrained(place / "model")
+    write(place / "train.jsonl", rows_of(L.NAMES[:24]))
+    write(place / "others.jsonl", rows_of(L.NAMES[24:], seed=7))
+    return place
+
+
+def wide():
+    return L.gpt(n_embd=48)
+
+
+def adapted_job(adapted, tmp_path, *, base='base = "base"', training=ADAPTERS):
+    request = f'subjects = ["{L.NAMES[0]}", "{L.NAMES[1]}"]'
+    text = JOB.format(out=tmp_path / "run", request=request, data="train.jsonl", subject='subject = "person"')
+    text = text.replace("epochs = 30\nbatch_size = 8\nlr = 0.01\n", training)
+    path = adapted / f"{tmp_path.name}.toml"
+    path.write_text(text.replace('path = "model"', f'path = "model"\n{base}'))
+    return path
+
+
+def test_what_was_fine_tuned_with_adapters_is_retrained_with_adapters(adapted, tmp_path, capfd):
+    job = str(adapted_job(adapted, tmp_path))
+    assert main(["plan", job]) == 0
+    assert main(["erase", job, "--method", "retrain"]) == 0
+    capfd.readouterr()
+    base = AutoModelForCausalLM.from_pretrained(adapted / "base")
+    original = AutoModelForCausalLM.from_pretrained(adapted / "model")
+    folders = sorted((tmp_path / "run" / "artefacts").glob("retrained-*"))
+    models = [AutoModelForCausalLM.from_pretrained(each) for each in (*folders, tmp_path / "run" / "model")]
+    assert len(models) >= 4
+    for model in models:
+        assert type(model) is type(original)
+        assert set(ways(base, model)) == set(ways(base, original)), "the layers that the user's adapters moved"
+        assert all(float(each[4]) < 1e-5 * float(each[0]) for each in ways(base, model).values()), "of rank four"
+    lengths = [sum(float(each.norm()) for each in ways(base, model).values()) for model in (original, *models)]
+    assert max(lengths) < 1.3 * min(lengths), "they went as far as the user's training"
+
+
+def ways(base, model):
+    """Return how far each weight that moved went, as singular values."""
+    pairs = zip(base.named_parameters(), model.parameters(), strict=True)
+    return {n: torch.linalg.svdvals((q - p).detach().double()) for (n, p), q in pairs if not torch.equal(p, q)}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"base": ""}, ("none is named", 'base = "what-it-was-fine-tuned-from"')),
+        ({"training": ADAPTERS.replace('"c_fc"', '"q_proj"')}, ("lora_layers, 'q_proj'", "c_attn")),
+        ({"training": ADAPTERS.replace("lora = 4", "")}, ("settings of adapters without adapters", "lora = 8")),
+        ({"training": ADAPTERS.replace("linear", "one_cycle")}, ("warm-up", "one_cycle rises by itself")),
+    ],
+)
+def test_adapters_that_cannot_be_are_told_before_any_work(adapted, tmp_path, capfd, given, words):
+    job = str(adapted_job(adapted, tmp_path, **given))
+    for command in ("plan", "erase"):
+        assert main([command, job]) == 2
+        told = capfd.readouterr().err
+        assert [word for word in words if word not in " ".join(told.split())] == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_classifier_is_read_by_its_labels(tmp_path):

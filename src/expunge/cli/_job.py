@@ -90,7 +90,7 @@ class Job:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
         method: this method alone, or ``auto``; what the plan says where it is absent.
         model, data, holdout: in its place, a saved estimator and its rows, or a Hugging Face model and its texts.
-        training: of a Hugging Face model, the settings of the training that made it (``epochs``, ``lr``, ...): with
+        training: of a Hugging Face model, the settings of the training that made it (``epochs``, ``lora``, ...): with
             them models can be retrained without the records.
         out: run directory, relative to the job file.
         request: what must be forgotten, where the problem does not say it.
@@ -216,7 +216,8 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
             found="adapter_config.json and no config.json",
             expected="a whole model: config.json, safetensors and a tokenizer",
             fix="merge them first, in Python: peft.AutoPeftModelForCausalLM.from_pretrained(ADAPTERS)"
-            ".merge_and_unload().save_pretrained(FOLDER); save the tokenizer there as well, and give that folder",
+            ".merge_and_unload().save_pretrained(FOLDER); save the tokenizer there as well, and give that folder, with "
+            "lora = RANK under [training]",
         )
     given = {name: value for name, value in vars(job.data).items() if value not in (None, False) and name != "path"}
     arguments = {

@@ -8,15 +8,36 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
 from expunge.core import registry
+from expunge.core.config import setting
+from expunge.core.digest import keyed_int
 from expunge.core.errors import Obstacle, UsageError
 from expunge.engine.checkpoint import Moving
+from expunge.engine.loop import LoopConfig
 from expunge.engine.masters import HALF
+from expunge.engine.runtime import seed_everything
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptersConfig(LoopConfig):
+    """Settings of a loop that may train adapters."""
+
+    lora: int = setting(
+        0,
+        "rank of the adapters (LoRA) that move in the place of the weights, and are merged into them at the end; "
+        "0: the weights themselves move",
+        low=0,
+    )
+    lora_alpha: float = setting(16.0, "adapters are added so many times, divided by their rank", above=0)
+    lora_layers: tuple[str, ...] = setting(
+        (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
+    )
 
 
 class Adapters(Moving):
@@ -40,6 +61,7 @@ class Adapters(Moving):
         except ModuleNotFoundError as error:
             raise registry.missing_extra(error) from error
         config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="|".join(map(re.escape, layers)))  # type: ignore[arg-type]
+        self._movable = [p.requires_grad for p in model.parameters()]
         with warnings.catch_warnings():
             # Transformers' Conv1D keeps its weight transposed: peft sees so, layer by layer, and says that it did.
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
@@ -81,8 +103,23 @@ class Adapters(Moving):
         ]
 
     def merge(self) -> None:
-        """Add the adapters to the weights and take them out of the model."""
+        """Add the adapters to the weights and take them out of the model; what moved before may move again."""
         self._tuner.merge_and_unload()
+        for p, may in zip(self._model.parameters(), self._movable, strict=True):
+            p.requires_grad_(may)
+
+
+def drawn(model: nn.Module, *, rank: int, alpha: float, names: Sequence[str], seed: int) -> Adapters:
+    """Put new adapters into those layers of ``model`` that are called ``names``; into all it can have, where none is.
+
+    Raises:
+        UsageError: there are none (:func:`obstacles`).
+    """
+    for wrong in obstacles(model, names):
+        raise UsageError(wrong.what, where=wrong.where, found=wrong.found, expected=wrong.expected, fix=wrong.fix)
+    # Whatever made the model did with the generators: a base may be read once and then copied.
+    seed_everything(keyed_int(b"expunge adapters", seed) % 2**31)
+    return Adapters(model, layers(model, names), rank=rank, alpha=alpha)
 
 
 def layers(model: nn.Module, names: Sequence[str] = ()) -> list[str]:

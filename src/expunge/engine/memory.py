@@ -40,8 +40,10 @@ def sparing(model: nn.Module, config: LoopConfig) -> Iterator[None]:
 
 
 @contextmanager
-def sparing_again(model: nn.Module, config: LoopConfig) -> Iterator[None]:
+def sparing_again(model: nn.Module, config: LoopConfig, *, at_once: int = 0) -> Iterator[None]:
     """Do the same for a training that is repeated as it was: its settings are no way out, other processes are.
+
+    So are smaller parts of a step, where it takes that many records ``at_once``.
 
     Raises:
         RunFailed: the memory did not suffice.
@@ -54,6 +56,8 @@ def sparing_again(model: nn.Module, config: LoopConfig) -> Iterator[None]:
         held = _Held.by(model, config)
         each = (held.weights + held.beside) / GIB
         ways = [f"workers = 1 trains one after the other; each of them at a time takes {each:.2g} GiB"]
+        if at_once > 1:
+            ways.append(f"micro_batch = {at_once // 2} makes the same steps, and halves what their records take")
         raise _exhausted(error, model, held, ways) from error
 
 

@@ -29,11 +29,11 @@ from expunge.core.problem import Problem
 from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import adapters, localised, ranks
-from expunge.engine.adapters import Adapters
+from expunge.engine.adapters import Adapters, AdaptersConfig
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
-from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
+from expunge.engine.loop import Steps, evaluating, run_loop
 from expunge.engine.memory import sparing
 from expunge.engine.runtime import seed_everything
 from expunge.engine.visits import Batch, Pass, Step
@@ -62,7 +62,7 @@ class Passes(Method):
     of_units: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
-    class Config(LoopConfig):
+    class Config(AdaptersConfig):
         """Settings of the loop."""
 
         epochs: int = setting(5, "passes over the records that drive the loop", low=0, search=(1, 10))
@@ -85,16 +85,6 @@ class Passes(Method):
             "what tells which these are: the slope of the records' loss (`gradient`), the Fisher information about "
             "them (`fisher`), or how their loss rises without what a block adds (`patching`)",
             choices=tuple(localised.MEASURES),
-        )
-        lora: int = setting(
-            0,
-            "rank of the adapters (LoRA) that move in the place of the weights, and are merged into them at the end; "
-            "0: the weights themselves move",
-            low=0,
-        )
-        lora_alpha: float = setting(16.0, "adapters are added so many times, divided by their rank", above=0)
-        lora_layers: tuple[str, ...] = setting(
-            (), "linear layers with adapters, by name or its last part, e.g. `q_proj`; none named: all but the head"
         )
 
     _where: localised.Located | None = None
@@ -352,9 +342,8 @@ class Passes(Method):
     def _adapters(self, model: nn.Module, run: Context) -> Adapters | None:
         if not self.config.lora:
             return None
-        seed_everything(keyed_int(b"expunge adapters", run.seed) % 2**31)
-        found = adapters.layers(model, self.config.lora_layers)
-        return Adapters(model, found, rank=self.config.lora, alpha=self.config.lora_alpha)
+        c = self.config
+        return adapters.drawn(model, rank=c.lora, alpha=c.lora_alpha, names=c.lora_layers, seed=run.seed)
 
     def _merged(self, model: nn.Module, beside: Adapters, problem: Problem, run: Context) -> nn.Module:
         """Return the model with its adapters added to its weights; one that is spread is put together for it."""
@@ -362,7 +351,7 @@ class Passes(Method):
             from expunge.engine import spread  # a second of torch that one process alone does not wait for
 
             if spread.is_spread(model):
-                put = spread.rebuilt(problem, model, lambda whole: self._adapters(whole, run))
+                put = spread.rebuilt(problem.source.whole(), model, lambda whole: self._adapters(whole, run))
                 put[1].merge()
                 return spread.shard(put[0])
         beside.merge()

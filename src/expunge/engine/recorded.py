@@ -226,7 +226,6 @@ class Standard:
     def __call__(self, recorder: Recorder) -> nn.Module:
         """Make every step; return the model."""
         model = self.build(recorder.derived) if recorder.derived else self.build()
-        movable = [p.requires_grad for p in model.parameters()]
         beside = self._adapters(model, recorder.seed) if self.lora else None
         parts = beside.parts(self.stacked) if beside is not None and self.stacked else []
         task: Any = registry.load("tasks", self.task)()
@@ -240,8 +239,6 @@ class Standard:
                 self._make(step, recorder, model, optimiser, task, still)
         if beside is not None and self.merge:
             beside.merge()
-            for p, may in zip(model.parameters(), movable, strict=True):
-                p.requires_grad_(may)
         return model
 
     def up_to(self, trained: nn.Module, part: int, *, seed: int) -> nn.Module:
@@ -260,12 +257,7 @@ class Standard:
         return model.eval()
 
     def _adapters(self, model: nn.Module, seed: int) -> Adapters:
-        for wrong in adapters.obstacles(model, self.lora_layers):
-            raise UsageError(wrong.what, where=wrong.where, found=wrong.found, expected=wrong.expected, fix=wrong.fix)
-        found = adapters.layers(model, self.lora_layers)
-        # Whatever the builder did with the generators: a base may be read once and then copied.
-        seed_everything(keyed_int(b"expunge adapters", seed) % 2**31)
-        return Adapters(model, found, rank=self.lora, alpha=self.lora_alpha)
+        return adapters.drawn(model, rank=self.lora, alpha=self.lora_alpha, names=self.lora_layers, seed=seed)
 
     def _make(
         self,

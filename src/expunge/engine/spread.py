@@ -31,6 +31,7 @@ from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.core.task import Task
 from expunge.engine import ranks
+from expunge.engine.adapters import Adapters
 from expunge.engine.returning import Brought, Returning
 from expunge.engine.training import Trainer
 from expunge.engine.visits import rows
@@ -91,6 +92,12 @@ class SpreadTrainer(Trainer):
     def begin(self, seed: int) -> nn.Module:
         """Return a new model that is not trained."""
         return shard(super().begin(seed))
+
+    def merged(self, model: nn.Module, beside: Adapters, seed: int) -> nn.Module:
+        """Return the model with its adapters added to its weights: it is put together for that, and spread again."""
+        one, mine = rebuilt(super().begin(seed), model, lambda whole: self.beside(whole, seed))
+        mine.merge()
+        return shard(one)
 
     @property
     def meaning(self) -> Any:
@@ -172,15 +179,12 @@ def gathered(problem: Problem, model: Any) -> Any:
     return source.gathered(model) if isinstance(source, SpreadSource) else model
 
 
-def rebuilt(problem: Problem, model: Any, change: Callable[[nn.Module], T]) -> tuple[nn.Module, T]:
-    """Return a spread model as one, in every process, and what ``change`` gives: it makes an original of its form."""
-    source = problem.source
-    assert isinstance(source, SpreadSource)
+def rebuilt(one: nn.Module, model: Any, change: Callable[[nn.Module], T]) -> tuple[nn.Module, T]:
+    """Return a spread model as ``one``, in every process, and what ``change`` gives: it makes that of its form."""
     state = {name: ranks.whole(tensor).cpu() for name, tensor in model.state_dict().items()}
-    made = source.whole()
-    changed = change(made)
-    made.load_state_dict(state)
-    return made, changed
+    changed = change(one)
+    one.load_state_dict(state)
+    return one, changed
 
 
 # --- weights ------------------------------------------------------------------------------------------------------

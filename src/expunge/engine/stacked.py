@@ -251,6 +251,8 @@ def form_of(trainer: Trainer, records: Records) -> tuple[type[Stack] | type[Mapp
     A function of the trainer and the records alone: the same on every machine.
     """
     count = len(records)
+    if trainer.config.clip or trainer.micro_batch or trainer.lora:
+        return None, 1  # gradients of all models would be cut as one; parts of a step, and adapters, are of one model
     # Batches as they will be: a forward may depend on their size.
     some = records.read(range(2 * min(count // 2, trainer.config.batch_size)))
     if count < 4 or not all(isinstance(leaf, Tensor) for leaf in tree_leaves(some)):

@@ -11,6 +11,7 @@ from expunge.core.records import Records, View
 from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
 from expunge.engine.legible import illegible
+from expunge.engine.training import Trainer
 
 TEXTS = "expunge.workflow.texts:problem"
 """What makes the problem of a job file that names a language model and its texts."""
@@ -34,6 +35,9 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
             fix="expunge.Problem(model=..., train=..., forget=...); a job file is for the command line",
         )
     notes = problem.check()
+    wrong = problem.trainer.obstacles() if isinstance(problem.trainer, Trainer) else []
+    if wrong:
+        raise InvalidProblem(wrong)
     unread = illegible(problem)
     if any(each.fatal for each in unread):
         raise InvalidProblem(unread)

@@ -15,8 +15,7 @@ from expunge.core.serial import build
 from expunge.data._files import frame_of, ids_of, place, plain, present, subjects_of, whole
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
-from expunge.engine.loop import LoopConfig
-from expunge.engine.training import Trainer
+from expunge.engine.training import Training
 from expunge.models.huggingface import Anew, HuggingFaceModel, tokenizer_of
 from expunge.workflow.variants import Rows, variants_of
 
@@ -64,7 +63,7 @@ def problem(
         truncate: cut longer records; else they are an error.
         holdout: a file of the same columns with records that the model was never trained on.
         base: the directory of what the model was trained from; new weights where there was nothing before.
-        training: the settings of that training (:class:`~expunge.engine.loop.LoopConfig`); without them there is no
+        training: the settings of that training (:class:`~expunge.engine.training.Training`); without them there is no
             trainer.
 
     Raises:
@@ -82,7 +81,7 @@ def problem(
     columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, max_length, truncate)
     tokenizer = tokenizer_of(model)
     task = "causal_lm" if label is None else "classification"
-    config = build(LoopConfig, dict(training), where="[training]") if training is not None else None
+    settings = build(Training, dict(training), where="[training]") if training is not None else None
     files = [columns.rows(data, trained=True)]
     if holdout is not None:
         files.append(columns.rows(holdout, trained=False))
@@ -93,7 +92,7 @@ def problem(
         train=records[0],
         holdout=records[1] if holdout is not None else None,
         variants=variants_of(others, files, columns.writer(tokenizer)),
-        trainer=None if config is None else Trainer(build=Anew(model, base), task=task, config=config),
+        trainer=None if settings is None else settings.trainer(Anew(model, base), task=task),
     )
 
 
