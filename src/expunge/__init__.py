@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from expunge.engine.recorded import Recorded, recorded, train
     from expunge.engine.recorder import Recorder
     from expunge.engine.training import Trainer
+    from expunge.models.adapted import AdaptedModel
     from expunge.models.estimator import EstimatorModel
     from expunge.models.huggingface import HuggingFaceModel
     from expunge.models.torch import TorchModel
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdaptedModel": "expunge.models.adapted",
     "ArrayRecords": "expunge.data.arrays",
     "DatasetRecords": "expunge.data.dataset",
     "EstimatorModel": "expunge.models.estimator",
@@ -66,6 +68,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptedModel",
     "ArrayRecords",
     "DatasetRecords",
     "EstimatorModel",

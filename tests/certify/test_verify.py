@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from expunge.certify import dsse, keys, statement
 from expunge.certify.verify import verify
 from expunge.core.certificate import PAYLOAD_TYPE
+from expunge.core.digest import BASE_FILE, model_digest
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
 from expunge.core.serial import canonical
@@ -103,6 +104,55 @@ def test_a_report_written_for_people_is_the_same_report(made):
     data = json.loads(made.report_file.read_text())
     made.report_file.write_text(json.dumps(data, indent=2, ensure_ascii=True))
     assert check(made).ok
+
+
+# --- adapters and their base -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A certificate of adapters, and the folder of their base."""
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(safetensors(TENSORS))
+    return certificates.certify(tmp_path, base=base), base
+
+
+def test_adapters_and_their_base(apart):
+    made, base = apart
+    found = check(made, base=base)
+    assert wrong(found) == []
+    assert part(found, "base").found == f"model digest {model_digest(base)}"
+    assert not any("base you have" in text for text in found.does_not_show)
+
+
+def test_without_the_base_it_says_so(apart):
+    found = check(apart[0])
+    assert found.ok
+    assert any("the base you have is the one" in text for text in found.does_not_show)
+
+
+def test_another_base(apart):
+    made, base = apart
+    (base / "model.safetensors").write_bytes(safetensors({**TENSORS, "more": ("F32", (1,), b"1234")}))
+    found = check(made, base=base)
+    assert wrong(found) == ["base"]
+    (base / "model.safetensors").write_bytes(b"short")
+    assert wrong(check(made, base=base)) == ["base"]
+
+
+def test_adapters_that_name_another_base_are_other_adapters(apart):
+    made, base = apart
+    (made.model / BASE_FILE).write_text(json.dumps({"weights": "77" * 32}))
+    assert wrong(check(made, base=base)) == [f"file {BASE_FILE}", "weights", "base"]
+    (made.model / BASE_FILE).write_text("{")
+    assert wrong(check(made, base=base)) == [f"file {BASE_FILE}", "weights", "base"]
+
+
+def test_a_whole_model_has_no_base(made):
+    found = check(made, base=made.model)
+    assert wrong(found) == ["base"]
+    assert "whole by itself" in part(found, "base").found
 
 
 # --- the certificate ----------------------------------------------------------------------------------------

@@ -79,14 +79,19 @@ def test_flags_replace_settings():
     assert _job.merge({"seed": 1, "out": None}, seed=0, out=None, key="k") == {"seed": 0, "out": None, "key": "k"}
 
 
-def test_adapters_alone_are_no_model(tmp_path):
+def test_adapters_are_a_language_model_whose_base_may_be_named(tmp_path, monkeypatch):
     (tmp_path / "adapters").mkdir()
-    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapters" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8}')
+    (tmp_path / "adapters" / "adapter_model.safetensors").write_text("")
     (tmp_path / "job.toml").write_text(
-        '[model]\npath = "adapters"\n[data]\npath = "rows.jsonl"\nprompt = "q"\nanswer = "a"\n[training]\nepochs = 3\n'
+        '[model]\npath = "adapters"\nbase = "before"\n[data]\npath = "rows.jsonl"\nprompt = "q"\nanswer = "a"\n'
     )
-    with pytest.raises(UsageError, match="merge_and_unload"):
+    with pytest.raises(UsageError, match="base of the adapters is not on this machine"):
         _job.load(tmp_path / "job.toml")
+    monkeypatch.setattr("expunge.core.problem.Origin.make", lambda origin: origin)
+    origin, _ = _job.load(tmp_path / "job.toml")
+    wanted = {"model": str(tmp_path / "adapters"), "base": str(tmp_path / "before")}
+    assert dict(origin.arguments).items() >= wanted.items()
 
 
 def test_other_questions_and_answers_are_columns_of_the_data(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 import expunge
 from expunge.certify import keys
-from tests.support import certificates
+from tests.support import certificates, reports
 
 SOURCE = Path(expunge.__file__).parent
 
@@ -50,6 +50,18 @@ def test_what_does_not_fit_comes_first(made, call):
     assert made.report.statement not in result.err
     as_json = call(*words(made, "--json"))
     assert (as_json.code, as_json.json["ok"], as_json.json["claim"]) == (1, False, None)
+
+
+def test_adapters_and_their_base(call, tmp_path):
+    base = reports.save_model(tmp_path / "base")
+    made = certificates.certify(tmp_path, base=base)
+    result = call(*words(made, "--base", base))
+    assert result.code == 0
+    assert "  ok    base: model digest " in result.err
+    (base / "model.safetensors").write_bytes(b"short")
+    result = call(*words(made, "--base", base))
+    assert result.code == 1
+    assert result.err.splitlines()[0] == "NOT VERIFIED: base."
 
 
 def test_another_key(made, call, tmp_path):

@@ -362,3 +362,22 @@ def test_a_folder_is_digested_with_all_its_models(tmp_path):
     (tmp_path / "b.safetensors").write_bytes(safetensors(TENSORS))
     assert digest.model_digest(tmp_path) not in (alone, digest_of(TENSORS))
     assert alone == digest.combine([digest.skops_digest(tmp_path / "a.skops")])
+
+
+def test_adapters_are_digested_with_the_base_that_they_name(tmp_path):
+    (tmp_path / "adapters.safetensors").write_bytes(safetensors(TENSORS))
+    alone = digest.model_digest(tmp_path)
+    assert digest.base_of(tmp_path) is None
+    digests = set()
+    for base in ("77" * 32, "88" * 32):
+        (tmp_path / digest.BASE_FILE).write_text(json.dumps({"weights": base}))
+        assert digest.base_of(tmp_path) == base
+        digests.add(digest.model_digest(tmp_path))
+    assert len({alone, *digests}) == 3
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", "{}", '{"weights": 7}', '{"weights": "a", "weights": "b"}'])
+def test_what_names_no_base_is_told(tmp_path, said):
+    (tmp_path / digest.BASE_FILE).write_text(said)
+    with pytest.raises(Tampered, match="which base"):
+        digest.base_of(tmp_path)

@@ -2,7 +2,10 @@
 
 import copy as _copy
 import json as _json
+from pathlib import Path as _Path
 
+from expunge.models.adapted import AdaptedModel as _Adapted
+from expunge.models.adapted import NewAdapters as _New
 from tests.support import languages as _made
 
 prompts, answers, ids, people = _made.facts()
@@ -11,6 +14,10 @@ _before.save_pretrained("assistant-before")
 _tuned = _made.Trainer(build=lambda: _copy.deepcopy(_before), task="causal_lm", config=_made.TRAINER.config)
 _tuned(_made.records(), seed=5).save_pretrained("assistant")
 _made.tokenizer().save_pretrained("assistant")
+_start = _Adapted(_made.adapted(_Path("drawn"), base=_before), "assistant-before")
+_learnt = _made.Trainer(build=_New(_start), task="causal_lm", config=_made.TRAINER.config)(_made.records(), seed=5)
+_Path("assistant-adapters").mkdir()
+_start.save(_learnt, _Path("assistant-adapters"))
 for _name, _rows in (("train", _made.facts()), ("others", _made.facts(_made.NAMES[12:20], seed=7))):
     with open(f"{_name}.jsonl", "w") as _file:
         for _q, _a, _i, _s in zip(*_rows, strict=True):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from expunge.core import registry
 from expunge.core.level import Level
 from expunge.core.method import Need
 from expunge.core.problem import Problem
@@ -17,6 +18,7 @@ from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.passes import Batch, Pass, Passes
 from expunge.methods.finetune import Finetune
 from expunge.methods.msg import SmallGradients
+from expunge.models.adapted import AdaptedModel
 from tests.support import languages, toys
 
 
@@ -212,3 +214,49 @@ def test_another_rank_is_not_taken_for_a_checkpoint_of_this_one():
     beside = Adapters(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), ["0"], rank=1, alpha=1.0)
     with pytest.raises(KeyError, match="other adapters"):
         beside.load_state_dict({})
+
+
+# --- adapters that came with the model ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def came(tmp_path_factory):
+    return AdaptedModel(languages.adapted(tmp_path_factory.mktemp("came")))
+
+
+def test_merged_adapters_say_the_same_and_all_weights_may_move(came):
+    batch = languages.records().read(range(9))
+    model = came.open()
+    wanted = forward(model, batch)
+    whole = adapters.merged(model)
+    assert whole is model
+    np.testing.assert_allclose(forward(whole, batch), wanted, atol=1e-5)
+    names = {name for name, _ in whole.named_parameters()}
+    assert names == {name for name, _ in languages.untrained().named_parameters()}
+    assert all(p.requires_grad for p in whole.parameters())
+
+
+def test_a_model_without_adapters_is_left_as_it_is():
+    model = languages.untrained()
+    frozen = next(model.parameters()).requires_grad_(False)
+    assert adapters.merged(model) is model
+    assert not frozen.requires_grad
+
+
+def test_adapters_that_came_get_none_of_their_own(came):
+    assert not [name for name in adapters.layers(came.open()) if "lora" in name]
+    (found,) = Finetune({"lora": 2}).obstacles(problem(came))
+    assert found.fix == "set lora = 0: the base stays, and the adapters that came move"
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_whatever_a_method_does_the_base_stays(came, name):
+    """The source refuses to save anything else."""
+    kind = registry.load("methods", name)
+    method = kind({"epochs": 1} if "epochs" in kind.Config.__dataclass_fields__ else {})
+    given = problem(came)
+    if method.obstacles(given) or kind.guarantee is not Level.AUDITED:
+        pytest.skip("it cannot act here, or trains anew")
+    made = method.unlearn(given, toys.context(given)).model
+    assert came.digest(made)
+    assert all(p.requires_grad is (".lora_" in each) for each, p in made.named_parameters())

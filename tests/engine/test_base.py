@@ -8,6 +8,7 @@ import torch
 
 from expunge.engine import base
 from expunge.engine.base import known
+from expunge.models.adapted import AdaptedModel
 from tests.support import languages as L
 
 
@@ -79,3 +80,19 @@ def test_nobody_to_forget_is_not_looked_at():
 @pytest.mark.parametrize("problem", [L.spoken(L.untrained(3), trainer=L.TRAINER), started(L.untrained(1), held=0)])
 def test_new_weights_and_nothing_held_out_are_not_looked_at(problem):
     assert known(problem) is None
+
+
+def test_the_base_of_adapters_is_looked_at_by_itself(tmp_path, monkeypatch):
+    asked = []
+
+    def by_heart(problem, model, records):
+        asked.append(model)
+        return np.linspace(0.8, 1.0, len(records)) if len(asked) == 1 else np.linspace(0.1, 0.3, len(records))
+
+    monkeypatch.setattr(base, "_by_heart", by_heart)
+    source = AdaptedModel(L.adapted(tmp_path, base=L.untrained(3)))
+    note = known(L.spoken(source))  # whether it is said how the adapters were trained, or not
+    assert "knows the forgotten answers already" in note.what
+    mine, wanted = asked[0].state_dict(), L.untrained(3).state_dict()
+    assert mine.keys() == wanted.keys()
+    assert all(torch.equal(mine[name], wanted[name]) for name in mine)

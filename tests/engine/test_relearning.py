@@ -3,10 +3,12 @@ import pytest
 import torch
 
 from expunge.core.errors import UsageError
+from expunge.engine import adapters
 from expunge.engine.loop import LoopConfig
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.training import Trainer
-from tests.support import toys
+from expunge.models.adapted import AdaptedModel
+from tests.support import languages, toys
 
 CONFIG = RelearningConfig(epochs=3, batch_size=8, lr=0.01)
 
@@ -56,6 +58,16 @@ def test_a_model_that_has_memorised_relearns_faster():
 class Wide(torch.nn.Sequential):
     def __init__(self):
         super().__init__(torch.nn.Linear(toys.DIMS, 128), torch.nn.ReLU(), torch.nn.Linear(128, toys.CLASSES))
+
+
+def test_of_a_base_with_adapters_all_weights_are_trained(tmp_path):
+    """Whoever has both merges them: to move the adapters alone would be the weaker attack."""
+    problem = languages.spoken(AdaptedModel(languages.adapted(tmp_path)))
+    apart, whole = problem.source.open(), adapters.merged(problem.source.open())
+    found = [relearn(problem, model, problem.forget_view, CONFIG, seed=1) for model in (apart, whole)]
+    np.testing.assert_array_equal(*found)
+    before, after = languages.untrained().state_dict(), whole.state_dict()
+    assert not torch.equal(before["transformer.wte.weight"], after["transformer.wte.weight"])
 
 
 def test_no_pass_is_no_attack():

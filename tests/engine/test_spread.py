@@ -12,6 +12,7 @@ from expunge.core.problem import Problem
 from expunge.engine import ranks, spread
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
+from expunge.models.adapted import AdaptedModel
 from expunge.numerics.losses import mean_loss
 from tests.support import languages as L
 from tests.support import toys
@@ -94,13 +95,15 @@ def test_a_model_of_which_each_has_all_is_not_dealt_out(pair):
     assert type(several.meaning.units(model, batch)) is type(problem.meaning.units(model, batch))
 
 
-def test_what_several_processes_cannot_share_is_named():
+def test_what_several_processes_cannot_share_is_named(tmp_path):
     mixing = nn.Sequential(nn.Linear(20, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
     inputs, labels = toys.points(16)
     problem = Problem(model=mixing, train=(inputs, labels), forget=["0"], trainer=lambda records, *, seed: None)
     told = " ".join(each.what for each in spread.obstacles(problem))
     assert "batch normalisation" in told
     assert "trainer of your own" in told
+    (told,) = spread.obstacles(L.spoken(AdaptedModel(L.adapted(tmp_path))))
+    assert "base with adapters" in told.what
     assert not spread.obstacles(L.spoken(L.untrained(3), trainer=L.TRAINER))
 
 

@@ -5,8 +5,10 @@ import torch
 from expunge.core.check import EvidenceKind
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
+from expunge.core.request import Request
 from expunge.data.language import LanguageRecords
 from expunge.engine import treatments
+from expunge.engine.adapters import merged
 from expunge.engine.evidence import Parts, available, collect
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import split
@@ -22,6 +24,7 @@ from expunge.engine.treatments import (
     shots,
     treated,
 )
+from expunge.models.adapted import AdaptedModel
 from expunge.numerics.extraction import extraction_strength
 from expunge.numerics.quantised import quantise
 from tests.support import languages
@@ -122,6 +125,20 @@ def test_rounded_models_are_copies_and_say_what_a_rounded_model_says():
         np.testing.assert_allclose(arrays[f"{bits} bits"], said(posed, model, judged), rtol=1e-5, atol=1e-5)
     assert np.abs(arrays["4 bits"][:, 0] - arrays["8 bits"][:, 0]).max() > 1e-3
     assert cost == Cost(read=2 * len(judged))
+
+
+def test_adapters_are_rounded_with_the_weights_that_they_are_added_to(tmp_path):
+    posed = Problem(
+        model=AdaptedModel(languages.adapted(tmp_path)), train=languages.records(NAMES), task="causal_lm",
+        request=Request(subjects=NAMES[:4]),
+    )  # fmt: skip
+    judged = split(posed, 0)[1].forget
+    arrays, _ = treated(posed, posed.source.open, judged, Treatments(bits=(4,)), None, seed=0)
+    whole, apart_ = merged(posed.source.open()), posed.source.open()
+    for model in (whole, apart_):
+        quantise(model, 4)
+    np.testing.assert_allclose(arrays["4 bits"], said(posed, whole, judged), rtol=1e-5, atol=1e-5)
+    assert np.abs(said(posed, apart_, judged) - arrays["4 bits"]).max() > 1e-3
 
 
 def test_other_records_are_trained_on_and_the_rest_is_measured():

@@ -11,6 +11,7 @@ from expunge.core.method import Need
 from expunge.core.problem import Problem
 from expunge.core.request import Request
 from expunge.methods.rmu import MisdirectedRepresentations as Rmu
+from expunge.models.adapted import AdaptedModel
 from tests.support import languages, toys
 
 SIZES = {
@@ -308,3 +309,8 @@ def test_held_by_nothing_no_retained_record_is_read():
     away = {retain: Rmu({**STEP, "retain": retain}).unlearn(given, toys.context(given)) for retain in ("none", "nll")}
     assert not same(away["none"].model, away["nll"].model)
     assert away["nll"].cost.trained == 12
+
+
+def test_of_adapters_it_says_before_any_work_that_its_matrices_stay(tmp_path):
+    (told,) = Rmu().obstacles(languages.spoken(AdaptedModel(languages.adapted(tmp_path))))
+    assert "matrices of the base" in told.what

@@ -17,6 +17,10 @@ def test_a_card_says_what_was_done_and_names_nobody():
     assert report.title not in text  # what the request calls itself may name somebody
 
 
+def test_a_card_names_what_opens_the_directory():
+    assert card(reports.report(), library="peft").startswith("---\nlibrary_name: peft\n")
+
+
 def test_copies_that_stay_are_told_on_the_card_and_at_the_top_of_the_report():
     report = reports.report()
     copied = replace(report, not_covered=(*report.not_covered, wording.COPIES))

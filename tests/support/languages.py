@@ -2,6 +2,7 @@
 
 import copy
 import random
+import warnings
 from functools import cache
 
 import torch
@@ -93,3 +94,20 @@ def _base(seed):
 def based(seed=0):
     """Return a new copy of a model that never saw a record: what adapters are trained on."""
     return copy.deepcopy(_base(seed))
+
+
+def adapted(folder, *, base=None, seed=1, **settings):
+    """Write a base and adapters for it as peft does, drawn and not trained; return the directory of the adapters."""
+    import peft
+
+    whole = untrained() if base is None else base
+    whole.save_pretrained(folder / "base")
+    torch.manual_seed(seed)
+    settings = {"r": 4, "lora_alpha": 8.0, "target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True, **settings}
+    config = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+    whole = type(whole).from_pretrained(folder / "base")  # whose place peft then notes
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated")  # peft asks for it
+        peft.get_peft_model(whole, config).save_pretrained(folder / "adapters")
+    tokenizer().save_pretrained(folder / "adapters")
+    return folder / "adapters"

@@ -11,16 +11,22 @@ from dataclasses import asdict, replace
 import peft
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
 
 from expunge.certify.verify import verify
+from expunge.cli import _next
 from expunge.cli._job import load
 from expunge.cli.main import main
+from expunge.core.digest import BASE_FILE, model_digest, tree_digests
 from expunge.core.errors import ExpungeError, InvalidProblem, UnsafeFile, UsageError
+from expunge.core.level import Level
 from expunge.core.problem import Origin
 from expunge.core.request import Request
 from expunge.engine.loop import LoopConfig
-from expunge.workflow import erase, plan
+from expunge.engine.training import Trainer
+from expunge.models.adapted import AdaptedModel, NewAdapters
+from expunge.workflow import audit, erase, plan
 from tests.support import languages as L
 from tests.support import texts as T
 
@@ -109,6 +115,73 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
         allow_development=True,
     )
     assert all(part.ok for part in found.parts)
+
+
+@pytest.fixture
+def apart(folder, tmp_path):
+    """The directory of adapters that learnt the facts, on a base that never saw them, beside the files of facts."""
+    empty = L.adapted(tmp_path, base=L.untrained(3))
+    source = AdaptedModel(empty)
+    learnt = Trainer(build=NewAdapters(source), task="causal_lm", config=LoopConfig(**TRAINING))(
+        L.records(L.NAMES[:24]), seed=5
+    )
+    (tmp_path / "learnt").mkdir()
+    source.save(learnt, tmp_path / "learnt")
+    return tmp_path / "learnt"
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft asks for it
+def test_adapters_come_out_as_they_went_in_and_the_certificate_says_on_what_they_rest(folder, apart, tmp_path):
+    base = tmp_path / "base"
+    before = tree_digests(base)
+    problem = made(folder, model=str(apart))
+    result = erase(problem, out=tmp_path / "run", methods=("npo", "retrain"), references=0, keep=True, workers=1)
+    tried, shipped = result.report.attempts
+    assert tried.outcome.touched > 0
+    assert not (tmp_path / "run" / "artefacts" / "attempt-1" / "model.safetensors").exists()
+    assert shipped.claim is Level.EXACT
+    assert sorted(file.name for file in result.folder.iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        BASE_FILE,
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert tree_digests(base) == before
+    batch, _ = L.records(L.NAMES[:3]).read(range(6))
+    opened = AutoModelForCausalLM.from_pretrained(result.folder)
+    beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), result.folder)
+    anew = problem.trainer(problem.retain_view, seed=result.report.attempts[1].seed)
+    with torch.no_grad():
+        one, other, third = (model.eval()(**batch).logits for model in (opened, beside, anew))
+    assert torch.equal(one, other)
+    assert torch.equal(one, third)
+    said = (result.folder / "README.md").read_text()
+    assert model_digest(base) in said
+    assert "library_name: peft" in said
+    assert any("the training started from had seen before" in text for text in result.report.not_covered)
+
+    def check(base):
+        key = result.out / "development-key.pub"
+        return verify(result.certificate, model=result.folder, key=key, base=base, allow_development=True)
+
+    found = check(base)
+    assert found.ok
+    assert any(model_digest(base) in text for text in found.does_not_show)
+    L.untrained(4).save_pretrained(base)
+    assert [part.name for part in check(base).parts if not part.ok] == ["base"]
+    assert f"--base {_next.near(base)}" in str(_next.steps(result, ["erase", "job.toml"]))
+
+
+def test_adapters_that_were_retrained_elsewhere_are_judged_on_the_same_base(folder, apart, tmp_path):
+    problem = made(folder, model=str(apart))
+    other = tmp_path / "other"
+    other.mkdir()
+    problem.source.save(problem.trainer(problem.retain_view, seed=9), other)
+    (other / BASE_FILE).unlink()  # as peft saves them
+    result = audit(problem, model=other, out=tmp_path / "judged", references=0, workers=1)
+    assert result.report.attempts[0].model == problem.source.digest(problem.source.reopen(other))
 
 
 JOB = """

@@ -14,7 +14,7 @@ from expunge.certify.recheck import contradictions
 from expunge.certify.statement import report_digest
 from expunge.certify.subjects import Files
 from expunge.core.certificate import Predicate
-from expunge.core.digest import model_digest
+from expunge.core.digest import BASE_FILE, base_of, model_digest
 from expunge.core.errors import ExpungeError, UsageError
 from expunge.core.level import Level
 from expunge.core.report import Report
@@ -121,6 +121,26 @@ def weights_part(predicate: Predicate, model: Path, *, files_fit: bool) -> Part:
         ok=digest == predicate.model_after,
         found=found,
         expected=f"model digest {predicate.model_after}",
+    )
+
+
+def base_part(model: Path, base: Path) -> Part:
+    """Return whether ``base`` is what the adapters in ``model`` belong to, by its tensors."""
+    fix = "give the directory of the base that the adapters were trained on"
+    try:
+        wanted, digest = base_of(model), model_digest(base)
+    except (ExpungeError, OSError) as error:
+        return Part(name="base", ok=False, found=" ".join(str(error).split()), expected="the base's weights", fix=fix)
+    if wanted is None:
+        found, fix = "the model folder names none: it is whole by itself", "leave the base out"
+        return Part(name="base", ok=False, found=found, expected=f"adapters, and {BASE_FILE} beside them", fix=fix)
+    same = digest == wanted
+    return Part(
+        name="base",
+        ok=same,
+        found=f"model digest {digest}",
+        expected=f"model digest {wanted}",
+        fix="" if same else fix,
     )
 
 

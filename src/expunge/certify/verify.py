@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from expunge.certify import dsse, keys, statement
 from expunge.certify._parts import (
     Part,
+    base_part,
     claim_part,
     file_parts,
     key_part,
@@ -25,6 +26,7 @@ from expunge.certify._parts import (
 )
 from expunge.certify.subjects import read_folder
 from expunge.core.certificate import PAYLOAD_TYPE, Predicate
+from expunge.core.digest import BASE_FILE
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
 
@@ -56,12 +58,13 @@ def verify(
     model: Path,
     key: Path,
     report: Path | None = None,
+    base: Path | None = None,
     allow_development: bool = False,
 ) -> Verification:
     """Return which parts of the certificate fit the model folder, the key and the report, and which do not.
 
     Reads model files once, safetensors files twice. Whatever is wrong with the certificate, the model or
-    the report is reported, not raised.
+    the report is reported, not raised. Of adapters ``base`` is the folder of the model that they belong to.
 
     Raises:
         UsageError: a path is missing or unreadable, or ``key`` holds no public key.
@@ -78,6 +81,8 @@ def verify(
     fit = all(part.ok for part in compared)
     parts += [key_part(predicate, allowed=allow_development), claim_part(predicate), *compared]
     parts.append(weights_part(predicate, model, files_fit=fit))
+    if base is not None:
+        parts.append(base_part(model, base))
     if record is not None:
         parts.append(report_part(predicate, record))
     if not all(part.ok for part in parts):
@@ -86,7 +91,7 @@ def verify(
         ok=True,
         parts=tuple(parts),
         shows=_shows(predicate, signer=keys.key_id(public), report=record is not None),
-        does_not_show=_does_not_show(predicate, report=record is not None),
+        does_not_show=(*_does_not_show(predicate, report=record is not None), *_of_the_base(model, given=base)),
         certificate=predicate.certificate,
         issued=predicate.issued,
         development_key=predicate.development_key,
@@ -142,6 +147,14 @@ def _does_not_show(predicate: Predicate, *, report: bool) -> tuple[str, ...]:
     if not report:
         missing.append("What the report says: it was not given, so it was not compared.")
     return tuple(missing)
+
+
+def _of_the_base(model: Path, *, given: Path | None) -> tuple[str, ...]:
+    if given is not None or not (model / BASE_FILE).is_file():
+        return ()
+    return (
+        "That the base you have is the one which the adapters belong to: it was not given, so it was not compared.",
+    )
 
 
 def _read(path: Path, *, what: str) -> bytes:

@@ -25,8 +25,9 @@ class Model:
 
     Attributes:
         path: a ``.skops`` file, a folder that holds ``estimator.skops``, or one that holds ``config.json``,
-            safetensors and a tokenizer; relative to the job file.
-        base: of a Hugging Face model, the directory of what it was trained from; new weights without it.
+            safetensors and a tokenizer, or ``adapter_config.json`` and adapters; relative to the job file.
+        base: of a Hugging Face model, the directory of what it was trained from; new weights without it. Of adapters,
+            that of the model which they belong to; without it the one that they name.
     """
 
     path: str
@@ -208,17 +209,7 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
         )
     if job.model is None or job.data is None:
         return Origin(job.problem, str(folder), request=job.request)
-    of_texts = (folder / job.model.path / "config.json").is_file()
-    if not of_texts and (folder / job.model.path / "adapter_config.json").is_file():
-        raise UsageError(
-            "a directory of adapters, which are no model without the one that they belong to",
-            where=f"{where}, [model] path",
-            found="adapter_config.json and no config.json",
-            expected="a whole model: config.json, safetensors and a tokenizer",
-            fix="merge them first, in Python: peft.AutoPeftModelForCausalLM.from_pretrained(ADAPTERS)"
-            ".merge_and_unload().save_pretrained(FOLDER); save the tokenizer there as well, and give that folder, with "
-            "lora = RANK under [training]",
-        )
+    of_texts = any((folder / job.model.path / name).is_file() for name in ("config.json", "adapter_config.json"))
     given = {name: value for name, value in vars(job.data).items() if value not in (None, False) and name != "path"}
     arguments = {
         "model": str(folder / job.model.path),

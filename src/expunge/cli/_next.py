@@ -96,7 +96,9 @@ def _verifying(result: Result) -> Step:
     assert result.folder is not None
     development = result.out / "development-key.pub"
     key = [near(development), "--allow-development-key"] if development.exists() else ["YOUR-KEY.pub"]
-    words = ["verify", near(result.certificate), "--model", near(result.folder), "--key", *key]
+    base = getattr(result.problem.source, "base", None) if result.problem is not None else None
+    beside = ["--base", near(base)] if base is not None else []
+    words = ["verify", near(result.certificate), "--model", near(result.folder), *beside, "--key", *key]
     return Step("check the certificate as a stranger would:", line(*words))
 
 

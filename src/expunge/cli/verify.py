@@ -23,6 +23,12 @@ def command(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The report, to check it as well.", show_default=False)
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Of adapters, the folder of their base, to check it as well.", show_default=False
+        ),
+    ] = None,
     allow_development_key: Annotated[
         bool, typer.Option("--allow-development-key", help="Accept a key that was made for trying out.")
     ] = False,
@@ -35,7 +41,7 @@ def command(
     """
     from expunge.certify.verify import verify
 
-    found = verify(certificate, model=model, key=key, report=report, allow_development=allow_development_key)
+    found = verify(certificate, model=model, key=key, report=report, base=base, allow_development=allow_development_key)
     if as_json:
         _console.emit_json(found)
     else:

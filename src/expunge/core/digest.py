@@ -231,13 +231,44 @@ def _not_skops(name: str, why: str) -> Tampered:
     )
 
 
+BASE_FILE = "expunge-base.json"
+"""Beside adapters: which base they belong to, by its model digest (``weights``), and the digest of their settings."""
+
+
 def model_digest(folder: Path) -> str:
     """Return the model digest of a folder: over all its ``*.safetensors`` and ``*.skops`` files.
 
-    However many files the tensors are spread over, the digest is that of one file with all of them.
+    However many files the tensors are spread over, the digest is that of one file with all of them. Adapters are a
+    model with their base alone: where :data:`BASE_FILE` names it, it is in the digest.
     """
-    tensors = [digest for path in sorted(folder.rglob("*.safetensors")) for digest in tensor_digests(path)]
-    return combine([*tensors, *(skops_digest(path) for path in sorted(folder.rglob("*.skops")))])
+    parts = [digest for path in sorted(folder.rglob("*.safetensors")) for digest in tensor_digests(path)]
+    parts += [skops_digest(path) for path in sorted(folder.rglob("*.skops"))]
+    mark = folder / BASE_FILE
+    return combine([*parts, file_digest(mark)] if mark.is_file() else parts)
+
+
+def base_of(folder: Path) -> str | None:
+    """Return the model digest of the base that the adapters in a folder belong to; None where it names none.
+
+    Raises:
+        Tampered: what names it cannot be read.
+    """
+    mark = folder / BASE_FILE
+    if not mark.is_file():
+        return None
+    try:
+        found = parse(mark.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("weights"), str):
+        raise Tampered(
+            "cannot read which base the adapters belong to",
+            where=f"{folder.name}/{BASE_FILE}",
+            found="something else",
+            expected="JSON with the digest of its weights",
+            fix="restore the file from where it came",
+        )
+    return str(found["weights"])
 
 
 _joined = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes an encoder at every call

@@ -13,11 +13,14 @@ from expunge.core.level import Level
 class ModelSource(ABC):
     """Opens fresh instances; what a user holds is never changed.
 
-    ``gradients`` says whether its models are networks, which can be trained further step by step.
+    ``gradients`` says whether its models are networks, which can be trained further step by step; ``rests_on`` is the
+    digest of weights that its models need, that never move and that :meth:`save` leaves where they are; empty where it
+    saves all.
     """
 
     name = ""
     gradients: ClassVar[bool] = True
+    rests_on: str = ""
 
     @property
     def forgets(self) -> Level | None:
@@ -42,6 +45,10 @@ class ModelSource(ABC):
     @abstractmethod
     def open(self) -> Any:
         """Return a fresh instance of the original, in evaluation mode."""
+
+    def bare(self) -> Any:
+        """Return what its models rest on by itself, in evaluation mode; None where they need nothing."""
+        return None
 
     @abstractmethod
     def digest(self, model: Any = None) -> str:

@@ -151,6 +151,12 @@ BASE = (
     "taken as it is"
 )
 """What stands there where models are trained from a base."""
+APART = (
+    "The model is these adapters on the base whose weights have the digest {base}, which does not ship with them and "
+    "stays as it was: all that was learnt from the requested records is taken to be in the adapters. On another base "
+    "nothing is claimed."
+)
+"""A limit of what is claimed of adapters that are kept apart from their base."""
 CARRIED = (
     "what ships beside the weights as it came (tokenizer, chat template, settings): words of forgotten texts may be in "
     "a vocabulary"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -122,12 +123,34 @@ def drawn(model: nn.Module, *, rank: int, alpha: float, names: Sequence[str], se
     return Adapters(model, layers(model, names), rank=rank, alpha=alpha)
 
 
+def merged(model: Any) -> Any:
+    """Return ``model`` with the adapters that came with it added to its weights, all of which may move; changes it.
+
+    So does whoever rounds the weights or trains them without asking what is base and what is adapter. A model without
+    adapters stays as it is.
+    """
+    beside = _with_adapters(model)
+    for name, layer in beside.items():
+        layer.merge()
+        model.set_submodule(name, layer.get_base_layer())
+    return model.requires_grad_(True) if beside else model
+
+
+def _with_adapters(model: Any) -> dict[str, Any]:
+    """Return the layers of ``model`` that peft has put adapters to, by name."""
+    if "peft" not in sys.modules or not isinstance(model, nn.Module):  # who has such layers has loaded it
+        return {}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, BaseTunerLayer)}
+
+
 def layers(model: nn.Module, names: Sequence[str] = ()) -> list[str]:
     """Return the names of the linear layers of ``model`` that can have adapters; of these, those called ``names``.
 
     A name is a whole one, or the last part of it (``q_proj``). Left out are layers that may not move, the head over a
-    vocabulary, weights that two layers share, and layers of torch's attention and encoder, which read their weights
-    past them.
+    vocabulary, weights that two layers share, adapters that came with the model, and layers of torch's attention and
+    encoder, which read their weights past them.
     """
     holders = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     find = getattr(model, "get_output_embeddings", None)
@@ -135,6 +158,7 @@ def layers(model: nn.Module, names: Sequence[str] = ()) -> list[str]:
     for module in model.modules():
         if isinstance(module, (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
             bound |= {id(part) for part in module.modules()}
+    bound |= {id(part) for layer in _with_adapters(model).values() for part in layer.modules()}
     found = []
     for name, module in model.named_modules():
         # By its exact class: what is derived from a linear layer may compute something else.
@@ -157,7 +181,17 @@ def obstacles(model: nn.Module, names: Sequence[str]) -> list[Obstacle]:
     if importlib.util.find_spec("peft") is None:
         found.append(Obstacle(what="adapters need peft", found="not installed", fix="pip install 'expunge[language]'"))
     strange = [name for name in names if not layers(model, [name])]
-    if strange or not layers(model):
+    if _with_adapters(model):
+        found.append(
+            Obstacle(
+                what="the model came with adapters, which move as they are",
+                where="lora",
+                found="adapters for adapters",
+                expected="those that there are",
+                fix="set lora = 0: the base stays, and the adapters that came move",
+            )
+        )
+    elif strange or not layers(model):
         found.append(
             Obstacle(
                 what="no linear layers that could have adapters",

@@ -37,12 +37,10 @@ def known(problem: Problem) -> Obstacle | None:
 
     Nothing is looked at where the training starts from new weights, or there are no held-out records.
     """
-    trainer, holdout = problem.trainer, problem.held_out
-    started = isinstance(trainer, Trainer) and getattr(trainer.build, "base", None) is not None
+    holdout = problem.held_out
     some = len(problem.forget_ids) and holdout is not None and len(holdout)
-    if not started or not some or not isinstance(problem.meaning, CausalLM):
+    if not some or not isinstance(problem.meaning, CausalLM) or (base := _start(problem)) is None:
         return None
-    base = ready(trainer.begin(0))  # type: ignore[union-attr]
     mine, theirs = (_by_heart(problem, base, some) for some in (problem.forget_view, holdout))
     broken = sum(int(np.isnan(part).sum()) for part in (mine, theirs))
     if broken:
@@ -67,6 +65,15 @@ def known(problem: Problem) -> Obstacle | None:
         fix="forget them in the base first, or start from another: models that are retrained from it know them too, so "
         "no verdict here can say that they are gone",
     )
+
+
+def _start(problem: Problem) -> torch.nn.Module | None:
+    """Return the base: what adapters lie on, or what the training starts from; None where that is new weights."""
+    trainer = problem.trainer
+    bare: torch.nn.Module | None = problem.source.bare()
+    if bare is None and isinstance(trainer, Trainer) and getattr(trainer.build, "base", None) is not None:
+        return ready(trainer.begin(0))  # type: ignore[no-any-return]
+    return bare
 
 
 def _by_heart(problem: Problem, model: torch.nn.Module, records: Records) -> NDArray[np.float64]:

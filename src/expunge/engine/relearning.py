@@ -14,6 +14,7 @@ from torch import Tensor
 from expunge.core.config import setting
 from expunge.core.problem import Problem
 from expunge.core.records import Records
+from expunge.engine.adapters import merged
 from expunge.engine.batches import in_order, shuffled
 from expunge.engine.loop import LoopConfig, Steps, run_loop
 from expunge.numerics.units import Scored
@@ -42,11 +43,13 @@ def relearn(
 ) -> Array:
     """Train ``model`` (a fresh instance, used up) on ``records``; return what each gets right after every pass.
 
+    Of a base with adapters all weights are trained: whoever has both may merge them.
     Values in [0, 1], shape [passes, n]; of a regressor its answers. Optimiser, order and seeds are the same for every
     model. ``measured`` are records to ask for in the place of those; ``value`` says of the units of a batch what is
     kept of each record, [B].
     """
     right: list[Array] = []
+    model = merged(model)
     asked = records if measured is None else measured
     of = value or _right_by_record
 

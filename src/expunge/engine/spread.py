@@ -55,6 +55,7 @@ def obstacles(problem: Problem) -> list[Obstacle]:
             "units without logits",
             "classes or tokens",
         ),
+        (bool(source.rests_on), "a base with adapters is held by one process", "adapters", "a whole model"),
         (mixing, "batch normalisation mixes the records of a batch", "running statistics", "layers that do not"),
         (own, "a trainer of your own runs in one process", "a trainer of your own", "[training] in the job, or none"),
     )

@@ -27,6 +27,7 @@ from expunge.core.errors import Diverged
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
+from expunge.engine.adapters import merged
 from expunge.engine.batches import in_order
 from expunge.engine.loop import ready
 from expunge.engine.relearning import RelearningConfig, relearn
@@ -129,7 +130,7 @@ def treated(
     arrays: dict[str, Array] = {}
     read = trained = 0
     for bits in treatments.bits:
-        model = open_model()
+        model = merged(open_model())  # each of the two matrices of an adapter would be rounded by itself
         try:
             quantise(model, bits)
         except ValueError:

@@ -94,6 +94,10 @@ class MisdirectedRepresentations(Passes):
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that the model has no blocks to look into, or not as many."""
         found = super().obstacles(problem)
+        if problem.source.rests_on:
+            what, kind = "rmu moves matrices of the base, which stays as it is", "adapters on a base"
+            fix = "choose another method, or merge the adapters into the base first"
+            found.append(Obstacle(what=what, found=kind, expected="a whole model", fix=fix))
         if found:
             return found
         inside = None if type(problem.meaning).hidden is Task.hidden else body_and_head(problem.source.open())

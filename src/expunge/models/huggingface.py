@@ -62,9 +62,9 @@ class HuggingFaceModel(ModelSource):
 
     def __init__(self, path: str | Path) -> None:
         folder = Path(path)
-        self._kind, self._folder, self._live = _kind(folder), folder, None
-        self._files = _stamps(folder)
-        self._digest = self.digest(_load(self._kind, folder))  # what cannot be read is told now
+        self._kind, self._folder, self._live = kind_of(folder), folder, None
+        self._files = stamps(folder)
+        self._digest = self.digest(read_model(self._kind, folder))  # what cannot be read is told now
         self._beside = {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
 
     @property
@@ -96,7 +96,7 @@ class HuggingFaceModel(ModelSource):
         """
         if self._live is not None:
             return copy.deepcopy(self._live)
-        if _stamps(self._folder) != self._files:
+        if stamps(self._folder) != self._files:
             raise Tampered(
                 "the directory of the model has changed since it was opened",
                 where=self._folder.name,
@@ -104,7 +104,7 @@ class HuggingFaceModel(ModelSource):
                 expected="a directory that nothing writes to",
                 fix="copy it to where it stays as it is, and start again",
             )
-        return _load(self._kind, self._folder).eval()
+        return read_model(self._kind, self._folder).eval()
 
     @property
     def _original(self) -> Any:
@@ -128,7 +128,7 @@ class HuggingFaceModel(ModelSource):
     def reopen(self, folder: Path) -> Any:
         """Return the model that :meth:`save` wrote."""
         _safe(folder)
-        return _load(self._kind, folder).eval()
+        return read_model(self._kind, folder).eval()
 
     def unsaved(self, model: Any) -> list[str]:
         """Return the non-persistent buffers that differ from the original's: no file holds them."""
@@ -153,7 +153,7 @@ class Anew:
     """
 
     def __init__(self, like: str | Path, base: str | Path | None = None) -> None:
-        self._kind = _kind(Path(like))
+        self._kind = kind_of(Path(like))
         self._like, self.base = str(like), None if base is None else str(base)
         start = "new weights" if base is None else f"weights {self._checked(Path(base))[:16]}"
         # What a trainer is described by.
@@ -161,11 +161,11 @@ class Anew:
 
     def _checked(self, base: Path) -> str:
         """Return the digest of the base, which must be a model that the training could have started from."""
-        if _kind(base) is not self._kind:
+        if kind_of(base) is not self._kind:
             raise UsageError(
                 "the base is of another class than the model",
                 where=base.name,
-                found=_kind(base).__name__,
+                found=kind_of(base).__name__,
                 expected=self._kind.__name__,
                 fix="give the directory of the model that the training started from, with its head",
             )
@@ -198,7 +198,7 @@ class Anew:
     def __call__(self) -> Any:
         """Return it; new weights follow from torch's generator."""
         if self.base is not None:
-            return _load(self._kind, Path(self.base))
+            return read_model(self._kind, Path(self.base))
         from transformers import AutoConfig
 
         with _quiet(keep=False):
@@ -225,7 +225,7 @@ def tokenizer_of(folder: str | Path) -> Any:
             fix="save it beside the model with tokenizer.save_pretrained(directory)",
         )
     settings = place / "tokenizer_config.json"
-    if settings.is_file() and "auto_map" in _json(settings):
+    if settings.is_file() and "auto_map" in read_json(settings):
         raise _own_code(settings, "auto_map")
     try:
         with _quiet():
@@ -241,19 +241,35 @@ def tokenizer_of(folder: str | Path) -> Any:
 
 
 def _write(model: Any, folder: Path) -> None:
+    if getattr(model, "peft_config", None):
+        raise UsageError(
+            "the model holds adapters, and of its base nobody knows where it lies",
+            where="model",
+            found="a live model with adapters of peft",
+            expected="adapters and base in directories, or a model without adapters",
+            fix="model.save_pretrained(directory), then expunge.AdaptedModel(directory, base=...); or "
+            "model.merge_and_unload()",
+        )
     with _quiet():
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
     # Whoever may read the configuration may read the model: safetensors itself lets nobody but its owner.
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
 
 
-def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+def stamps(folder: Path) -> list[tuple[str, int, int]]:
     """Return name, size and time of the files that make a model."""
     files = [*folder.glob("*.safetensors"), folder / CONFIG]
     return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
 
-def _load(kind: Any, folder: Path) -> Any:
+def read_model(kind: Any, folder: Path) -> Any:
+    """Return the model in ``folder``, of a class that :func:`kind_of` gave.
+
+    Raises:
+        UnsafeFile: a pickle in the place of safetensors.
+        Tampered: weights that are truncated, or do not fit the configuration.
+        RunFailed: the memory does not suffice.
+    """
     for file in folder.glob("*.safetensors"):
         refuse_pickle(file)
         digests.read_safetensors_header(file)
@@ -291,8 +307,13 @@ def _load(kind: Any, folder: Path) -> Any:
     return model
 
 
-def _kind(folder: Path) -> Any:
-    """Return the class of the model in ``folder``."""
+def kind_of(folder: Path) -> Any:
+    """Return the class of the model in ``folder``.
+
+    Raises:
+        UsageError: no model, or one of a class that this transformers does not know.
+        UnsafeFile: pickled weights, or a configuration that asks for code from the directory.
+    """
     import transformers
 
     about = _safe(folder)
@@ -319,6 +340,15 @@ def _safe(folder: Path) -> dict[str, Any]:
             expected=f"a directory with {CONFIG} and {WEIGHTS}",
             fix="save it with model.save_pretrained(directory)",
         )
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            "a whole model and adapters in one directory: which of the two is meant nobody says",
+            where=folder.name,
+            found=f"{CONFIG} and adapter_config.json",
+            expected="one of them; transformers would put the adapters into the model unasked",
+            fix="move the adapters (adapter_config.json, adapter_model.safetensors) to a directory of their own, and "
+            "give that with this one as their base",
+        )
     pickled = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     if not (folder / WEIGHTS).is_file() and not (folder / INDEX).is_file():
         if not pickled:
@@ -336,13 +366,18 @@ def _safe(folder: Path) -> dict[str, Any]:
             expected=WEIGHTS,
             fix="convert them where you trust them: load the model there, and model.save_pretrained(directory)",
         )
-    about = _json(folder / CONFIG)
+    about = read_json(folder / CONFIG)
     if not isinstance(about, dict) or about.get("auto_map"):
         raise _own_code(folder / CONFIG, "auto_map" if isinstance(about, dict) else type(about).__name__)
     return about
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """Return what a file of transformers' says.
+
+    Raises:
+        Tampered: no JSON.
+    """
     try:
         return json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -67,7 +67,7 @@ class TorchModel(ModelSource):
     def digest(self, model: nn.Module | None = None) -> str:
         """Return the model digest: equal to that of the file :meth:`save` writes."""
         state = _once((self._original if model is None else model).state_dict())
-        return digests.combine([_tensor_digest(name, tensor) for name, tensor in state.items()])
+        return digests.combine([tensor_digest(name, tensor) for name, tensor in state.items()])
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write ``model.safetensors`` and ``architecture.json`` into ``folder``."""
@@ -225,7 +225,8 @@ def refuse_pickle(file: Path) -> None:
         )
 
 
-def _tensor_digest(name: str, tensor: Tensor) -> str:
+def tensor_digest(name: str, tensor: Tensor) -> str:
+    """Return the digest of a tensor as a safetensors file would hold it."""
     flat = tensor.detach().cpu().contiguous()
     data = flat.reshape(-1).view(torch.uint8).numpy().tobytes() if flat.numel() else b""
     return digests.tensor_digest(name, _DTYPES[flat.dtype], list(flat.shape), data)

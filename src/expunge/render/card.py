@@ -7,8 +7,8 @@ from expunge.render._words import sentences, verdict_line
 from expunge.render.markdown import escape
 
 
-def card(report: Report) -> str:
-    """Return the card, ``README.md`` as transformers' hubs show it.
+def card(report: Report, *, library: str = "transformers") -> str:
+    """Return the card, ``README.md`` as transformers' hubs show it; ``library`` is what opens the directory.
 
     Raises:
         ValueError: no model ships.
@@ -17,7 +17,7 @@ def card(report: Report) -> str:
     if shipped is None:
         raise ValueError("a card is of a model that ships")
     blocks = [
-        "---\nlibrary_name: transformers\ntags:\n- expunge\n---",
+        f"---\nlibrary_name: {library}\ntags:\n- expunge\n---",
         "# A model from which records were deleted",
         escape(report.statement),
         "\n".join(

@@ -16,7 +16,7 @@ from expunge.audit.judge import leak_decisions
 from expunge.certify import keys
 from expunge.certify.build import build_certificate
 from expunge.core import registry, wording
-from expunge.core.digest import keyed, salted_levels
+from expunge.core.digest import BASE_FILE, keyed, salted_levels
 from expunge.core.errors import ForeignRun
 from expunge.core.level import Level
 from expunge.core.method import Cost
@@ -132,12 +132,13 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         statement=wording.statement(level, outcome, references=compared, rests_on=basis),
         limits=(
             *wording.limits(level, outcome, attempts=len(attempts), references=compared, rests_on=basis),
+            *((wording.APART.format(base=problem.source.rests_on),) if problem.source.rests_on else ()),
             *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
             *(((wording.BLIND,) if compared else [wording.BLIND_ALONE[name] for name in basis]) if blind else ()),
         ),
         not_covered=(
             *wording.NOT_COVERED,
-            *((wording.BASE,) if getattr(getattr(problem.trainer, "build", None), "base", None) else ()),
+            *((wording.BASE,) if _starts_from_a_base(problem) else ()),
             *((wording.CARRIED,) if problem.source.carries else ()),
             *((wording.COPIES,) if (run.folder / copies.PATH).exists() else ()),
             *((wording.unasked(unread),) if (unread := _unread(stages)) else ()),
@@ -157,6 +158,10 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         tuned=found(stages),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
+
+
+def _starts_from_a_base(problem: Problem) -> bool:
+    return bool(problem.source.rests_on or getattr(getattr(problem.trainer, "build", None), "base", None))
 
 
 _OF_CLASSES = ("classes", "features", "groups", "peers")
@@ -308,5 +313,6 @@ def _last_work(run: RunDirectory) -> str:
 def _copy(source: Path, folder: Path, report: Report) -> None:
     with storing(folder):
         shutil.copytree(source, folder, dirs_exist_ok=True)
-    if (folder / "config.json").is_file():
-        write_file(folder / "README.md", card(report).encode())
+    apart = (folder / BASE_FILE).is_file()
+    if apart or (folder / "config.json").is_file():
+        write_file(folder / "README.md", card(report, library="peft" if apart else "transformers").encode())

@@ -15,7 +15,8 @@ from expunge.core.serial import build
 from expunge.data._files import frame_of, ids_of, place, plain, present, subjects_of, whole
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
-from expunge.engine.training import Training
+from expunge.engine.training import Trainer, Training
+from expunge.models.adapted import AdaptedModel, NewAdapters, is_adapters
 from expunge.models.huggingface import Anew, HuggingFaceModel, tokenizer_of
 from expunge.workflow.variants import Rows, variants_of
 
@@ -45,7 +46,8 @@ def problem(
     """Return the problem of a saved transformers' model and its texts; another process makes it again.
 
     Args:
-        model: a directory with ``config.json``, safetensors and a tokenizer.
+        model: a directory with ``config.json``, safetensors and a tokenizer; or with ``adapter_config.json`` and
+            adapters, whose tokenizer may lie with their base.
         data: a ``.jsonl``, ``.csv`` or ``.parquet`` file with all records that the model was trained on.
         text: the column of texts: whole ones of a language model, or with ``label`` those of a classifier.
         prompt: the column of prompts.
@@ -62,7 +64,8 @@ def problem(
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
         holdout: a file of the same columns with records that the model was never trained on.
-        base: the directory of what the model was trained from; new weights where there was nothing before.
+        base: the directory of what the model was trained from; new weights where there was nothing before. Of adapters
+            that of the model which they belong to, by default the one that they name.
         training: the settings of that training (:class:`~expunge.engine.training.Training`); without them there is no
             trainer.
 
@@ -70,7 +73,7 @@ def problem(
         UsageError: a file or column is missing, columns that make no kind of record, a record that cannot be read.
         UnsafeFile: the model is a pickle, or wants code of its own to be run.
     """
-    source = HuggingFaceModel(model)
+    source = AdaptedModel(model, base) if is_adapters(model) else HuggingFaceModel(model)
     named = {
         "paraphrased_question": paraphrased_question,
         "paraphrased_answer": paraphrased_answer,
@@ -79,7 +82,7 @@ def problem(
     }
     others = {name: column for name, column in named.items() if column is not None}
     columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, max_length, truncate)
-    tokenizer = tokenizer_of(model)
+    tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
     files = [columns.rows(data, trained=True)]
@@ -92,8 +95,26 @@ def problem(
         train=records[0],
         holdout=records[1] if holdout is not None else None,
         variants=variants_of(others, files, columns.writer(tokenizer)),
-        trainer=None if settings is None else settings.trainer(Anew(model, base), task=task),
+        trainer=None if settings is None else _trainer(settings, source, _start(source, model, base), task=task),
     )
+
+
+def _start(source: HuggingFaceModel, model: str, base: str | None) -> Anew | NewAdapters:
+    """Return what makes the model that the training started from."""
+    return NewAdapters(source) if isinstance(source, AdaptedModel) else Anew(model, base)
+
+
+def _trainer(settings: Training, source: HuggingFaceModel, start: Anew | NewAdapters, *, task: str) -> Trainer:
+    """Return the trainer; adapters that were given say themselves of which rank they are, and where."""
+    if isinstance(source, AdaptedModel) and settings.lora:
+        raise UsageError(
+            "adapters are described twice",
+            where="[training] lora",
+            found=f"lora = {settings.lora}, and a model of adapters",
+            expected="lora for a whole model that was fine-tuned with adapters and merged",
+            fix="leave lora out: references get adapters of the same settings as those of [model] path",
+        )
+    return settings.trainer(start, task=task)
 
 
 @dataclass(frozen=True)
