@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.core import registry
-from expunge.core.digest import BASE_FILE, base_of, model_digest, tree_digests
+from expunge.core.digest import BASE_FILE, base_digest, base_of, model_digest, tree_digests
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.problem import Problem
 from expunge.engine.training import Trainer
@@ -109,6 +109,14 @@ def test_the_digest_is_over_adapters_settings_and_base(folder, tmp_path):
     assert AdaptedModel(folder, tmp_path / "other").digest() != source.digest()
     rewritten(folder, lora_alpha=9.0)
     assert AdaptedModel(folder).digest() != source.digest()
+
+
+def test_what_lies_below_the_base_is_no_part_of_it(folder, tmp_path):
+    wanted = AdaptedModel(folder).digest()
+    folder.rename(tmp_path / "base" / "tuned")
+    inside = AdaptedModel(tmp_path / "base" / "tuned")
+    assert inside.digest() == wanted
+    assert inside.rests_on == base_digest(tmp_path / "base")
 
 
 def test_a_base_that_moved_is_not_left_behind_unsaid(folder, tmp_path):
@@ -234,11 +242,13 @@ def test_what_is_reopened_has_the_settings_and_the_base_of_the_original(folder, 
 
 
 def test_directories_that_change_meanwhile_are_told(folder, tmp_path):
+    out = saved(AdaptedModel(folder), AdaptedModel(folder).open(), tmp_path / "out")
     for place in (folder / "adapter_model.safetensors", tmp_path / "base" / "model.safetensors"):
         source = AdaptedModel(folder)
         place.write_bytes(place.read_bytes())
-        with pytest.raises(Tampered, match="has changed since"):
-            source.open()
+        for opened in (source.open, lambda source=source: source.reopen(out)):
+            with pytest.raises(Tampered, match="has changed since"):
+                opened()
 
 
 def test_a_whole_model_and_adapters_in_one_directory_are_refused(folder, tmp_path):

@@ -14,7 +14,7 @@ from expunge.certify.recheck import contradictions
 from expunge.certify.statement import report_digest
 from expunge.certify.subjects import Files
 from expunge.core.certificate import Predicate
-from expunge.core.digest import BASE_FILE, base_of, model_digest
+from expunge.core.digest import BASE_FILE, base_digest, base_of, model_digest
 from expunge.core.errors import ExpungeError, UsageError
 from expunge.core.level import Level
 from expunge.core.report import Report
@@ -128,7 +128,7 @@ def base_part(model: Path, base: Path) -> Part:
     """Return whether ``base`` is what the adapters in ``model`` belong to, by its tensors."""
     fix = "give the directory of the base that the adapters were trained on"
     try:
-        wanted, digest = base_of(model), model_digest(base)
+        wanted, digest = base_of(model), base_digest(base)
     except (ExpungeError, OSError) as error:
         return Part(name="base", ok=False, found=" ".join(str(error).split()), expected="the base's weights", fix=fix)
     if wanted is None:

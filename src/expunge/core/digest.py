@@ -247,6 +247,11 @@ def model_digest(folder: Path) -> str:
     return combine([*parts, file_digest(mark)] if mark.is_file() else parts)
 
 
+def base_digest(folder: Path) -> str:
+    """Return the model digest of a base: of what lies in its folder itself, where a run or its adapters may lie too."""
+    return combine([digest for path in sorted(folder.glob("*.safetensors")) for digest in tensor_digests(path)])
+
+
 def base_of(folder: Path) -> str | None:
     """Return the model digest of the base that the adapters in a folder belong to; None where it names none.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from expunge.core import digest as digests
 from expunge.core import registry
-from expunge.core.digest import BASE_FILE, file_digest, sha256
+from expunge.core.digest import BASE_FILE, sha256
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
 from expunge.models.huggingface import CARRIED, TOKENIZER, HuggingFaceModel, kind_of, read_json, read_model, stamps
@@ -69,9 +69,9 @@ class AdaptedModel(HuggingFaceModel):
         self._folder, self._about = folder, _about(folder)
         self.base = _base(folder, self._about, base)
         self._kind, self._files = kind_of(self.base), self._stamps()
-        self.rests_on = digests.model_digest(self.base)
-        mark = {"adapter_config": file_digest(folder / CONFIG), "weights": self.rests_on}
-        self._mark = canonical(mark) + b"\n"
+        self.rests_on = digests.base_digest(self.base)
+        self._config = (folder / CONFIG).read_bytes()
+        self._mark = canonical({"adapter_config": sha256(self._config), "weights": self.rests_on}) + b"\n"
         self._still = ""
         self._digest = self.digest(self._load(folder))  # what cannot be read is told now
         carried = (name for name in CARRIED if (folder / name).is_file())
@@ -93,14 +93,6 @@ class AdaptedModel(HuggingFaceModel):
         Raises:
             Tampered: one of the directories is not what it was.
         """
-        if self._stamps() != self._files:
-            raise Tampered(
-                "the directory of the adapters, or that of their base, has changed since it was opened",
-                where=self._folder.name,
-                found="files of another size or time",
-                expected="directories that nothing writes to",
-                fix="copy them to where they stay as they are, and start again",
-            )
         return self._load(self._folder).eval()
 
     def anew(self) -> Any:
@@ -126,7 +118,7 @@ class AdaptedModel(HuggingFaceModel):
         """
         state = {name: tensor.cpu().clone().contiguous() for name, tensor in self._tensors(model).items()}
         (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
-        (folder / CONFIG).write_bytes((self._folder / CONFIG).read_bytes())
+        (folder / CONFIG).write_bytes(self._config)
         (folder / BASE_FILE).write_bytes(self._mark)
         for name, data in self._beside.items():
             (folder / name).write_bytes(data)
@@ -136,7 +128,7 @@ class AdaptedModel(HuggingFaceModel):
 
         Raises:
             UsageError: adapters of other settings than the original's.
-            Tampered: adapters of another base.
+            Tampered: adapters of another base; or the directories of the original have changed.
         """
         mine, theirs = (_settings(about) for about in (self._about, _about(folder)))
         odd = sorted(name for name in mine if mine[name] != theirs[name])
@@ -151,6 +143,14 @@ class AdaptedModel(HuggingFaceModel):
         return self._load(folder).eval()
 
     def _load(self, folder: Path) -> Any:
+        if self._stamps() != self._files:
+            raise Tampered(
+                "the directory of the adapters, or that of their base, has changed since it was opened",
+                where=self._folder.name,
+                found="files of another size or time",
+                expected="directories that nothing writes to",
+                fix="copy them to where they stay as they are, and start again",
+            )
         mark = folder / BASE_FILE
         if mark.is_file() and digests.base_of(folder) != self.rests_on:
             raise Tampered(
