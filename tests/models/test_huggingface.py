@@ -204,3 +204,14 @@ def test_a_directory_that_changes_meanwhile_is_told(folder):
     assert source.digest() == digest
     with pytest.raises(Tampered, match="has changed since"):
         source.open()
+
+
+def test_the_digest_is_the_same_in_every_one_of_several_processes(folder, monkeypatch):
+    """Transformers writes in the first process alone; a follower that asks for the digest writes for itself."""
+    from transformers.distributed import mixin
+
+    alone = HuggingFaceModel(folder).digest()
+    monkeypatch.setattr(mixin, "_is_torch_distributed_initialized", lambda: True)
+    monkeypatch.setattr(mixin, "_get_torch_distributed_rank", lambda: 1)
+    second = HuggingFaceModel(folder)
+    assert second.digest() == second.digest(second.open()) == alone

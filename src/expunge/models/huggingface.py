@@ -250,10 +250,20 @@ def _write(model: Any, folder: Path) -> None:
             fix="model.save_pretrained(directory), then expunge.AdaptedModel(directory, base=...); or "
             "model.merge_and_unload()",
         )
-    with _quiet():
+    with _quiet(), _written_here(model):
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
     # Whoever may read the configuration may read the model: safetensors itself lets nobody but its owner.
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
+
+
+@contextmanager
+def _written_here(model: Any) -> Iterator[None]:
+    """Let transformers write in whichever of several processes asks: by itself it does so in the first alone."""
+    model.should_save_on_this_rank = lambda is_main_process: is_main_process
+    try:
+        yield
+    finally:
+        del model.should_save_on_this_rank
 
 
 def stamps(folder: Path) -> list[tuple[str, int, int]]:
