@@ -163,6 +163,16 @@ def test_rows_say_how_audits_ended_and_why_there_is_none():
     assert table.verdict(Row(scenario="x", method="original")) == "before"
 
 
+def test_runs_that_failed_alike_are_told_once_with_what_was_seen_of_each():
+    whys = ("diverged (epoch 2, 8% right)", "out of (bounds)", "diverged (epoch 4, 9% right)", "diverged")
+    lost = [Cell(scenario="x", method="c", seed=s, state=State.FAILED, because=why) for s, why in enumerate(whys)]
+    said = table.reasons(Table(rows=(table.row_of("x", "c", lost),), differences=(), sentences=()))
+    assert said == [
+        "x, c: failed: diverged (3 of the seeds; epoch 2, 8% right; epoch 4, 9% right)",
+        "x, c: failed: out of (1 of the seeds; bounds)",
+    ]
+
+
 def test_an_entry_without_a_recipe_for_the_case_has_no_row(grid, monkeypatch):
     with pytest.raises(InvalidProblem) as raised:
         Entry.of("ssd@recipe").configs(grid.problem("class", 0), {})

@@ -305,12 +305,21 @@ def reasons(found: Table) -> list[str]:
             names = ", ".join(f"{name} ({count} of the seeds)" for name, count in row.chosen.items())
             cost = f"; a run of it costs {100 * row.alone.mean:.1f}%, the rest is tuning" if row.alone else ""
             told.append(f"{row.scenario}, {row.method}: chose {names}{cost}")
-        told += [
-            f"{row.scenario}, {row.method}: {reason} ({count} of the seeds)" for reason, count in row.without.items()
-        ]
+        told += [f"{row.scenario}, {row.method}: {reason}" for reason in _alike(row.without)]
         if row.quality is not None and row.quality.failed:
             told.append(f"{row.scenario}, {row.method}: {_lost(row.quality)}")
     return told
+
+
+def _alike(reasons: Mapping[str, int]) -> list[str]:
+    """Return reasons with their number of seeds: once where they differ only in what their end says was seen, and when."""
+    seen: dict[str, list[str]] = {}
+    counts = Counter[str]()
+    for reason, count in reasons.items():
+        what, _, when = reason.removesuffix(")").rpartition(" (") if reason.endswith(")") else (reason, "", "")
+        seen.setdefault(what, []).extend([when] if when else [])
+        counts[what] += count
+    return [f"{what} ({'; '.join([f'{counts[what]} of the seeds', *whens])})" for what, whens in seen.items()]
 
 
 def _rating(found: Quality | None) -> str:
