@@ -312,7 +312,7 @@ def reasons(found: Table) -> list[str]:
 
 
 def _alike(reasons: Mapping[str, int]) -> list[str]:
-    """Return reasons with their number of seeds: once where they differ only in what their end says was seen, and when."""
+    """Return reasons with their number of seeds, once where they differ only in what was seen, as their end says."""
     seen: dict[str, list[str]] = {}
     counts = Counter[str]()
     for reason, count in reasons.items():
