@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from expunge.core.errors import UsageError
+from expunge.core.problem import Problem
+from expunge.core.request import Request
 from expunge.data.texts import TextRecords
 from tests.support import texts
 
@@ -34,6 +36,17 @@ def test_the_content_is_that_of_tokens_and_label():
     assert contents[0] == contents[1]
     assert len({contents[0], contents[2], contents[3]}) == 3
     assert records.ids == ("0", "1", "2", "3")
+
+
+def test_a_request_by_text_finds_the_records_of_a_classifier_and_those_that_hold_them():
+    words = ["sea bread", "good sea bread and salt", "sea salt", "old bread"]
+    records = TextRecords(words, [0, 1, 0, 1], tokenizer=texts.tokenizer(), subjects=["bread", None, None, None])
+    asked = Problem(model=texts.untrained(), train=records, request=Request(texts=("Sea bread",)))
+    assert asked.forget_ids == ("0", "1")
+    missing = Problem(model=texts.untrained(), train=records, request=Request(texts=("sea bed",)))
+    assert "the request names texts that no record holds" in str(missing.validate())
+    named = Problem(model=texts.untrained(), train=records, request=Request(subjects=("bread",)))
+    assert "2 " in next(each.found for each in named.validate() if "stay" in each.what or "name" in each.what)
 
 
 def test_nothing_is_cut_off_unasked():

@@ -451,7 +451,7 @@ class Problem:
                     what="the request names texts, and these records cannot be searched for any",
                     where="texts of the request",
                     found=f"{type(records).__name__}, whose words are not kept",
-                    expected="records of a language model",
+                    expected="texts, of a language model or a classifier",
                     fix="name the records by ids or subjects",
                 )
             )

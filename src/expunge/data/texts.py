@@ -53,6 +53,7 @@ class TextRecords(Records):
         self.ids = check_names([str(i) for i in range(count)] if ids is None else ids, count, where="TextRecords")
         self.subjects = tuple(subjects) if subjects is not None else (None,) * count
         self._labels = torch.as_tensor(list(labels), dtype=torch.long)
+        self._texts = tuple(texts)
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
         self._tokens = _tokenized(texts, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer, self._tokens)
@@ -72,6 +73,10 @@ class TextRecords(Records):
         mask = (torch.arange(width)[None] < lengths[:, None]).long()
         index = torch.as_tensor(list(indices), dtype=torch.long)
         return {"input_ids": tokens.reshape(len(rows), width), "attention_mask": mask}, self._labels[index]
+
+    def words(self, index: int) -> str:
+        """Return a text as it was given; what is cut off to fit the model as well."""
+        return self._texts[index]
 
     def content(self, index: int) -> str:
         """Return the content digest of (tokens, label)."""
