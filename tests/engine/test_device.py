@@ -82,6 +82,10 @@ def test_an_audit_on_a_device_finds_what_one_on_the_processor_finds(kind, method
     assert (here[2], there[2]) == (None, "away")
 
 
+def test_references_are_trained_as_one_on_a_device_as_well():
+    assert elsewhere.run("stacked") == [True, "away", 0.0]
+
+
 def test_a_run_that_was_cut_short_on_a_device_goes_on_to_the_same_bits():
     saved, apart = elsewhere.run("resumed")
     assert saved

@@ -157,7 +157,6 @@ def judged(kind, method, policy):
     from expunge.engine.runtime import Here
     from expunge.workflow import erase
 
-    Here.stacks = False  # many at once they differ by rounding
     said = []
     with alike():
         for device in ("cpu", "away"):
@@ -169,6 +168,23 @@ def judged(kind, method, policy):
             files = sorted(file.name for file in Path(f"run-{device}", "artefacts", "attempt-1").iterdir())
             said.append([findings, last.model, done.report.environment.get("device"), files])
     return said
+
+
+def stacked():
+    """Return whether small models can be trained as one, where they are, and how far from the processor they end."""
+    place = install()
+    from expunge.conformance import problems
+    from expunge.engine import stacked as many
+    from expunge.engine.device import placed
+
+    found = []
+    for problem in (problems.problem(), placed(problems.problem(), place)):
+        form, _ = many.form_of(problem.trainer, problem.records)
+        found.append(many.train(problem.trainer, problem.records, seeds=[1, 2, 3]) if form else [])
+    where = next(found[1][0].parameters()).device.type if found[1] else ""
+    states = [[value.cpu() for model in models for value in model.state_dict().values()] for models in found]
+    apart = max(float((a.double() - b.double()).abs().max()) for a, b in zip(*states, strict=True))
+    return bool(found[0]) and bool(found[1]), where, apart
 
 
 def resumed():

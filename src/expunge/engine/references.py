@@ -148,7 +148,8 @@ TOGETHER = 5
 def _jobs(problem: Problem, seeds: Sequence[int], workers: Workers) -> list[Sequence[int]]:
     """Return which references are trained together: a function of problem and seeds, so that bits can be repeated."""
     size = 1
-    if workers.stacks and type(problem.trainer) is Trainer and len(seeds) > 1:  # a subclass may train otherwise
+    plain = type(getattr(problem.trainer, "at_home", problem.trainer)) is Trainer  # a subclass may train otherwise
+    if workers.stacks and plain and len(seeds) > 1:
         size = next(workers.map(f"{__name__}:stackable", [()]))[1]
     return [seeds[part] for part in stacked.groups(len(seeds), min(size, TOGETHER, -(-len(seeds) // 2)))]
 

@@ -25,7 +25,6 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map
 
-from expunge.core import registry
 from expunge.core.digest import keyed_int
 from expunge.core.records import Records
 from expunge.engine import _layers
@@ -209,7 +208,7 @@ def _train(
     checkpoints: Checkpoints | None,
 ) -> None:
     """Train ``models`` in place."""
-    count, config, task = len(seeds), trainer.config, registry.load("tasks", trainer.task)()
+    count, config, task = len(seeds), trainer.config, trainer.meaning
     stack = form(models)
     cuts = bounds(parts.shape[1], config.batch_size)
 
@@ -280,7 +279,7 @@ def _agrees(
     trainer: Trainer, form: type[Stack] | type[Mapped], models: Sequence[nn.Module], batch: Any
 ) -> float | None:
     """Return the bytes that a step keeps per record, or None where stacked models differ from single ones."""
-    task = registry.load("tasks", trainer.task)()
+    task = trainer.meaning
     models = [_sure(copy.deepcopy(model).train()) for model in models]
     kept = 0
 
