@@ -49,6 +49,7 @@ def hold_steady() -> None:
     For what has none torch warns, and the check of the trainer sees it.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new tensor, to find who reads none
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
