@@ -13,10 +13,13 @@ from expunge.conformance import methods, problems
 from expunge.core import registry
 from expunge.core.errors import UsageError
 from expunge.core.method import Need
+from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.data.table import TableRecords
 from expunge.engine import device
+from expunge.models.adapted import AdaptedModel
 from tests.support import elsewhere
+from tests.support import languages as L
 from tests.support.people import FEATURES, fitted, people
 
 TEXTS = (
@@ -133,6 +136,23 @@ def test_a_problem_is_the_same_one_on_a_device_and_crosses_to_other_processes_as
     assert again.spec == problem.spec
     assert type(again.source.at_home) is type(problem.source)
     assert type(again.trainer.at_home) is type(problem.trainer)
+
+
+def test_adapters_on_a_base_say_what_they_rest_on_wherever_they_lie(tmp_path):
+    source = AdaptedModel(L.adapted(tmp_path))
+    problem = Problem(model=source, train=L.records(), task="causal_lm", forget=["kaba-town"])
+    there = device.placed(problem, META).source
+    assert there.rests_on == source.rests_on
+    bare = there.bare()
+    assert {p.device for p in bare.parameters()} == {META}
+    assert bare.state_dict().keys() == source.bare().state_dict().keys()
+    assert device.placed(problems.problem(), META).source.bare() is None
+
+
+def test_a_placed_source_leaves_nothing_to_its_class_that_the_one_at_home_says():
+    set_when_made = {"name", "rests_on"}
+    said = {name for name in vars(ModelSource) if not name.startswith("_")} - {"accepts", "gradients", *set_when_made}
+    assert said <= vars(device.PlacedSource).keys()
 
 
 def test_a_trainer_of_somebody_else_is_known_by_its_own_name_and_its_models_move():

@@ -114,6 +114,7 @@ class PlacedSource(ModelSource):
 
     def __init__(self, at_home: ModelSource, device: torch.device) -> None:
         self.at_home, self._device, self.name = at_home, device, at_home.name
+        self.rests_on = at_home.rests_on
 
     @property
     def forgets(self) -> Level | None:
@@ -133,6 +134,11 @@ class PlacedSource(ModelSource):
     def open(self) -> Any:
         """Return the original, on the device."""
         return self.at_home.open().to(self._device)
+
+    def bare(self) -> Any:
+        """Return what its models rest on, on the device; None where they need nothing."""
+        found = self.at_home.bare()
+        return None if found is None else found.to(self._device)
 
     def reopen(self, folder: Path) -> Any:
         """Return what was saved, on the device."""
