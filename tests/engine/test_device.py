@@ -4,6 +4,7 @@ It computes with the processor's kernels: what is right there is equal in every 
 """
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,13 +12,14 @@ from sklearn.naive_bayes import GaussianNB
 
 from expunge.conformance import methods, problems
 from expunge.core import registry
-from expunge.core.errors import UsageError
+from expunge.core.errors import InvalidProblem, UsageError
 from expunge.core.method import Need
 from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.data.table import TableRecords
 from expunge.engine import device
 from expunge.models.adapted import AdaptedModel
+from expunge.workflow import plan
 from tests.support import elsewhere
 from tests.support import languages as L
 from tests.support.people import FEATURES, fitted, people
@@ -89,6 +91,12 @@ def test_references_are_trained_as_one_on_a_device_as_well():
     assert elsewhere.run("stacked") == [True, "away", 0.0]
 
 
+def test_a_model_and_a_trainer_may_lie_and_train_where_they_like():
+    here, *others = elsewhere.run("strewn")
+    assert here
+    assert others == [here, here]
+
+
 def test_a_run_that_was_cut_short_on_a_device_goes_on_to_the_same_bits():
     saved, apart = elsewhere.run("resumed")
     assert saved
@@ -155,16 +163,16 @@ def test_a_placed_source_leaves_nothing_to_its_class_that_the_one_at_home_says()
     assert said <= vars(device.PlacedSource).keys()
 
 
-def test_a_trainer_of_somebody_else_is_known_by_its_own_name_and_its_models_move():
+def test_a_trainer_of_somebody_else_stays_what_it_is_and_its_models_are_moved():
     plain = problems.problem()
-    problem = Problem(
-        **{**{name: getattr(plain, name) for name in ("model", "train", "forget", "holdout")}, "trainer": made}
-    )
-    there = device.placed(problem, META)
-    assert there.spec.trainer == problem.spec.trainer
-    assert next(there.trainer(problem.records, seed=1).parameters()).device == META
-    assert there.trainer.passes == 7
-    assert not hasattr(there.trainer, "no such thing")
+    given = {name: getattr(plain, name) for name in ("model", "train", "forget", "holdout")}
+    there = device.placed(Problem(**given, trainer=made), META)
+    assert there.trainer is made
+    assert there.model is plain.model, "or nobody would see that a trainer returns the original itself"
+    model = made(there.records, seed=1)
+    assert device.settled(plain, model) is model
+    assert {p.device for p in device.settled(there, model).parameters()} == {META}
+    assert device.settled(there, "no network") == "no network"
 
 
 def made(records, *, seed):
@@ -172,7 +180,20 @@ def made(records, *, seed):
     return torch.nn.Linear(4, 3)
 
 
-made.passes = 7
+def test_what_stands_for_the_model_of_a_problem_on_a_device_lies_there_too():
+    there = device.placed(problems.problem(), META)
+    model = problems.problem().source.open()
+    for other in (model, there.source):
+        source = replace(there, model=other).source
+        assert {p.device for p in source.open().parameters()} == {META}
+        assert not isinstance(source.at_home, device.PlacedSource)
+
+
+def test_what_is_wrong_with_a_problem_is_told_at_once_wherever_it_is_to_be_computed(monkeypatch):
+    monkeypatch.setattr(device, "device_of", lambda name: META)
+    with pytest.raises(InvalidProblem) as caught:
+        plan(Problem(model=3, train=4, forget=["x"]))
+    assert len(caught.value.obstacles) == 2
 
 
 def test_tied_weights_stay_tied_when_a_model_comes_home_to_be_saved():

@@ -187,6 +187,35 @@ def stacked():
     return bool(found[0]) and bool(found[1]), where, apart
 
 
+def strewn():
+    """Return what audits on the processor found: with nothing, the model, the trainer on the device."""
+    place = install()
+    from expunge.conformance import problems
+    from expunge.core.problem import Problem
+    from expunge.core.serial import plain
+    from expunge.engine.runtime import Here
+    from expunge.workflow import erase
+
+    Here.stacks = False
+    plainly = problems.problem()
+    given = {name: getattr(plainly, name) for name in ("model", "train", "forget", "holdout")}
+
+    def trained(records, *, seed):
+        return plainly.trainer(records, seed=seed)
+
+    def trained_there(records, *, seed):
+        return plainly.trainer(records, seed=seed).to(place)
+
+    trained.passes = trained_there.passes = plainly.trainer.passes
+    there = {**given, "model": plainly.source.open().to(place)}
+    said = []
+    for number, (model, trainer) in enumerate(((given, trained), (there, trained), (given, trained_there))):
+        more = {"methods": ("finetune",), "policy": "standard", "references": 3, "escalate": False}
+        done = erase(Problem(**model, trainer=trainer), out=f"run-{number}", device="cpu", pool=Here, **more)
+        said.append([plain(each) for audit in done.report.attempts[-1].audits for each in audit.findings])
+    return said
+
+
 def resumed():
     """Return how far a run that was cut short and went on, on the device, ends from one that was not."""
     place = install()

@@ -7,7 +7,7 @@ order of records are drawn on the processor, as without a device; noise that a m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -20,11 +20,12 @@ from torch import nn
 from expunge.core.errors import Obstacle, UsageError
 from expunge.core.level import Level
 from expunge.core.model import ModelSource
-from expunge.core.problem import Problem, name_of
+from expunge.core.problem import Problem
 from expunge.core.task import Task
 from expunge.engine.returning import PROCESSOR, returning
 from expunge.engine.runtime import hold_steady
 from expunge.engine.training import Trainer
+from expunge.models.torch import moved
 
 
 def device_of(name: str) -> torch.device:
@@ -69,8 +70,10 @@ def placed(problem: Problem, device: torch.device) -> Problem:
         return problem
     given = {field.name: getattr(problem, field.name) for field in fields(Problem)}
     given |= {"train": problem.records, "holdout": problem.held_out, "variants": problem.variant_records}
-    given["trainer"] = None if problem.trainer is None else moving(problem.trainer, device)
-    return PlacedProblem(**{**given, "model": PlacedSource(problem.source, device), "device": device})
+    given["trainer"] = moving(problem.trainer, device)
+    there = PlacedProblem(**given, device=device)
+    there.__dict__["source"] = PlacedSource(problem.source, device)  # which has read and copied the model already
+    return there
 
 
 @dataclass(eq=False, kw_only=True)
@@ -78,6 +81,12 @@ class PlacedProblem(Problem):
     """A problem whose models lie on a device."""
 
     device: torch.device
+
+    @cached_property
+    def source(self) -> ModelSource:
+        """The model source, whose models lie on the device."""
+        found = super().source
+        return found if isinstance(found, PlacedSource) else PlacedSource(found, self.device)
 
     @cached_property
     def meaning(self) -> Task:
@@ -88,8 +97,9 @@ class PlacedProblem(Problem):
         """Cross a process boundary as the problem that was placed."""
         given = {field.name: getattr(self, field.name) for field in fields(Problem)}
         given |= {"train": self.records, "holdout": self.held_out, "variants": self.variant_records}
-        trainer = None if self.trainer is None else self.trainer.at_home  # type: ignore[attr-defined]
-        return _placed_again, (Problem(**{**given, "model": self.source.at_home, "trainer": trainer}), str(self.device))
+        assert isinstance(self.source, PlacedSource)
+        given |= {"model": self.source.at_home, "trainer": getattr(self.trainer, "at_home", self.trainer)}
+        return _placed_again, (Problem(**given), str(self.device))
 
 
 def _placed_again(problem: Problem, device: str) -> Problem:
@@ -177,14 +187,23 @@ def home(model: nn.Module) -> Iterator[nn.Module]:
             model.to(place)
 
 
-def moving(trainer: Callable[..., Any], device: torch.device) -> Any:
-    """Return a trainer of the same class whose models move to ``device``: before the first step where we train."""
+def moving(trainer: Any, device: torch.device) -> Any:
+    """Return a trainer of ours as one of the same class whose models move to ``device`` before the first step.
+
+    Somebody else's trains where he likes: what he returns is :func:`settled`.
+    """
     if not isinstance(trainer, Trainer):
-        return _Foreign(trainer, device)
+        return trainer
     kind = type(f"Placed{type(trainer).__name__}", (_Placed, type(trainer)), {})
     made = kind.__new__(kind)
     made.__dict__.update(vars(trainer), at_home=trainer, device=device)
     return made
+
+
+def settled(problem: Problem, model: Any) -> Any:
+    """Return a model that somebody's trainer gave, where the models of the problem lie."""
+    place = problem.device if isinstance(problem, PlacedProblem) else PROCESSOR
+    return moved(model, place) if isinstance(model, nn.Module) else model
 
 
 class _Placed:
@@ -200,28 +219,6 @@ class _Placed:
     def meaning(self) -> Any:
         """The task, which brings home what a model says."""
         return returning(super().meaning)  # type: ignore[misc]
-
-
-class _Foreign:
-    """A trainer of somebody else's, who trains where he likes."""
-
-    def __init__(self, at_home: Callable[..., Any], device: torch.device) -> None:
-        self.at_home, self._device = at_home, device
-
-    def __call__(self, records: Any, *, seed: int) -> Any:
-        """Return the new model, on the device."""
-        model = self.at_home(records, seed=seed)
-        return model.to(self._device) if isinstance(model, nn.Module) else model
-
-    def describe(self) -> str:
-        """Return what the trainer is called."""
-        return name_of(self.at_home)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the trainer says of itself (``passes``, ``config``, ...)."""
-        if name == "at_home":
-            raise AttributeError(name)
-        return getattr(self.at_home, name)
 
 
 # --- one order of adding up ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from expunge.core.records import Records, View, WatchedView
 from expunge.core.storage import write_folder
 from expunge.engine import stacked
 from expunge.engine.checkpoint import Checkpoints
+from expunge.engine.device import settled
 from expunge.engine.loop import ready
 from expunge.engine.progress import Progress
 from expunge.engine.relabelling import (
@@ -445,7 +446,7 @@ def _run_trainer(problem: Problem, view: WatchedView, seed: int, checkpoints: Ch
             fix="train on all of the argument `records`: drop no last batch in every epoch, sample none away",
         )
     declared = getattr(trainer, "passes", None)
-    return ready(model), float(declared) if declared is not None else view.passes
+    return ready(model if own else settled(problem, model)), float(declared) if declared is not None else view.passes
 
 
 def _name(problem: Problem) -> str:

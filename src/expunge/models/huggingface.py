@@ -22,7 +22,7 @@ from expunge.core import digest as digests
 from expunge.core.errors import InvalidProblem, Obstacle, RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.memory import GIB, asked_for, ran_out
 from expunge.core.model import ModelSource
-from expunge.models.torch import TorchModel, refuse_pickle
+from expunge.models.torch import TorchModel, moved, refuse_pickle
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
@@ -82,9 +82,9 @@ class HuggingFaceModel(ModelSource):
 
     @classmethod
     def adopt(cls, thing: Any) -> HuggingFaceModel:
-        """Return a source over a copy of the model, taken now; there is no tokenizer to carry over."""
+        """Return a source over a copy of the model, taken now, on the processor; no tokenizer is carried over."""
         source = cls.__new__(cls)
-        source._live, source._beside = copy.deepcopy(thing).eval(), {}
+        source._live, source._beside = moved(copy.deepcopy(thing), torch.device("cpu")).eval(), {}
         source._kind, source._digest = type(thing), ""
         return source
 

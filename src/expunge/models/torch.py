@@ -6,6 +6,7 @@ import copy
 import importlib
 import json
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -55,9 +56,9 @@ class TorchModel(ModelSource):
 
     @classmethod
     def adopt(cls, thing: nn.Module) -> TorchModel:
-        """Return a source over a copy of the module, taken now."""
+        """Return a source over a copy of the module, taken now; it lies on the processor, wherever the module does."""
         source = cls.__new__(cls)
-        source._original = copy.deepcopy(thing).eval()
+        source._original = moved(copy.deepcopy(thing), torch.device("cpu")).eval()
         return source
 
     def open(self) -> nn.Module:
@@ -196,6 +197,12 @@ def _once(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             found[name] = tensor
             seen.add(place)
     return found
+
+
+def moved(model: nn.Module, place: torch.device) -> nn.Module:
+    """Return a module on a device; it is moved there, in place, where a tensor of it lies elsewhere."""
+    there = all(tensor.device == place for tensor in chain(model.parameters(), model.buffers()))
+    return model if there else model.to(place)
 
 
 def refuse_pickle(file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expunge.core import registry
-from expunge.core.errors import InvalidProblem, Obstacle, UsageError
+from expunge.core.errors import ExpungeError, InvalidProblem, Obstacle, UsageError
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.engine import ranks
@@ -61,8 +61,11 @@ def at_its_place(problem: Problem, settings: Settings) -> tuple[Problem, list[st
     from expunge.engine import device as room  # a second of torch that reading a problem does not wait for
 
     device = room.device_of(settings.device)
-    why = "" if device.type == "cpu" else room.stays(problem)
-    return room.placed(problem, device), [f"computed on the processor, not on {device}: {why}"] if why else []
+    try:
+        why = "" if device.type == "cpu" else room.stays(problem)
+        return room.placed(problem, device), [f"computed on the processor, not on {device}: {why}"] if why else []
+    except ExpungeError:
+        return problem, []  # as well
 
 
 def kept_back(method: Method) -> str:
