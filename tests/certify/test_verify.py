@@ -124,6 +124,16 @@ def test_adapters_and_their_base(apart):
     assert wrong(found) == []
     assert part(found, "base").found == f"model digest {model_digest(base)}"
     assert not any("base you have" in text for text in found.does_not_show)
+    assert any("its settings (config.json) were not" in text for text in found.does_not_show)
+
+
+def test_a_base_that_is_not_there(apart, tmp_path):
+    made, base = apart
+    (base / "model.safetensors").unlink()
+    for place in (base, tmp_path / "nowhere"):
+        found = check(made, base=place)
+        assert wrong(found) == ["base"]
+        assert part(found, "base").found == f"no safetensors in {place.name}"
 
 
 def test_without_the_base_it_says_so(apart):

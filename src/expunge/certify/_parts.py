@@ -135,10 +135,11 @@ def base_part(model: Path, base: Path) -> Part:
         found, fix = "the model folder names none: it is whole by itself", "leave the base out"
         return Part(name="base", ok=False, found=found, expected=f"adapters, and {BASE_FILE} beside them", fix=fix)
     same = digest == wanted
+    there = any(base.glob("*.safetensors"))
     return Part(
         name="base",
         ok=same,
-        found=f"model digest {digest}",
+        found=f"model digest {digest}" if there else f"no safetensors in {base.name}",
         expected=f"model digest {wanted}",
         fix="" if same else fix,
     )

@@ -150,7 +150,9 @@ def _does_not_show(predicate: Predicate, *, report: bool) -> tuple[str, ...]:
 
 
 def _of_the_base(model: Path, *, given: Path | None) -> tuple[str, ...]:
-    if given is not None or not (model / BASE_FILE).is_file():
+    if given is not None:
+        return ("That the base computes as it did: its weights were compared, its settings (config.json) were not.",)
+    if not (model / BASE_FILE).is_file():
         return ()
     return (
         "That the base you have is the one which the adapters belong to: it was not given, so it was not compared.",
