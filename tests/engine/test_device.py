@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.naive_bayes import GaussianNB
+from torch.nn.attention import SDPBackend
 
 from expunge.conformance import methods, problems
 from expunge.core import registry
@@ -18,6 +19,7 @@ from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.data.table import TableRecords
 from expunge.engine import device
+from expunge.engine.runtime import attend_by, attended
 from expunge.models.adapted import AdaptedModel
 from expunge.workflow import plan
 from tests.support import elsewhere
@@ -46,8 +48,10 @@ META = torch.device("meta")
 
 @pytest.fixture(autouse=True)
 def any_order_again():
+    kernels = attended()
     yield
     torch.use_deterministic_algorithms(False)  # a problem that comes from another process keeps it on
+    attend_by(kernels)
 
 
 def test_the_device_refuses_tensors_of_the_processor_as_a_gpu_does():
@@ -211,3 +215,16 @@ def test_kernels_add_in_one_order_while_a_device_works_and_as_before_afterwards(
     with device.steady(device.placed(problem, META)):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_attention_adds_in_one_order_while_a_device_works_and_as_before_afterwards():
+    """Where torch only warns, the backward passes of its fast kernels add in any order."""
+    some = torch.ones(1, 1, 8, 8, requires_grad=True)
+
+    def chosen():
+        return SDPBackend(torch._fused_sdp_choice(some, some, some))
+
+    before = chosen()
+    with device.steady(device.placed(problems.problem(), META)):
+        assert chosen() == SDPBackend.MATH
+    assert chosen() == before != SDPBackend.MATH

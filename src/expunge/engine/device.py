@@ -23,7 +23,7 @@ from expunge.core.model import ModelSource
 from expunge.core.problem import Problem
 from expunge.core.task import Task
 from expunge.engine.returning import PROCESSOR, returning
-from expunge.engine.runtime import hold_steady
+from expunge.engine.runtime import attend_by, attended, hold_steady
 from expunge.engine.training import Trainer
 from expunge.models.torch import moved
 
@@ -231,8 +231,10 @@ def steady(problem: Problem) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    kernels = attended()
     hold_steady()
     try:
         yield
     finally:
+        attend_by(kernels)
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

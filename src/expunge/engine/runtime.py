@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -46,11 +46,24 @@ def single_thread() -> None:
 def hold_steady() -> None:
     """Keep to kernels of devices that add in one order, where there are such: the same seed is to give the same bits.
 
-    For what has none torch warns, and the check of the trainer sees it.
+    For what has none torch warns, and the check of the trainer sees it. Attention has some that add in any order when
+    torch is told to warn alone: these are left out, so that [tokens, tokens] of each head is held.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS first works
     torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new tensor, to find who reads none
     torch.use_deterministic_algorithms(True, warn_only=True)
+    attend_by(dict.fromkeys(attended(), False))
+
+
+def attended() -> dict[str, bool]:
+    """Return which of torch's fast kernels of attention may be chosen, by name."""
+    return {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled")() for name in ("flash", "mem_efficient", "cudnn")}
+
+
+def attend_by(kernels: Mapping[str, bool]) -> None:
+    """Let these fast kernels of attention be chosen, or not."""
+    for name, may in kernels.items():
+        getattr(torch.backends.cuda, f"enable_{name}_sdp")(may)
 
 
 def hold_memory() -> None:
