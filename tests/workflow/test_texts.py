@@ -174,6 +174,13 @@ def test_adapters_come_out_as_they_went_in_and_the_certificate_says_on_what_they
     assert f"--base {_next.near(base)}" in str(_next.steps(result, ["erase", "job.toml"]))
 
 
+@pytest.mark.parametrize("said", [{"lora": 4}, {"lora_alpha": 4.0}, {"lora_layers": ["c_attn"]}])
+def test_adapters_are_described_once(folder, apart, said):
+    with pytest.raises(UsageError, match="described twice") as told:
+        made(folder, model=str(apart), training={**TRAINING, **said})
+    assert told.value.obstacles[0].fix.startswith(f"leave {min(said)} out")
+
+
 def test_adapters_that_were_retrained_elsewhere_are_judged_on_the_same_base(folder, apart, tmp_path):
     problem = made(folder, model=str(apart))
     other = tmp_path / "other"

@@ -106,13 +106,16 @@ def _start(source: HuggingFaceModel, model: str, base: str | None) -> Anew | New
 
 def _trainer(settings: Training, source: HuggingFaceModel, start: Anew | NewAdapters, *, task: str) -> Trainer:
     """Return the trainer; adapters that were given say themselves of which rank they are, and where."""
-    if isinstance(source, AdaptedModel) and settings.lora:
+    said = [
+        name for name in ("lora", "lora_alpha", "lora_layers") if getattr(settings, name) != getattr(Training, name)
+    ]
+    if isinstance(source, AdaptedModel) and said:
         raise UsageError(
             "adapters are described twice",
-            where="[training] lora",
-            found=f"lora = {settings.lora}, and a model of adapters",
+            where=f"[training] {said[0]}",
+            found=f"{said[0]} = {getattr(settings, said[0])}, and a model of adapters",
             expected="lora for a whole model that was fine-tuned with adapters and merged",
-            fix="leave lora out: references get adapters of the same settings as those of [model] path",
+            fix=f"leave {said[0]} out: references get adapters of the same settings as those of [model] path",
         )
     return settings.trainer(start, task=task)
 
