@@ -210,6 +210,17 @@ def test_what_is_no_plain_lora_is_to_be_merged_first(folder, change, said):
     assert told.value.obstacles[0].found == said
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"target_modules": ["q_proj"]}, {"target_modules": 3}, {"r": "4"}, {"lora_alpha": None}, {"rank_pattern": 3}],
+)
+def test_settings_that_mean_nothing_in_the_base_are_told(folder, change):
+    rewritten(folder, **change)
+    with pytest.raises(Tampered, match="adapters of these settings") as told:
+        AdaptedModel(folder)
+    assert "GPT2LMHeadModel" in told.value.obstacles[0].found
+
+
 @pytest.mark.parametrize("what", ["missing", "extra", "other shape", "truncated", "of another base"])
 def test_adapters_that_do_not_fit_are_told(folder, what):
     file = folder / "adapter_model.safetensors"

@@ -275,8 +275,17 @@ def _base(folder: Path, about: Mapping[str, Any], given: str | Path | None) -> P
 def _attached(model: Any, about: Mapping[str, Any]) -> Any:
     """Return ``model`` with new adapters in it, which alone may move."""
     peft = _peft()
-    with _unadvised():
-        peft.LoraModel(model, peft.LoraConfig(**{n: about[n] for n in _SETTINGS if n in about}), _NAME)
+    try:
+        with _unadvised():
+            peft.LoraModel(model, peft.LoraConfig(**{n: about[n] for n in _SETTINGS if n in about}), _NAME)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # of all that peft does not look at itself
+        raise Tampered(
+            "peft cannot put adapters of these settings into this base",
+            where=CONFIG,
+            found=f"{type(error).__name__} with a {type(model).__name__}",
+            expected="settings as peft saves them, with target_modules that the base has",
+            fix="give the base that the adapters were trained on, and adapter_config.json as it was saved",
+        ) from error
     for _, p in _matrices(model):
         p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
     return model
