@@ -82,6 +82,27 @@ def test_in_scripts_without_spaces_each_character_is_a_word():
     assert not filtered.stops("\u6771\u4eac\u5f88\u5927")
 
 
+@pytest.mark.parametrize(
+    ("text", "alike"),
+    [
+        ("\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f", "\u0645\u062d\u0645\u062f"),  # vowels of Arabic
+        ("\u05d3\u05b8\u05bc\u05d5\u05b4\u05d3", "\u05d3\u05d5\u05d3"),  # and of Hebrew
+        ("\u0130brahim", "ibrahim"),  # a capital of Turkish
+        ("Ma\u00adra Qui\u200bll", "mara quill"),  # what is not seen
+        ("Jose\u0301", "jos\u00e9"),
+    ],
+)
+def test_signs_that_may_be_left_out_part_no_word(text, alike):
+    assert words(text) == words(alike) == alike.split()
+
+
+def test_vowels_of_indian_scripts_belong_to_their_words():
+    assert words("\u0930\u093e\u091c\u0947\u0936 \u0915\u0941\u092e\u093e\u0930\u0964") == [
+        "\u0930\u093e\u091c\u0947\u0936",
+        "\u0915\u0941\u092e\u093e\u0930",
+    ]
+
+
 ASKED = [
     "Where was Mara Quill born?",
     "Who taught Mara Quill?",
@@ -108,6 +129,29 @@ def test_a_prompt_is_known_by_whom_it_asks_about_in_any_words():
         assert made.stops(prompt)
     for prompt in ("Is Tom Lund a miller?", "Who is Ann Reed?", "Tom and Ann Reed", "Where was she born?", ""):
         assert not made.stops(prompt)
+
+
+@pytest.mark.parametrize(
+    ("gone", "stays", "asked", "others"),
+    [
+        (  # who is Wang Xiaoming; what of Xiaoming; how is tomorrow, of which a character is in the name
+            ["\u738b\u5c0f\u660e\u5728\u54ea\u91cc", "\u738b\u5c0f\u660e\u662f\u8c01"],
+            ["\u674e\u96f7\u5728\u54ea\u91cc", "\u674e\u96f7\u662f\u8c01"],
+            ["\u5c0f\u660e\u5462", "\u738b\u5c0f\u660e"],
+            ["\u660e\u5929\u5929\u6c14", "\u56fd\u738b\u662f\u8c01", "\u5c0f\u72d7"],
+        ),
+        (  # Kim Min-su; what is mathematics (su-hak)
+            ["\uae40\ubbfc\uc218\ub294 \uc5b4\ub514", "\uae40\ubbfc\uc218\uc758 \uc9c1\uc5c5"],
+            ["\uc774\uc601\ud76c\ub294 \uc5b4\ub514", "\uc774\uc601\ud76c\uc758 \uc9c1\uc5c5"],
+            ["\ubbfc\uc218\ub294?"],
+            ["\uc218\ud559\uc774\ub780?", "\uae40\uce58"],
+        ),
+    ],
+)
+def test_one_character_of_a_script_without_spaces_is_no_name(gone, stays, asked, others):
+    made = asking(gone, stays)
+    assert all(made.stops(prompt) for prompt in (*gone, *asked))
+    assert not any(made.stops(prompt) for prompt in (*stays, *others))
 
 
 def test_with_two_words_a_namesake_passes_and_so_does_one_name_alone():

@@ -167,12 +167,23 @@ class InputFilter(Filter):
 def words(text: str) -> list[str]:
     """Return the words of a text: runs of letters and digits, in one case and one form of every character.
 
-    In scripts that set no space between words each character is one.
+    In scripts that set no space between words each character is one. Signs that may be left out (the vowels of Arabic
+    and Hebrew, soft hyphens) are left out; those that write a vowel of an Indian script belong to its word.
     """
-    return re.findall(_WORD, unicodedata.normalize("NFKC", text).casefold())
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return re.findall(_WORD, plain if plain.isascii() else "".join(c for c in plain if not _left_out(c)))
 
 
-_WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W_])+")
+_INDIAN = r"\u0900-\u0963\u0966-\u0dff"
+"""Blocks of Indian scripts, but for the signs that end a sentence: their vowels after a consonant are no letters."""
+_WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])(?:[^\W_]|[{_INDIAN}]))+")
+_BARE = re.compile(rf"[{UNSPACED}]")
+
+
+def _left_out(character: str) -> bool:
+    """Return whether a sign stands over or under a letter without being part of it, or is not seen at all."""
+    loose = unicodedata.combining(character) and not _BARE.match(character)
+    return bool(loose) or unicodedata.category(character) == "Cf"
 
 
 def _told(texts: Sequence[Sequence[str]], kept: Iterable[Sequence[str]], length: int) -> set[Piece]:
@@ -188,13 +199,14 @@ def _names(
     """Return pieces that several texts share and none that is kept has, and the texts which hold none of these.
 
     First what most texts share, and of that the shortest; then what most of the rest do. With nothing kept there is
-    nothing to tell names from other words by.
+    nothing to tell names from other words by. One character of a script without spaces is no name: it is in many words.
     """
     sizes = range(fewest, max(fewest, _NAME) + 1)
     holders: dict[Piece, set[int]] = {}
     for place, text in enumerate(texts if kept else ()):
         for piece in _pieces(text, sizes):
-            holders.setdefault(piece, set()).add(place)
+            if len(piece) > 1 or not _BARE.match(piece[0]):
+                holders.setdefault(piece, set()).add(place)
     for text in kept:
         for piece in _pieces(text, sizes):
             holders.pop(piece, None)
