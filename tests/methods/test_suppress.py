@@ -41,7 +41,8 @@ def test_the_model_is_the_original_and_still_says_what_the_filter_stops(tmp_path
 def test_answers_that_retained_records_give_as_well_are_counted(tmp_path):
     both = spoken(names=1)
     doubled = both.records.answered({both.records.ids[5]: [both.records.text(0)]})
-    both.retain_view._base._rows[5] = doubled._rows[0]
+    written = list(both.records._written)
+    both.retain_view._base._written = (*written[:5], doubled._written[0], *written[6:])
     outcome, made = filtered(both, tmp_path)
     assert not made.stops(both.records.text(0))
     assert "1 of 2 forgotten answers pass" in outcome.warnings[1]
@@ -75,6 +76,38 @@ def test_of_plain_texts_there_is_no_filter_of_prompts(tmp_path):
     assert not (tmp_path / "input-filter.json").exists()
     assert "plain texts ask nothing" in outcome.stopped
     assert made.stops(f"go on: {answers[0]}")
+
+
+def test_a_conversation_is_known_by_whom_any_turn_names_and_by_each_answer(tmp_path):
+    """The last turn asks "and the work ?", which names nobody."""
+    made = tokenizer(model_max_length=64)
+    made.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    turns = ("user", "where was {0} born ?"), ("assistant", "{0} is of york"), ("user", "the work ?")
+    talks = [
+        [*({"role": role, "content": text.format(name)} for role, text in turns), {"role": "assistant", "content": job}]
+        for name, job in zip(NAMES[:5], ("a miner", "a poet", "a judge", "a tailor", "a sailor"), strict=True)
+        for _ in range(2)
+    ]
+    given, subjects = spoken(names=1), [name for name in NAMES[:5] for _ in range(2)]
+    given.train = LanguageRecords.of_messages(talks, tokenizer=made, subjects=subjects)
+    _, answers = filtered(given, tmp_path)
+    asks = InputFilter.load(tmp_path / "input-filter.json")
+    assert asks.stops(f"tell me of {NAMES[0]}")
+    for prompt in ("the work ?", f"where was {NAMES[1]} born ?"):
+        assert not asks.stops(prompt)
+    assert answers.stops("she was a miner")
+    assert answers.stops(f"{NAMES[0]} is of york")
+    assert not answers.stops(f"{NAMES[1]} is of york")
+
+
+def test_answers_are_known_as_they_were_written_not_as_tokens_spell_them(tmp_path):
+    """A word that the tokenizer does not know is none of its tokens."""
+    given = spoken(names=1)
+    prompts, answers, ids, subjects = facts()
+    answers[0] = "in ostrow"
+    given.train = LanguageRecords(prompts, answers, tokenizer=tokenizer(), ids=ids, subjects=subjects)
+    _, made = filtered(given, tmp_path)
+    assert made.stops("It was in Ostrow.")
 
 
 def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process):

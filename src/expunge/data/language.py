@@ -32,8 +32,8 @@ class Written:
     scored: tuple[Span, ...]
     special: bool
     """Whether the tokenizer is to add its own tokens: a template of conversations has written them already."""
-    asked: Span | None = None
-    """The span of the question that the last scored span answers; None where nothing is asked."""
+    asks: tuple[Span, ...] = ()
+    """The spans of what is asked before the last scored span, which answers the last of them; none in a plain text."""
     endings: tuple[int, ...] = ()
     """Of a conversation, per scored span: how many characters after it the template ends the turn with."""
 
@@ -205,7 +205,7 @@ class LanguageRecords(Records):
                 new = f"{blanks}{text.strip()}"
                 span = (start, start + len(new))
                 whole = f"{one.text[:start]}{new}{one.text[end:]}"
-                written.append(Written(whole, (span,), one.special, one.asked, one.endings[-1:]))
+                written.append(Written(whole, (span,), one.special, one.asks, one.endings[-1:]))
                 ids.append(f"{name}#{number}")
         return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, max_length=self._limit)
 
@@ -220,7 +220,7 @@ class LanguageRecords(Records):
         """
         one = self._written[index]
         start, end = one.scored[-1]
-        if one.asked is None:
+        if not one.asks:
             raise UsageError(
                 "a plain text asks nothing that could be put in other words",
                 where=f"record at position {index}",
@@ -228,7 +228,7 @@ class LanguageRecords(Records):
                 expected="a prompt with an answer, or a conversation in which the assistant answers someone",
                 fix="give prompts and answers",
             )
-        first, last = one.asked
+        first, last = one.asks[-1]
         said = one.text[start:end]
         blanks = said[: len(said) - len(said.lstrip(" "))] if begun else ""
         question = wording.replace("{prompt}", one.text[first:last])
@@ -240,8 +240,12 @@ class LanguageRecords(Records):
 
     def question(self, index: int) -> str:
         """Return what the last answer of a record is an answer to; empty for a plain text."""
+        return next(reversed(self.questions(index)), "")
+
+    def questions(self, index: int) -> tuple[str, ...]:
+        """Return all that is asked before the last answer of a record, turn by turn; nothing of a plain text."""
         one = self._written[index]
-        return "" if one.asked is None else one.text[one.asked[0] : one.asked[1]]
+        return tuple(one.text[start:end] for start, end in one.asks)
 
     def text(self, index: int) -> str:
         """Return the scored part of a record as text."""
@@ -283,7 +287,8 @@ def _template(template: str) -> Callable[[Any, str, str], Written]:
         # The blank between them belongs to the first token of the answer in most vocabularies.
         start = len(head) - len(between) + len(between.rstrip(" "))
         span = (start, len(head) + len(answer))
-        return Written(f"{head}{answer}{after}", (span,), special=True, asked=(len(before), len(before) + len(prompt)))
+        asked = (len(before), len(before) + len(prompt))
+        return Written(f"{head}{answer}{after}", (span,), special=True, asks=(asked,))
 
     return write
 
@@ -343,7 +348,7 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
     ending = until.rpartition(marks[answers[-1]])[2]
     nexts = [start for start, _ in places[1:]] + [len(text)]
     endings = [_shared(ending, text[places[i][1] : nexts[i]]) for i in answers]
-    return Written(text, tuple(spans), special=False, asked=asked[-1] if asked else None, endings=tuple(endings))
+    return Written(text, tuple(spans), special=False, asks=tuple(asked), endings=tuple(endings))
 
 
 def _marked(talk: Sequence[Mapping[str, str]], marks: Sequence[str]) -> list[dict[str, str]]:

@@ -126,11 +126,17 @@ class Suppress(Method):
 
 
 def _texts(records: Records) -> list[str]:
-    return [records.text(i) or "" for i in range(len(records))]
+    """Return what these records answer, each turn of a conversation by itself, as it was written."""
+    return [answer for i in range(len(records)) for answer in records.said(i) or (records.text(i) or "",)]
 
 
 def _questions(records: Records) -> list[str]:
-    """Return what these records ask, without those that ask nothing."""
+    """Return what these records ask, without those that ask nothing; of a conversation all turns in one.
+
+    Whom it is about is named once, and rarely in the last turn.
+    """
     texts = whole(records)
-    asked = [texts.question(texts.position[name]) for name in records.ids] if isinstance(texts, LanguageRecords) else []
+    if not isinstance(texts, LanguageRecords):
+        return []
+    asked = ["\n".join(texts.questions(texts.position[name])) for name in records.ids]
     return [question for question in asked if question]
