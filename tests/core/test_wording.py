@@ -33,8 +33,8 @@ def test_words_do_not_promise_more_than_the_level():
 def test_limits_are_sentences(claim, verdict):
     lines = wording.limits(claim, verdict, attempts=3, references=20)
     assert all(line.endswith(".") for line in lines)
-    assert any("3 attempts" in line for line in lines)
-    assert any("20 retrained models" in line for line in lines)
+    assert any("3 attempts" in line for line in lines) == (claim is not Level.SUPPRESSED)
+    assert any("20 retrained models" in line for line in lines) == (claim is not Level.SUPPRESSED)
 
 
 def test_an_audited_claim_says_that_other_tests_may_find_more():
@@ -51,6 +51,13 @@ def test_a_claim_that_stands_alone_says_what_the_audit_said():
 
 def test_where_nothing_is_claimed_there_is_nothing_to_limit():
     assert wording.limits(None, Verdict.NOT_ERASED, attempts=1, references=0) == ()
+
+
+def test_what_a_filter_does_not_stop_bounds_its_claim_and_no_audit_does():
+    lines = " ".join(wording.limits(Level.SUPPRESSED, Verdict.INCONCLUSIVE, attempts=2, references=5))
+    assert "without its filters" in lines
+    assert "other words" in lines
+    assert not any(text in lines for text in ("retrained", "attempts", "signature"))
 
 
 def test_what_no_run_can_reach_is_named():

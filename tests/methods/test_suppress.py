@@ -11,6 +11,7 @@ from expunge.core.suppression import FILTERS, InputFilter, OutputFilter
 from expunge.data.language import LanguageRecords
 from expunge.engine.loop import LoopConfig
 from expunge.methods.suppress import Suppress
+from expunge.render.text import summary
 from tests.support import running, toys
 from tests.support.languages import NAMES, TRAINER, facts, spoken, tokenizer
 
@@ -121,8 +122,17 @@ def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process):
     assert result.claim is Level.SUPPRESSED
     assert result.report.control is None
     assert not result.report.attempts[0].audits
-    assert not any("retrained models" in text for text in result.report.limits)
-    assert "not audited" in (folder / "report.html").read_text()
+    assert "without its filters" in result.report.limits[0]
+    assert not any("training" in text or "signature" in text for text in result.report.limits)
+    said = {path.suffix: path.read_text().lower() for path in folder.glob("report.*")}
+    said["text"] = summary(result.report).lower()
+    assert "not audited" in said[".html"]
+    for form in (".html", ".md", "text"):
+        assert "no model was judged" in said[form]
+    for form in (".html", ".md", ".xml", "text"):
+        for untrue in ("judged where it lies", "no model to judge", "only its output"):
+            assert untrue not in said[form]
+    assert 'type="inconclusive"' not in said[".xml"]
     assert [line.what for line in result.report.costs] == [
         "attempt 1: Filters of prompts and answers (the model is unchanged)"
     ]

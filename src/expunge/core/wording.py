@@ -51,6 +51,11 @@ _RESTS_ON_LITTLE = (
     "need no retrained model see little, and their yardstick is an assumption."
 )
 """The same, where a policy of one's own has neither."""
+FILTERED = (
+    "Whoever has the model without its filters has all that the model knows.",
+    "What is asked and answered in other words, or another spelling, passes them.",
+)
+"""What bounds the claim of a filter: it rests on no audit, and on no training."""
 _OF_TEXTS = {
     "Confidence in the forgotten labels": "Confidence in the forgotten tokens",
     "memory that does not change which class is most likely": "memory that does not change which token is most likely",
@@ -85,6 +90,8 @@ def limits(
     claim: Level | None, verdict: Verdict, *, attempts: int, references: int, rests_on: Sequence[str] = ("canaries",)
 ) -> tuple[str, ...]:
     """Return what the claim does not say, one sentence each."""
+    if claim is Level.SUPPRESSED:
+        return FILTERED
     lines = []
     if claim is Level.AUDITED:
         lines.append("Another test, or the same tests with more records and references, could still find a trace.")

@@ -11,6 +11,7 @@ from expunge.render._table import badge, sign, tone_class
 from expunge.render._times import moment, timing
 from expunge.render._words import (
     LEVELS,
+    audited,
     caution,
     claim_line,
     ending,
@@ -56,7 +57,7 @@ def _facts(report: Report) -> Markup:
 
 
 def _verdict(report: Report) -> Markup:
-    if not any(attempt.audits for attempt in report.attempts):
+    if not audited(report):
         return badge(Decision.NOT_MEASURED, "No model was judged")
     return badge(verdict_tone(report.verdict), verdict_line(report.verdict))
 
@@ -78,6 +79,8 @@ def _ships(report: Report) -> str:
         return f"Attempt {shipped.number} of {len(report.attempts)}: {shipped.title}"
     if report.forget_count == 0:
         return "A copy of the original"
+    if report.claim is Level.SUPPRESSED:
+        return "None: the original stays as it was"
     return "None" if report.claim is None else "None: the model was judged where it lies"
 
 

@@ -23,7 +23,7 @@ _HEADLINES = {
     Level.EXACT: "Exact: as if retrained without the records",
     Level.CERTIFIED: "Certified: within a stated bound of retraining without the records",
     Level.AUDITED: "Erased: not distinguishable from retraining by the tests listed",
-    Level.SUPPRESSED: "Not erased: the model is unchanged, only its output is filtered",
+    Level.SUPPRESSED: "Not erased: the model is unchanged, only filtered",
 }
 _WITHOUT_CLAIM = {
     Verdict.ERASED: "No claim: the tests listed found no difference, but nothing may be claimed",
@@ -105,6 +105,11 @@ def claim_line(report: Report) -> str:
 def verdict_line(verdict: Verdict) -> str:
     """Return a verdict with a capital."""
     return verdict.value.capitalize()
+
+
+def audited(report: Report) -> bool:
+    """Return whether the model of any attempt was judged; a filter leaves none to judge."""
+    return any(attempt.audits for attempt in report.attempts)
 
 
 def verdict_tone(verdict: Verdict) -> Decision:

@@ -26,6 +26,7 @@ from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict
 from expunge.render._numbers import SPACE, Scale, many
 from expunge.render._words import (
+    audited,
     because,
     claim_line,
     designed,
@@ -67,7 +68,8 @@ def suites(report: Report) -> str:
             made.append(_suite(root, report, name, cases, audit, attempt))
         if not attempt.audits:
             sign = "error" if attempt is counted else "skipped"
-            case = _Case("audit", sign, "not judged", f"there was no model to judge: {attempt.outcome.stopped}")
+            why = "the model is the original" if attempt.claim is Level.SUPPRESSED else "there was no model to judge"
+            case = _Case("audit", sign, "not judged", f"{why}: {attempt.outcome.stopped}")
             made.append(_suite(root, report, f"attempt {attempt.number}", [case], None, attempt))
     for name in ("tests", "failures", "errors"):
         root.set(name, str(sum(int(suite.get(name, "0")) for suite in made)))
@@ -128,9 +130,8 @@ def _claim(report: Report) -> _Case:
     if report.forget_count == 0 or report.claim not in (None, Level.SUPPRESSED):
         return _Case(name, said=said)
     failed = report.claim is Level.SUPPRESSED or report.verdict is Verdict.NOT_ERASED
-    return _Case(
-        name, "failure" if failed else "error", report.verdict.value, headline(report), f"{said} {ending(report)}"
-    )
+    kind = report.verdict.value if audited(report) else "not judged"
+    return _Case(name, "failure" if failed else "error", kind, headline(report), f"{said} {ending(report)}")
 
 
 def _control(report: Report, control: Audit) -> list[_Case]:

@@ -10,7 +10,17 @@ from expunge.render._checks import findings_of
 from expunge.render._energy import used
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many, retrainings
-from expunge.render._words import caution, claim_line, control_line, headline, judged, shown_audit, vacuous, yardstick
+from expunge.render._words import (
+    audited,
+    caution,
+    claim_line,
+    control_line,
+    headline,
+    judged,
+    shown_audit,
+    vacuous,
+    yardstick,
+)
 
 _WIDTH = 100
 _NARROWEST = 40
@@ -39,7 +49,7 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Case", report.title),
         ("Claim", claim_line(report)),
         ("", report.statement),
-        ("Verdict", report.verdict.value if report.attempts else "no model was judged"),
+        ("Verdict", report.verdict.value if audited(report) else "no model was judged"),
         ("Control", control_line(report.control)),
         (
             "Records",
