@@ -70,6 +70,29 @@ def test_another_file_is_an_error_that_quotes_nothing(tmp_path, data):
         OutputFilter.load(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": ""},
+        {"key": "zz"},
+        {"lengths": []},
+        {"lengths": [0]},
+        {"lengths": [-4]},
+        {"marks": ["A" * 32]},
+        {"marks": []},
+    ],
+)
+def test_a_file_that_was_altered_so_that_it_stops_nothing_is_an_error(tmp_path, change):
+    path = tmp_path / "filter.json"
+    made().save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=f"{next(iter(change))} of another form|lengths of another form"):
+        OutputFilter.load(path)
+    empty = made([])
+    empty.save(path)
+    assert OutputFilter.load(path) == empty
+
+
 def test_nothing_forgotten_stops_nothing():
     assert not made([]).stops(SECRET)
     assert not made(["..."]).stops("...")

@@ -76,12 +76,21 @@ class Filter:
         """
         try:
             found: Self = build(cls, parse(Path(path).read_bytes()), where=f"the {cls.what}")
-            bytes.fromhex(found.key)
         except (OSError, ValueError) as error:
             raise cls._unreadable(path, str(getattr(error, "strerror", None) or error)) from error
         if found.format != cls.FORMAT:
             raise cls._unreadable(path, f"format {found.format[:40]!r}")
+        if wrong := found._altered():
+            raise cls._unreadable(path, f"{wrong} of another form")
         return found
+
+    def _altered(self) -> str:
+        """Return which field is not as it is written: such a filter would let everything through, without a word."""
+        if not re.fullmatch(r"([0-9a-f]{2})+", self.key):
+            return "key"
+        if not all(re.fullmatch(rf"[0-9a-f]{{{2 * _MARK}}}", mark) for mark in self.marks):
+            return "marks"
+        return "lengths" if bool(self.lengths) != bool(self.marks) or min(self.lengths, default=1) < 1 else ""
 
     @classmethod
     def _unreadable(cls, path: str | Path, found: str) -> UsageError:
