@@ -69,6 +69,18 @@ def test_prompts_are_stopped_by_whom_they_ask_about(tmp_path):
     assert "one of prompts stops 6 of 6 forgotten questions and 0 of 8 held-out ones" in outcome.stopped
 
 
+def test_common_words_that_are_taken_for_names_are_told(tmp_path):
+    """Of the two questions that stay neither says "where", which is thus as good a name as any."""
+    given = spoken(names=11)
+    prompts, answers, ids, subjects = facts()
+    prompts[-2:] = "the work ?", "a work ?"
+    given.train = LanguageRecords(prompts, answers, tokenizer=tokenizer(), ids=ids, subjects=subjects)
+    outcome, _ = filtered(given, tmp_path)
+    assert any("held-out questions are stopped as well" in text for text in outcome.warnings)
+    fine, _ = filtered(spoken(), tmp_path)
+    assert not any("held-out" in text for text in fine.warnings)
+
+
 def test_of_plain_texts_there_is_no_filter_of_prompts(tmp_path):
     given = spoken()
     _, answers, ids, subjects = facts()

@@ -102,27 +102,34 @@ class Suppress(Method):
         through = sum(not made.stops(text) for text in gone)
         open_ends = f"{through} of {len(gone)} forgotten answers pass the filter: all they say is retained elsewhere"
         until = f", until {c.until}" if c.until else ""
+        told, wrongly = self._asked(problem, run, more)
         return Outcome(
             model=model,
-            stopped=f"a filter of {len(made.marks)} pieces was written{until}; {self._asked(problem, run, more)}",
+            stopped=f"a filter of {len(made.marks)} pieces was written{until}; {told}",
             warnings=(
                 "no parameter changed: only prompts and output are filtered",
                 *((open_ends,) if through else ()),
+                *wrongly,
             ),
         )
 
-    def _asked(self, problem: Problem, run: Context, more: Mapping[str, Any]) -> str:
-        """Write the filter of prompts; return what it stops, in words."""
+    def _asked(self, problem: Problem, run: Context, more: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        """Write the filter of prompts; return what it stops, in words, and what it stops wrongly, as a warning."""
         gone = _questions(problem.forget_view)
         if not gone:
-            return "plain texts ask nothing: give prompts to it as well"
+            return "plain texts ask nothing: give prompts to it as well", ()
         retained = _questions(problem.retain_view)
         made = InputFilter.against(gone, retained, key=secrets.token_bytes(_KEY), name=self.config.name, **more)
         assert run.folder is not None
         made.save(run.folder / INPUT_FILTER)
         held = _questions(run.choosing.holdout) if run.choosing.holdout is not None else []
-        told = f"one of prompts stops {sum(map(made.stops, gone))} of {len(gone)} forgotten questions"
-        return told + (f" and {sum(map(made.stops, held))} of {len(held)} held-out ones" if held else "")
+        told, many = f"one of prompts stops {sum(map(made.stops, gone))} of {len(gone)} forgotten questions", len(held)
+        alarms = sum(map(made.stops, held))
+        wrongly = (
+            f"{alarms} of {many} held-out questions are stopped as well: what tells names from other words are "
+            f"{len(retained)} retained questions; more words in a row are safer (name = {self.config.name + 1})"
+        )
+        return told + (f" and {alarms} of {many} held-out ones" if held else ""), (wrongly,) if alarms else ()
 
 
 def _texts(records: Records) -> list[str]:
