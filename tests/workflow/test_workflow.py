@@ -105,6 +105,8 @@ def test_an_empty_request_gives_an_identical_model(erase):
     problem = tiny.make(request=expunge.Request())
     result = erase(problem=problem)
     assert (result.nothing_to_do, result.report, result.certificate) == (True, None, None)
+    assert "names no records" in plan(problem).advice[0]
+    assert not any("names no records" in text for text in plan(tiny.make()).advice)
     assert problem.source.digest(result.model) == problem.source.digest()
     assert events(result, "started") == []
     again = erase(problem=problem)

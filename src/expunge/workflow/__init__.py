@@ -42,6 +42,10 @@ from expunge.workflow.tuning import course, found
 __all__ = ["Choice", "Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
 
 
+NOTHING_ASKED = "The request names no records: nothing of this would be done, and the model would be copied as it is."
+"""What a plan says of such a request first."""
+
+
 def find(problem: Problem, way: str = "alike", *, device: str = "") -> Found:
     """Return retained records that a ``way`` (see ``expunge.find``) finds to belong to the request; changes nothing.
 
@@ -76,7 +80,8 @@ def plan(problem: Problem, **settings: Any) -> Plan:
     policy = policy_of(problem, chosen)
     plan = plan_of(problem, chosen, policy, passes=declared_passes(problem))
     said = map(sentence, [*_unclaimable(problem, chosen, policy, plan), *notes])
-    return replace(plan, advice=(*plan.advice, *said, *(f"{each[0].upper()}{each[1:]}." for each in where)))
+    nothing = () if problem.forget_ids else (NOTHING_ASKED,)
+    return replace(plan, advice=(*nothing, *plan.advice, *said, *(f"{each[0].upper()}{each[1:]}." for each in where)))
 
 
 def erase(
