@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from expunge.certify import dsse, keys, statement
 from expunge.certify.verify import verify
 from expunge.core.certificate import PAYLOAD_TYPE
-from expunge.core.digest import BASE_FILE, model_digest
+from expunge.core.digest import BASE_FILE, base_digest
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
 from expunge.core.serial import canonical
@@ -122,9 +122,14 @@ def test_adapters_and_their_base(apart):
     made, base = apart
     found = check(made, base=base)
     assert wrong(found) == []
-    assert part(found, "base").found == f"model digest {model_digest(base)}"
+    assert part(found, "base").found == f"base digest {base_digest(base)}"
     assert not any("base you have" in text for text in found.does_not_show)
-    assert any("its settings (config.json) were not" in text for text in found.does_not_show)
+
+
+def test_a_base_with_the_same_weights_and_other_settings_is_another(apart):
+    made, base = apart
+    (base / "config.json").write_text('{"n_head": 4}')
+    assert wrong(check(made, base=base)) == ["base"]
 
 
 def test_a_base_that_is_not_there(apart, tmp_path):
@@ -153,7 +158,7 @@ def test_another_base(apart):
 
 def test_adapters_that_name_another_base_are_other_adapters(apart):
     made, base = apart
-    (made.model / BASE_FILE).write_text(json.dumps({"weights": "77" * 32}))
+    (made.model / BASE_FILE).write_text(json.dumps({"base": "77" * 32}))
     assert wrong(check(made, base=base)) == [f"file {BASE_FILE}", "weights", "base"]
     (made.model / BASE_FILE).write_text("{")
     assert wrong(check(made, base=base)) == [f"file {BASE_FILE}", "weights", "base"]

@@ -370,13 +370,13 @@ def test_adapters_are_digested_with_the_base_that_they_name(tmp_path):
     assert digest.base_of(tmp_path) is None
     digests = set()
     for base in ("77" * 32, "88" * 32):
-        (tmp_path / digest.BASE_FILE).write_text(json.dumps({"weights": base}))
+        (tmp_path / digest.BASE_FILE).write_text(json.dumps({"base": base}))
         assert digest.base_of(tmp_path) == base
         digests.add(digest.model_digest(tmp_path))
     assert len({alone, *digests}) == 3
 
 
-@pytest.mark.parametrize("said", ["", "{", "[]", "{}", '{"weights": 7}', '{"weights": "a", "weights": "b"}'])
+@pytest.mark.parametrize("said", ["", "{", "[]", "{}", '{"base": 7}', '{"base": "a", "base": "b"}'])
 def test_what_names_no_base_is_told(tmp_path, said):
     (tmp_path / digest.BASE_FILE).write_text(said)
     with pytest.raises(Tampered, match="which base"):

@@ -102,7 +102,7 @@ def test_the_digest_is_over_adapters_settings_and_base(folder, tmp_path):
     source = AdaptedModel(folder)
     out = saved(source, source.open(), tmp_path / "out")
     assert source.digest() == source.digest(source.open()) == model_digest(out)
-    assert base_of(out) == source.rests_on == model_digest(tmp_path / "base")
+    assert base_of(out) == source.rests_on == base_digest(tmp_path / "base") != model_digest(tmp_path / "base")
     assert AdaptedModel(out).digest() == source.digest()
     assert source.digest(moved(source)) != source.digest()
     L.untrained(7).save_pretrained(tmp_path / "other")
@@ -236,7 +236,7 @@ def test_adapters_that_do_not_fit_are_told(folder, what):
     if what == "truncated":
         file.write_bytes(file.read_bytes()[:-4])
     if what == "of another base":
-        (folder / BASE_FILE).write_text(json.dumps({"weights": "77" * 32}))
+        (folder / BASE_FILE).write_text(json.dumps({"base": "77" * 32}))
     with pytest.raises(Tampered, match="another base" if "base" in what else "do not fit|not a whole"):
         AdaptedModel(folder)
 

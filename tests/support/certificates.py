@@ -5,7 +5,7 @@ from pathlib import Path
 
 from expunge.certify.build import build_certificate
 from expunge.certify.keys import generate, load_private
-from expunge.core.digest import BASE_FILE, model_digest, salted_levels
+from expunge.core.digest import BASE_FILE, base_digest, model_digest, salted_levels
 from expunge.core.report import Report
 from expunge.core.serial import canonical
 from tests.support import reports
@@ -45,7 +45,7 @@ def certify(folder, report=None, *, development=False, base=None):
     report = report or reports.report()
     model = reports.save_model(folder / "model")
     if base is not None:
-        (model / BASE_FILE).write_bytes(canonical({"weights": model_digest(base)}))
+        (model / BASE_FILE).write_bytes(canonical({"base": base_digest(base)}))
         report = _of_model(report, model_digest(model))
     pair = generate(folder / "key", development=development)
     (folder / "report.json").write_bytes(canonical(report) + b"\n")

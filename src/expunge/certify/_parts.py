@@ -125,12 +125,12 @@ def weights_part(predicate: Predicate, model: Path, *, files_fit: bool) -> Part:
 
 
 def base_part(model: Path, base: Path) -> Part:
-    """Return whether ``base`` is what the adapters in ``model`` belong to, by its tensors."""
+    """Return whether ``base`` is what the adapters in ``model`` belong to, by its tensors and settings."""
     fix = "give the directory of the base that the adapters were trained on"
     try:
         wanted, digest = base_of(model), base_digest(base)
     except (ExpungeError, OSError) as error:
-        return Part(name="base", ok=False, found=" ".join(str(error).split()), expected="the base's weights", fix=fix)
+        return Part(name="base", ok=False, found=" ".join(str(error).split()), expected="the base", fix=fix)
     if wanted is None:
         found, fix = "the model folder names none: it is whole by itself", "leave the base out"
         return Part(name="base", ok=False, found=found, expected=f"adapters, and {BASE_FILE} beside them", fix=fix)
@@ -139,8 +139,8 @@ def base_part(model: Path, base: Path) -> Part:
     return Part(
         name="base",
         ok=same,
-        found=f"model digest {digest}" if there else f"no safetensors in {base.name}",
-        expected=f"model digest {wanted}",
+        found=f"base digest {digest}" if there else f"no safetensors in {base.name}",
+        expected=f"base digest {wanted}",
         fix="" if same else fix,
     )
 

@@ -248,12 +248,17 @@ def model_digest(folder: Path) -> str:
 
 
 def base_digest(folder: Path) -> str:
-    """Return the model digest of a base: of what lies in its folder itself, where a run or its adapters may lie too."""
-    return combine([digest for path in sorted(folder.glob("*.safetensors")) for digest in tensor_digests(path)])
+    """Return the digest of a base: of the weights and ``config.json`` in its folder itself, below which others may lie.
+
+    The settings are part of it, byte for byte: the same weights with other settings are another function.
+    """
+    settings = folder / "config.json"
+    weights = [digest for path in sorted(folder.glob("*.safetensors")) for digest in tensor_digests(path)]
+    return combine([*weights, file_digest(settings)] if settings.is_file() else weights)
 
 
 def base_of(folder: Path) -> str | None:
-    """Return the model digest of the base that the adapters in a folder belong to; None where it names none.
+    """Return the digest of the base that the adapters in a folder belong to; None where it names none.
 
     Raises:
         Tampered: what names it cannot be read.
@@ -265,15 +270,15 @@ def base_of(folder: Path) -> str | None:
         found = parse(mark.read_bytes())
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("weights"), str):
+    if not isinstance(found, dict) or not isinstance(found.get("base"), str):
         raise Tampered(
             "cannot read which base the adapters belong to",
             where=f"{folder.name}/{BASE_FILE}",
             found="something else",
-            expected="JSON with the digest of its weights",
+            expected="JSON with the digest of the base",
             fix="restore the file from where it came",
         )
-    return str(found["weights"])
+    return str(found["base"])
 
 
 _joined = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes an encoder at every call

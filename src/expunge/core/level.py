@@ -36,5 +36,5 @@ PROMISES = {
     Level.EXACT: "has the same distribution as a model retrained without the records",
     Level.CERTIFIED: "is within (ε, δ) of the stated reference under the stated assumptions",
     Level.AUDITED: "is not distinguishable from retrained models by the tests listed; this is not a proof",
-    Level.SUPPRESSED: "is unchanged; its output is filtered",
+    Level.SUPPRESSED: "is unchanged; filters stand around it",
 }

@@ -25,7 +25,7 @@ _CLAIMS = {
         "The model is not distinguishable from models retrained without the requested records by the tests listed; "
         "this is not a proof."
     ),
-    Level.SUPPRESSED: "The model is unchanged; its output is filtered. Nothing was erased from it.",
+    Level.SUPPRESSED: "The model is unchanged; filters stand around it. Nothing was erased from it.",
 }
 _UNCOMPARED = {
     "canaries": "records that were planted to be deleted with the requested ones are gone",

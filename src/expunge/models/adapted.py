@@ -71,7 +71,7 @@ class AdaptedModel(HuggingFaceModel):
         self._kind, self._files = kind_of(self.base), self._stamps()
         self.rests_on = digests.base_digest(self.base)
         self._config = (folder / CONFIG).read_bytes()
-        self._mark = canonical({"adapter_config": sha256(self._config), "weights": self.rests_on}) + b"\n"
+        self._mark = canonical({"adapter_config": sha256(self._config), "base": self.rests_on}) + b"\n"
         self._still = ""
         self._digest = self.digest(self._load(folder))  # what cannot be read is told now
         carried = (name for name in CARRIED if (folder / name).is_file())
@@ -156,8 +156,8 @@ class AdaptedModel(HuggingFaceModel):
             raise Tampered(
                 "the adapters belong to another base",
                 where=f"{folder.name}/{BASE_FILE}",
-                found=f"weights {self.rests_on[:16]} in {self.base.name}",
-                expected=f"weights {str(digests.base_of(folder))[:16]}",
+                found=f"digest {self.rests_on[:16]} in {self.base.name}",
+                expected=f"digest {str(digests.base_of(folder))[:16]}",
                 fix="give the directory of the base that they were made for",
             )
         with torch.random.fork_rng(devices=[]):  # what is drawn here is read over at once
