@@ -93,9 +93,7 @@ def _claimable(report: Report) -> tuple[Attempt, Level]:
     if attempt is None or level is None:
         raise _refusal("nothing is claimed", found=f"verdict {report.verdict.value}, no claim")
     if level is Level.SUPPRESSED:
-        raise _refusal(
-            "suppression is not erasure", found="the model is unchanged, filters stand around it"
-        )
+        raise _refusal("suppression is not erasure", found="the model is unchanged, filters stand around it")
     wrong = contradictions(report)
     if wrong:
         raise _refusal("the report contradicts itself", found=" ".join(wrong))
