@@ -8,12 +8,19 @@ where they lie. Both take the same batches with the same optimiser, one thread. 
 that of the whole run stands beside it, since ours opens the original once more at its end, to say what has changed.
 Lengths are those of TOFU's questions and answers at 4.6 letters a token, tokens are drawn.
 
-Count per step, in calls of the body on the batch's tokens (a backward pass counts two), of 8 forgotten and 8 retained:
-see ``COUNT``; and in bytes that are held at once: see ``BYTES``. Targets follow from it: NPO with the loss of retained
-answers is to take 1.7 times as many steps a second in 0.6 of the memory, which is more than its count says, since heads
-and padding are saved as well; every other case is to gain as much beyond its own count.
+The written count of passes and bytes, and the targets that follow from it: see ``_count.py``. NPO with the loss of
+retained answers is to take 1.7 times as many steps a second in 0.6 of the memory, which is more than its count says,
+since heads and padding are saved as well; every other case is to gain as much beyond its own count.
+
+On a device: a Llama of a billion drawn weights in bfloat16, which both sides train through copies in float32, adapters
+as well, and more steps. Beside the rest stand tokens a second and the share of the device's matrix rate, which is that
+of a plain product of large squares in the same process: of the products with weights that a step needs, the same for
+both sides. Seconds are counted once the device is done, memory is the most that torch's tensors held there. That both
+sides have equal losses is shown in float32 as well, by runs of their own. Ours keeps to kernels that add in one order,
+as it does for its users.
 
     python benchmarks/language_step.py [--json] [--save FILE]        about 15 minutes on one core
+    python benchmarks/language_step.py --device cuda --save FILE     the other one; taken by itself where there is CUDA
     python benchmarks/language_step.py --targets --save FILE         write targets anew, measure nothing
 """
 
@@ -23,26 +30,37 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import copy
 import json
 import math
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import torch
+from _count import BYTES, CASES, COUNT, SHAPES, WHOLE, calls, network, operations, share, targets
+from _device import Memory, clock, matrix_rate, option
 from _table import Row, arguments, finish
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from expunge.core import registry
+from expunge.core.errors import RunFailed
+from expunge.core.memory import asked_for, ran_out
 from expunge.core.problem import Problem
 from expunge.data.language import NOT_SCORED, LanguageRecords
+from expunge.engine.adapters import drawn
 from expunge.engine.context import Context
+from expunge.engine.device import called, placed, steady
+from expunge.engine.masters import Masters
 from expunge.engine.progress import Progress
 from expunge.engine.runtime import hold_memory, single_thread
 from expunge.engine.split import Part
@@ -50,36 +68,43 @@ from expunge.models.huggingface import HuggingFaceModel
 
 TOFU = Path(__file__).parents[2] / "shared" / "data" / "tofu" / "full.json"
 LETTERS, BATCH, STEPS, LR, REFUSAL = 4.6, 8, 4, 1e-5, 8
-SIZES = {
-    32_000: {"hidden_size": 384, "intermediate_size": 1024},
-    128_000: {"hidden_size": 320, "intermediate_size": 864},
-}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "npo, nll": ("npo", {"retain": "nll"}),
-    "npo, kl": ("npo", {"retain": "kl"}),
-    "dpo, nll": ("alt_dpo", {"retain": "nll", "retain_weight": 1.0}),
-    "rmu": ("rmu", {"block": 3, "alpha": 1200.0}),
-}
-COUNT = {"npo, nll": (7, 6), "npo, kl": (8, 7), "dpo, nll": (11, 9), "rmu": (4.5, 3)}
-"""Calls of the body per step: (the plain way, ours). NPO: 3 + 3 with gradients, 1 or 2 of the copy; ours saves that on
-forgotten records. DPO, for which a refusal of eight tokens is preferred to each answer, as IdkDPO and AltPO do: 3 + 3
-+ 3 with gradients, 2 of the copy, which ours saves. RMU: three calls, of which ours stops at the block (4 of 8); the
-gradient of both ways reaches three blocks of two of these."""
-BYTES: dict[str, tuple[int, dict[str, int], int]] = {
-    "npo, nll": (20, {"forget": 12, "retain": 12}, 16),
-    "npo, kl": (20, {"forget": 12, "retain": 20}, 20),
-    "dpo, nll": (20, {"forget": 12, "refusal": 12, "retain": 12}, 16),
-    "rmu": (8, {"retain": 4}, 4),
-}
-"""Bytes at once: the plain way's per weight, its per padded token and word of the vocabulary, ours per weight. Weights,
-gradient and two moments are 16, a second model 4 (of RMU hardly any weight moves). Logits, their log-softmax and its
-gradient are 12; those of the copy, for a divergence, 8 more; RMU makes some and needs none. Ours makes 16 MiB of them
-at a time."""
-TOKENS = {"forget": 558, "retain": 594, "refusal": 234}
-"""Padded tokens of a batch, prompts included: means over the steps."""
-FIRST, SPEED, MEMORY = "npo, nll", 1.7, 0.6
-"""What was asked for of one case: what others are asked for follows from their counts beside its own."""
-MADE = 2**24
+MORE, WARM = 24, 4
+"""Steps on a device, and how many of them are not counted: libraries choose there how to do what they meet first."""
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2**-8}
+"""How far losses may be apart. A number of bfloat16 has eight binary digits: what both sides compute in another order,
+or of other batches, differs by a rounding of the last, which a mean of losses brings down and a difference does not."""
+
+
+PLAINLY = {"device": "cpu", "network": "small", "precision": "float32", "steps": STEPS}
+"""How it is measured on the processor, which a file of figures does not say."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process measures.
+
+    ``folder`` is where the network lies, drawn now where nothing lies there; without one it is drawn for this process.
+    """
+
+    case: str
+    vocabulary: int
+    who: str
+    device: str = "cpu"
+    precision: str = "float32"
+    size: str = "small"
+    steps: int = STEPS
+    warm: int = 0
+    folder: str = ""
+
+    @property
+    def where(self) -> torch.device:
+        """The device."""
+        return torch.device(self.device)
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The kind of numbers of the weights."""
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
 
 
 class Drawn(LanguageRecords):
@@ -95,47 +120,18 @@ class Drawn(LanguageRecords):
         self._pad, self.longest = 0, max(q + a for q, a in lengths)
 
 
-def speed(case: str) -> float:
-    """Return how many times the plain way's steps a second are to be made."""
-    gains = {each: plain / ours for each, (plain, ours) in COUNT.items()}
-    return round(SPEED * gains[case] / gains[FIRST], 2)
-
-
-def memory(case: str, vocabulary: int) -> float:
-    """Return which share of the plain way's peak memory is to do."""
-    with torch.device("meta"):
-        weights = sum(p.numel() for p in LlamaForCausalLM(network(vocabulary)).parameters())
-    shares = {}
-    for each, (plain, words, ours) in BYTES.items():
-        logits = vocabulary * sum(TOKENS[which] * size for which, size in words.items())
-        shares[each] = (ours * weights + MADE) / (plain * weights + logits)
-    return round(MEMORY * shares[case] / shares[FIRST], 2)
-
-
-def network(vocabulary: int) -> LlamaConfig:
-    """Return the settings of the network."""
-    return LlamaConfig(
-        vocab_size=vocabulary,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        **SIZES[vocabulary],
-    )
-
-
-def problem(vocabulary: int, folder: Path) -> Problem:
+def problem(run: Run, folder: Path) -> Problem:
     """Return records to forget, as many to keep, and a network with random weights, written into a folder."""
-    rows = [json.loads(line) for line in TOFU.read_text().splitlines()]
-    some = [rows[i] for i in range(0, len(rows), len(rows) // (2 * STEPS * BATCH))][: 2 * STEPS * BATCH]
+    rows, many = [json.loads(line) for line in TOFU.read_text().splitlines()], 2 * run.steps * BATCH
+    some = [rows[i] for i in range(0, len(rows), len(rows) // many)][:many]
     lengths = [tuple(max(2, round(len(row[part]) / LETTERS)) for part in ("question", "answer")) for row in some]
-    records = Drawn(lengths, vocabulary, "r-{}")
-    refusals = Drawn([(question, REFUSAL) for question, _ in lengths], vocabulary, "r-{}#0")
-    torch.manual_seed(0)
+    records = Drawn(lengths, run.vocabulary, "r-{}")
+    refusals = Drawn([(question, REFUSAL) for question, _ in lengths], run.vocabulary, "r-{}#0")
     forget = list(records.ids[::2])
-    LlamaForCausalLM(network(vocabulary)).save_pretrained(folder)  # as a user has it: in a directory
+    if not (folder / "config.json").exists():
+        torch.manual_seed(0)
+        # As a user has it: in a directory.
+        LlamaForCausalLM(network(run.vocabulary, run.size)).to(run.kind).save_pretrained(folder)
     return Problem(
         model=HuggingFaceModel(folder),
         task="causal_lm",
@@ -145,26 +141,45 @@ def problem(vocabulary: int, folder: Path) -> Problem:
     )
 
 
+def sides(made: Problem, case: str, step: Any) -> dict[str, Any]:
+    """Return the batches of a step by set, inputs and labels of each."""
+    found = {"forget": step.forget.batch, "retain": step.retain.batch}
+    if CASES[case][0] == "alt_dpo":
+        refusals = made.variant_records["alternative"]
+        found["refusal"] = refusals.read([refusals.ids.index(f"{one}#0") for one in step.forget.ids])
+    return found
+
+
+def tokens(made: Problem, case: str, steps: Any) -> dict[str, tuple[float, float]]:
+    """Return by set how many tokens a step reads, without padding, and how many of them are scored: means over all."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for step in steps:
+        for name, (inputs, labels) in sides(made, case, step).items():
+            scored = int((labels[:, 1:] != NOT_SCORED).sum())
+            found.setdefault(name, []).append((int(inputs["attention_mask"].sum()), scored))
+    return {name: (fmean(read for read, _ in rows), fmean(told for _, told in rows)) for name, rows in found.items()}
+
+
 # --- our way ------------------------------------------------------------------------------------------------------
 
 
 class Stops(Progress):
     """Notes when each step ended, and the peak memory until then."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: Memory, where: torch.device) -> None:
+        self._held, self._where = held, where
         self.times: list[float] = []
-        self.peak = 0.0
+        self.peak: float | None = None
 
     def advance(self, label: str = "", count: int = 1) -> None:
         """Note the time and the peak."""
-        self.times.append(time.process_time())
-        self.peak = _memory("VmHWM")
+        self.times.append(clock(self._where))
+        self.peak = self._held.peak
 
 
-def ours(made: Problem, case: str) -> tuple[Stops, float]:
-    """Return what was noted of the steps, and the mean loss of all of them."""
+def ours(made: Problem, case: str, stops: Stops) -> float:
+    """Return the mean loss of all steps, of which is noted what there is to note."""
     name, more = CASES[case]
-    stops = Stops()
     run = Context(
         problem=made,
         seed=0,
@@ -174,8 +189,9 @@ def ours(made: Problem, case: str) -> tuple[Stops, float]:
         progress=stops,
     )
     settings = {**more, "epochs": 1, "batch_size": BATCH, "lr": LR, "optimiser": "adamw"}
-    outcome = registry.load("methods", name)(settings).unlearn(made, run)
-    return stops, outcome.history[0]["objective"]
+    with steady(made):
+        outcome = registry.load("methods", name)(settings).unlearn(made, run)
+    return outcome.history[0]["objective"]
 
 
 # --- the plain way ------------------------------------------------------------------------------------------------
@@ -189,7 +205,8 @@ def sums(logits: Tensor, labels: Tensor) -> Tensor:
 
 def divergence(mine: Tensor, theirs: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over scored tokens of KL(theirs || mine)."""
-    each = F.kl_div(mine[:, :-1].log_softmax(-1), theirs[:, :-1].log_softmax(-1), log_target=True, reduction="none")
+    said, told = (one[:, :-1].float().log_softmax(-1) for one in (mine, theirs))
+    each = F.kl_div(said, told, log_target=True, reduction="none")
     scored = (labels[:, 1:] != NOT_SCORED).float()
     return (each.sum(dim=-1) * scored).sum() / scored.sum()
 
@@ -208,11 +225,11 @@ def states(model: Any, inputs: dict[str, Tensor], block: int) -> Tensor:
 def misdirected(h: Tensor, aim: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over records of the mean over their scored tokens of the squared distance per number."""
     scored = (labels[:, 1:] != NOT_SCORED).float()
-    each = ((h[:, :-1] - (aim if aim.dim() == 1 else aim[:, :-1])) ** 2).mean(dim=-1)
+    each = ((h[:, :-1].float() - (aim if aim.dim() == 1 else aim[:, :-1])) ** 2).mean(dim=-1)
     return ((each * scored).sum(dim=1) / scored.sum(dim=1)).mean()
 
 
-def plain(made: Problem, case: str) -> tuple[Stops, float]:
+def plain(made: Problem, case: str, stops: Stops, where: torch.device) -> float:
     """Return the same of the plain way, on the batches that the method draws."""
     name, more = CASES[case]
     method = registry.load("methods", name)({**more, "epochs": 1, "batch_size": BATCH, "lr": LR})
@@ -220,24 +237,27 @@ def plain(made: Problem, case: str) -> tuple[Stops, float]:
     original = made.source.open()
     if name == "rmu":
         aim, moving = _of_rmu(made, method)
+        aim = aim.to(where)
         for part in model.parameters():
             part.requires_grad_(False)
         for place in moving:
             model.model.layers[place].mlp.down_proj.weight.requires_grad_(True)
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], LR, weight_decay=0.0, fused=True)
-    stops, losses = Stops(), []
+    elif "lora" in more:  # the same ones: what is drawn is no part of what is compared
+        drawn(model, rank=more["lora"], alpha=method.config.lora_alpha, names=(), seed=0)
+    masters = Masters([p for p in model.parameters() if p.requires_grad])  # for weights in half precision, as ours
+    optimiser = torch.optim.AdamW(masters.trained, LR, weight_decay=0.0, fused=True)
+    masters.follow(optimiser)
+    losses = []
     for step in method.passes(1)[0].batches(made, seed=0, epoch=0):
-        (f, fl), (r, rl) = step.forget.batch, step.retain.batch
+        read = {which: _there(batch, where) for which, batch in sides(made, case, step).items()}
+        (f, fl), (r, rl) = read["forget"], read["retain"]
         if name == "rmu":
             with torch.no_grad():
                 theirs = states(original, r, more["block"])
             loss = misdirected(states(model, f, more["block"]), aim, fl)
             loss = loss + more["alpha"] * misdirected(states(model, r, more["block"]), theirs, rl)
         else:
-            pairs = [(f, fl)]
-            if name == "alt_dpo":
-                refusals = made.variant_records["alternative"]
-                pairs.append(refusals.read([refusals.ids.index(f"{one}#0") for one in step.forget.ids]))
+            pairs = [read[which] for which in ("forget", "refusal") if which in read]
             with torch.no_grad():
                 then = [sums(original(**x, use_cache=False).logits, y) for x, y in pairs]
             now = [sums(model(**x, use_cache=False).logits, y) for x, y in pairs]
@@ -249,16 +269,23 @@ def plain(made: Problem, case: str) -> tuple[Stops, float]:
                 with torch.no_grad():
                     theirs = original(**r, use_cache=False).logits
                 loss = loss + divergence(model(**r, use_cache=False).logits, theirs, rl)
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
         stops.advance()
-    return stops, sum(losses) / len(losses)
+    return sum(losses) / len(losses)
+
+
+def _there(batch: Any, where: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """Return a batch on the device."""
+    inputs, labels = batch
+    return {name: part.to(where) for name, part in inputs.items()}, labels.to(where)
 
 
 def _of_rmu(made: Problem, method: Any) -> tuple[Tensor, list[int]]:
     """Return direction and blocks as the method chooses them: they are no part of what is compared."""
+    method = copy.copy(method)  # which keeps the model that it looks into
     run = Context(problem=made, seed=0, label="", choosing=Part(made.records.select([]), None), choosing_models=list)
     method.prepare(made.source.open(), made, run)
     place = method.config.block
@@ -268,39 +295,66 @@ def _of_rmu(made: Problem, method: Any) -> tuple[Tensor, list[int]]:
 # --- side by side -------------------------------------------------------------------------------------------------
 
 
-def one(case: str, vocabulary: int, who: str) -> dict[str, Any]:
-    """Return CPU-seconds of the steps after the first, loss and peak memory of one side, measured in this process."""
+def one(run: Run) -> dict[str, Any]:
+    """Return seconds of the steps that count, loss and peak memory of one side, measured in this process.
+
+    Where the memory did not suffice, that is all there is: ``exhausted``, with what was asked for.
+    """
     single_thread()
     hold_memory()
-    with tempfile.TemporaryDirectory(prefix="language-step-") as folder:
-        made = problem(vocabulary, Path(folder))
-        weights = sum(p.numel() for p in made.source.open().parameters())
-        before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is reckoned from here
-        stops, loss = (ours if who == "ours" else plain)(made, case)
-        times = [late - early for early, late in pairwise(stops.times)]
-        whole = _memory("VmHWM")
-    return {"times": times, "loss": loss, "peak": stops.peak - before, "whole": whole - before, "weights": weights}
+    with _folder(run.folder) as folder:
+        try:
+            return _measured(run, folder)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, RunFailed) and error.__cause__ is not None else error
+            if not ran_out(cause):
+                raise
+            return {"exhausted": f"{asked_for(cause)}more than there is"}
 
 
-def _memory(what: str) -> float:
-    """Return a figure of this process, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+def _measured(run: Run, folder: Path) -> dict[str, Any]:
+    made = problem(run, folder)
+    weights = sum(p.numel() for p in made.source.open().parameters())
+    made = placed(made, run.where)
+    held = Memory(run.where)
+    stops = Stops(held, run.where)
+    loss = ours(made, run.case, stops) if run.who == "ours" else plain(made, run.case, stops, run.where)
+    whole = held.peak
+    times = [late - early for early, late in pairwise(stops.times)][run.warm :]
+    found = {"times": times, "loss": loss, "peak": stops.peak, "whole": whole, "weights": weights}
+    if run.where.type == "cpu":
+        return found
+    name, more = CASES[run.case]
+    method = registry.load("methods", name)({**more, "epochs": 1, "batch_size": BATCH, "lr": LR})
+    steps = list(method.passes(1)[0].batches(made, seed=0, epoch=0))
+    found["tokens"] = tokens(made, run.case, steps[run.warm + 1 :])
+    return {**found, "rate": matrix_rate(run.where, run.kind)}
+
+
+@contextmanager
+def _folder(given: str) -> Iterator[Path]:
+    """Hold the folder that is given, or one of this process alone."""
+    with nullcontext(given) if given else tempfile.TemporaryDirectory(prefix="language-step-") as folder:
+        yield Path(folder)
 
 
 def main() -> int:
     """Measure, print; 0 where every target is met."""
     parser = arguments(__doc__)
+    where = option(parser)
+    there = where.type != "cpu"
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--vocabularies", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--cases", nargs="+", default=list(CASES))
+    parser.add_argument("--size", choices=SHAPES, default="1b" if there else "small", help="of the network")
+    parser.add_argument("--precision", choices=TOLERANCE, default="bfloat16" if there else "float32")
+    parser.add_argument("--steps", type=int, default=MORE if there else STEPS, help="of which the first do not count")
+    parser.add_argument("--vocabularies", type=int, nargs="+", default=list(SHAPES["small"]))
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES) if there else WHOLE)
     parser.add_argument("--keep", action="store_true", help="leave other cases as the file of --save has them")
     parser.add_argument("--targets", action="store_true", help="write targets anew into the file of --save, no more")
-    parser.add_argument("--one", nargs=3, help="internal: case, vocabulary, side")
+    parser.add_argument("--one", help="internal: what to measure in this process")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(one(given.one[0], int(given.one[1]), given.one[2])))
+        print(json.dumps(one(Run(**json.loads(given.one)))))
         return 0
     if given.targets:
         earlier = retargeted(json.loads(given.save.read_text()))
@@ -309,70 +363,174 @@ def main() -> int:
     if not TOFU.is_file():
         print(f"skipped: no {TOFU.name}, whose lengths are those of the batches", file=sys.stderr)
         return 0
-    load, rows = os.getloadavg()[0], []
+    how = {"device": called(where), "network": given.size, "precision": given.precision, "steps": given.steps}
+    facts: dict[str, Any] = {} if how == PLAINLY else {"how": how}
+    earlier = json.loads(given.save.read_text()) if given.save and given.save.exists() else None
+    if earlier is not None and earlier.get("how") != facts.get("how"):
+        sys.exit(f"{given.save} holds figures of another device, network or number of steps: choose another --save")
+    load, rows, lacking = os.getloadavg()[0], [], {}
     for vocabulary in given.vocabularies:
-        for case in given.cases:
-            rows += side_by_side(case, vocabulary, given.repeats)
-            print("; ".join(f"{row.name} {row.value:.3g}" for row in rows[-4:]), file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="language-step-") as kept:
+            for case in given.cases:
+                run = Run(case, vocabulary, "", str(where), given.precision, given.size, given.steps)
+                if there:  # drawn once for all: a billion numbers take longer than the steps
+                    run = replace(run, warm=min(WARM, given.steps - 2), folder=str(Path(kept, given.precision)))
+                found, short = side_by_side(run, given.repeats)
+                rows, lacking = [*rows, *found], {**lacking, **short}
+                print("; ".join(f"{row.name} {row.value:.3g}" for row in found), file=sys.stderr, flush=True)
+    if facts:
+        facts["counted"] = counted(given.cases, given.vocabularies, given.size, given.precision)
+        facts["out of memory"] = lacking
     note = "other work shared the machine" if load > 0.5 else "nothing else ran"
+    told = {case: COUNT[case] for case in dict.fromkeys([*WHOLE, *given.cases])}
     measured = [f"{case}, {vocabulary // 1000}k" for vocabulary in given.vocabularies for case in given.cases]
     if given.keep:
-        rows = beside_earlier(rows, json.loads(given.save.read_text())["results"])
-    finish(rows, given, load_before=round(load, 2), repeats=given.repeats, count=COUNT, note=note, measured=measured)
-    return 0 if all(row.met != "MISSED" for row in rows) else 1
+        rows = beside_earlier(rows, earlier["results"])
+    more = {"repeats": given.repeats, "count": told, "note": note, "measured": measured, **facts}
+    finish(rows, given, load_before=round(load, 2), **more)
+    return 0 if not lacking and all(row.met != "MISSED" for row in rows) else 1
 
 
 def beside_earlier(rows: list[Row], earlier: list[dict[str, Any]]) -> list[Row]:
     """Return the rows and those of other cases that were measured earlier, in the order of vocabularies and cases."""
     mine = {row.name for row in rows}
-    order = [f"{case}, {vocabulary // 1000}k words" for vocabulary in SIZES for case in CASES]
+    order = [f"{case}, {vocabulary // 1000}k words" for vocabulary in SHAPES["small"] for case in CASES]
     kept = [Row(**row) for row in earlier if row["name"] not in mine]
     return sorted([*rows, *kept], key=lambda row: order.index(row.name.partition(" (")[0]))
 
 
 def retargeted(earlier: dict[str, Any]) -> dict[str, Any]:
     """Return what was measured, as it was, beside the targets that the count gives now."""
-    targets = {}
+    size = earlier.get("how", {}).get("network", "small")
+    wanted = {}
     for case in CASES:
-        for vocabulary in SIZES:
-            targets[f"{case}, {vocabulary // 1000}k words", "steps a second"] = speed(case)
-            targets[f"{case}, {vocabulary // 1000}k words", "peak memory"] = memory(case, vocabulary)
+        for vocabulary in SHAPES[size]:
+            title = f"{case}, {vocabulary // 1000}k words"
+            wanted[title, "steps a second"], wanted[title, "peak memory"] = targets(case, vocabulary, size)
     rows = []
     for row in earlier["results"]:
         case, what = row["name"].split(" (")[0], row["name"].split(": ")[1]
-        rows.append({**row, "target": targets.get((case, what), row["target"])})
-    return {**earlier, "results": rows, "count": COUNT, "bytes": BYTES}
+        rows.append({**row, "target": wanted.get((case, what), row["target"])})
+    cases = [case for case in CASES if case in WHOLE or any(row["name"].startswith(f"{case}, ") for row in rows)]
+    told = {"count": {case: COUNT[case] for case in cases}, "bytes": {case: BYTES[case] for case in cases}}
+    return {**earlier, "results": rows, **(told if size == "small" else {})}
 
 
-def side_by_side(case: str, vocabulary: int, repeats: int) -> list[Row]:
-    """Return speed, memory and agreement of one method at one vocabulary."""
+def counted(cases: list[str], vocabularies: list[int], size: str, precision: str) -> dict[str, dict[str, float]]:
+    """Return what the count alone gives: times the plain way's steps a second, and of the bytes that are held."""
+    found = {}
+    for vocabulary in vocabularies:
+        for case in cases:
+            plain, ours = calls(case, network(vocabulary, size).num_hidden_layers)
+            bytes_ = share(case, vocabulary, size, precision)
+            title = f"{case}, {vocabulary // 1000}k words"
+            found[title] = {"steps a second": round(plain / ours, 3), "peak memory": round(bytes_, 3)}
+    return found
+
+
+def both(run: Run, repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Return what the processes of both sides measured, in turn."""
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "plain": []}
     for _ in range(repeats):
         for who in found:
-            words = [sys.executable, __file__, "--one", case, str(vocabulary), who]
-            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-            found[who].append(json.loads(said.splitlines()[-1]))
-    fastest = {who: min(t for one in runs for t in one["times"]) for who, runs in found.items()}
-    middle = {who: sorted(t for one in runs for t in one["times"]) for who, runs in found.items()}
-    typical = {who: times[len(times) // 2] for who, times in middle.items()}
-    peak, whole = ({who: min(one[of] for one in runs) for who, runs in found.items()} for of in ("peak", "whole"))
-    losses = {who: runs[0]["loss"] for who, runs in found.items()}
-    against = "two models, whole calls, full logits, padded batches"
-    size = found["ours"][0]["weights"] / 1e6
-    title, n = f"{case}, {vocabulary // 1000}k words ({size:.0f}M weights)", len(middle["ours"])
+            words = [sys.executable, __file__, "--one", json.dumps(asdict(replace(run, who=who)))]
+            done = subprocess.run(words, check=False, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{done.stderr}{run.case}, {who}: a process ended with {done.returncode}")
+            found[who].append(json.loads(done.stdout.splitlines()[-1]))
+    return found
 
-    def row(what: str, value: float, target: float | None, better: str, unit: str) -> Row:
-        return Row(name=f"{title}: {what}", value=value, target=target, better=better, unit=unit, against=against, n=n)
 
-    apart = abs(losses["ours"] - losses["plain"]) / abs(losses["plain"])
-    assert math.isfinite(apart)
-    return [
-        row("steps a second", typical["plain"] / typical["ours"], speed(case), "higher", "times the plain way's"),
-        row("fastest step", fastest["plain"] / fastest["ours"], None, "higher", "times the plain way's"),
-        row("peak memory", peak["ours"] / peak["plain"], memory(case, vocabulary), "lower", "of the plain way's"),
-        row("peak memory of the whole run", whole["ours"] / whole["plain"], None, "lower", "of the plain way's"),
-        row("loss apart", apart, 1e-5, "lower", "of the loss"),
-    ]
+def side_by_side(run: Run, repeats: int) -> tuple[list[Row], dict[str, str]]:
+    """Return speed, memory and agreement of one method at one vocabulary; and by side what memory did not suffice for.
+
+    Where it did not, there are no figures of both sides.
+    """
+    found = both(run, repeats)
+    title = f"{run.case}, {run.vocabulary // 1000}k words"
+    exact: dict[str, list[dict[str, Any]]] = {}
+    if run.where.type != "cpu" and run.precision != "float32":
+        alike = {"precision": "float32", "steps": STEPS, "warm": 0}
+        folder = run.folder and str(Path(run.folder).with_name("float32"))
+        exact = {f"{who}, float32": runs for who, runs in both(replace(run, **alike, folder=folder), 1).items()}
+    lacking = {
+        f"{title}: {who}": one["exhausted"]
+        for who, runs in {**found, **exact}.items()
+        for one in runs
+        if "exhausted" in one
+    }
+    for place, why in lacking.items():
+        print(f"{place}: out of memory, {why}", file=sys.stderr, flush=True)
+    there = {who: runs for who, runs in {**found, **exact}.items() if f"{title}: {who}" not in lacking}
+    kind = "" if run.where.type == "cpu" else f", {run.precision}"
+    numbers = next((runs[0]["weights"] for runs in there.values()), 0)
+    rows = Rows(run, f"{title} ({numbers / 1e6:.0f}M weights{kind})", there)
+    return [*rows.of_both(), *(rows.of_device() if kind else ())], lacking
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The figures of one case, of what the processes of each side measured."""
+
+    run: Run
+    title: str
+    found: dict[str, list[dict[str, Any]]]
+
+    def of_both(self) -> Iterator[Row]:
+        """Yield those of both sides, where there are both."""
+        if not {"ours", "plain"} <= set(self.found):
+            return
+        faster, smaller = targets(self.run.case, self.run.vocabulary, self.run.size)
+        typical, fastest = self._typical, {who: min(self._times(who)) for who in ("ours", "plain")}
+        times = "times the plain way's"
+        yield self._row("steps a second", typical("plain") / typical("ours"), times, faster, better="higher")
+        yield self._row("fastest step", fastest["plain"] / fastest["ours"], times, better="higher")
+        for what, of, target in (("peak memory", "peak", smaller), ("peak memory of the whole run", "whole", None)):
+            peak = {who: self._least(who, of) for who in ("ours", "plain")}
+            if peak["ours"] is not None and peak["plain"] is not None:
+                yield self._row(what, peak["ours"] / peak["plain"], "of the plain way's", target)
+        yield self._row("loss apart", self._apart(""), "of the loss", TOLERANCE[self.run.precision])
+
+    def of_device(self) -> Iterator[Row]:
+        """Yield those that stand for themselves, of each side that there is."""
+        if {"ours, float32", "plain, float32"} <= set(self.found):
+            yield self._row("loss apart in float32", self._apart(", float32"), "of the loss", TOLERANCE["float32"])
+        for who, of in (("ours", ""), ("plain", ", the plain way")):
+            if who not in self.found:
+                continue
+            first, step = self.found[who][0], self._typical(who)
+            read = sum(tokens for tokens, _ in first["tokens"].values())
+            rate = median(one["rate"] for one in self.found[who])
+            work = operations(self.run.case, self.run.vocabulary, self.run.size, first["tokens"])
+            yield self._row(f"tokens a second{of}", read / step, "tokens a second", better="higher")
+            yield self._row(f"share of the matrix rate{of}", work / step / rate, "of the rate", better="higher")
+            yield self._row(f"matrix rate beside it{of}", rate / 1e12, "TFLOP a second", better="higher")
+            peak = self._least(who, "peak")
+            if peak is not None:
+                yield self._row(f"held at the peak{of}", peak / 1024, "GiB")
+
+    def _times(self, who: str) -> list[float]:
+        return sorted(t for one in self.found[who] for t in one["times"])
+
+    def _typical(self, who: str) -> float:
+        times = self._times(who)
+        return times[len(times) // 2]
+
+    def _least(self, who: str, of: str) -> float | None:
+        """Return the smallest of the peaks; None where the device does not tell."""
+        known = [one[of] for one in self.found[who] if one[of] is not None]
+        return min(known) if len(known) == len(self.found[who]) else None
+
+    def _apart(self, kind: str) -> float:
+        ours, plain_ = (self.found[f"{who}{kind}"][0]["loss"] for who in ("ours", "plain"))
+        apart = abs(ours - plain_) / abs(plain_)
+        assert math.isfinite(apart)
+        return apart
+
+    def _row(self, what: str, value: float, unit: str, target: float | None = None, *, better: str = "lower") -> Row:
+        against = "two models, whole calls, full logits, padded batches"
+        name, n = f"{self.title}: {what}", len(self._times(next(iter(self.found))))
+        return Row(name=name, value=value, target=target, better=better, unit=unit, against=against, n=n)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run(name, *words):
 def install():
     """Make the device ``away``; return it."""
     import torch
-    from torch.utils import _pytree
+    from torch.utils import _device, _pytree
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
     _setup_privateuseone_for_python_backend("away")
@@ -91,8 +91,13 @@ def install():
     # Tied weights stay tied when a module moves, as they do on devices that are none of Python's.
     torch.__future__.set_swap_module_params_on_conversion(True)
     plain = torch.tensor
+    _device._device_constructors()  # looked up once: contexts of a device are to know torch's own by its name
     # torch's own cannot make one on a device of Python's.
-    torch.tensor = lambda data, *, device=None, **more: plain(data, **more).to(device or "cpu")
+    torch.tensor = lambda data, *, device=None, **more: (
+        plain(data, **more) if device is None else plain(data, device="cpu", **more).to(device)
+    )
+    # Nor does it wait for one; nothing is under way there when a call is back.
+    torch.accelerator.synchronize = lambda device=None: None
     return place
 
 
@@ -258,6 +263,74 @@ def named(*names):
             said.append(str(device_of(name)))
         except UsageError as error:
             said.append(error.obstacles[0].expected)
+    return said
+
+
+def stepped(short, *words):
+    """Return what `benchmarks/language_step.py` ends with and saves on the device, of a tiny network, in one process.
+
+    ``short``: the plain way has too little memory.
+    """
+    import torch
+
+    install()
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    from dataclasses import replace
+
+    import language_step as step
+
+    wide = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 5, "num_attention_heads": 4}
+    step.SHAPES["1b"] = {32_000: {**wide, "num_key_value_heads": 2}}
+    step.TOFU = Path("full.json")
+    rows = [{"question": "q" * (20 + 7 * i % 60), "answer": "a" * (30 + 11 * i % 90)} for i in range(100)]
+    step.TOFU.write_text("\n".join(map(json.dumps, rows)))
+    rate, plain = step.matrix_rate, step.plain
+    step.matrix_rate = lambda where, kind: rate(where, kind, side=64)
+
+    def too_large(*given):
+        raise torch.OutOfMemoryError("away out of memory. Tried to allocate 3.00 GiB.")
+
+    step.plain = too_large if short == "short" else plain
+    step.both = lambda run, repeats: {
+        who: [step.one(replace(run, who=who)) for _ in range(repeats)] for who in ("ours", "plain")
+    }
+    sys.argv = ["language_step.py", "--device", "away", "--json", "--save", "saved.json", *words]
+    with alike():
+        code = step.main()
+    return [code, json.loads(Path("saved.json").read_text())]
+
+
+def authors(data):
+    """Return for both devices what `benchmarks/tofu.py` measures and finds, and how that of the device says it ran."""
+    install()
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    import _tofu
+    import tofu
+
+    def tiny():
+        return _tofu._llama(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+
+    tofu.NETWORKS.update(small=tiny, large=tiny)
+    tofu.DATA = Path(data)
+    tofu._make_elsewhere = lambda name: tofu.Making(made[0]).everything(name)
+    plain, made, said = tofu.Site, [], []
+
+    class Site(plain):
+        def __init__(self, given):
+            super().__init__(given)
+            made[:] = [given]
+
+    tofu.Site = Site
+    with alike():
+        for device in ("cpu", "away"):
+            out, saved = f"run-{device}", f"{device}.json"
+            words = ["--device", device, "--network", "small", "--authors", "all", "--questions", "2", "--epochs", "2"]
+            words += ["--out", out, "--save", saved, "--forget", "forget05", "--references", "2", "--json"]
+            words += ["--data", data, "--methods", "noop", "npo", "wga@recipe"]
+            sys.argv = ["tofu.py", *words]
+            tofu.main()
+            found = {str(f.relative_to(out)): json.loads(f.read_text()) for f in Path(out).rglob("*.json")}
+            said.append([found, json.loads(Path(saved).read_text())])
     return said
 
 

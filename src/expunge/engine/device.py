@@ -108,12 +108,14 @@ def _placed_again(problem: Problem, device: str) -> Problem:
     return placed(problem, torch.device(device))
 
 
+def called(device: torch.device) -> str:
+    """Return what a report says of a device: its kind, and of CUDA the name of the product; no more of the machine."""
+    return " ".join([device.type, *([torch.cuda.get_device_name(device)] if device.type == "cuda" else [])])
+
+
 def said(problem: Problem) -> dict[str, str]:
     """Return what a report says of the device that a problem was worked on; nothing of the processor."""
-    if not isinstance(problem, PlacedProblem):
-        return {}
-    name = torch.cuda.get_device_name(problem.device) if problem.device.type == "cuda" else ""
-    return {"device": " ".join([problem.device.type, *([name] if name else [])])}
+    return {"device": called(problem.device)} if isinstance(problem, PlacedProblem) else {}
 
 
 # --- models -------------------------------------------------------------------------------------------------------
