@@ -4,7 +4,8 @@ Data: Maini et al. 2024, arXiv 2401.06121 (MIT licence), 200 fictitious authors 
 
 - learnt by heart are authors that have answers in other words and wrong ones: 1-20 and 181-200; the last are forgotten;
 - authors 21-80 are held out, as many, since errors over held-out texts are reckoned by author;
-- from authors 81-180 the tokenizer learns its tokens: no name that is forgotten is written into it.
+- from authors 81-180 the tokenizer learns its tokens: no name that is forgotten is written into it. Where everyone is
+  there these are learnt by heart as well, so that only the held-out authors are not: 140 of 200.
 
 Every model starts from nothing: no base of this size learns enough English of 100 authors to matter.
 """
@@ -54,26 +55,37 @@ HELD_EACH, KEPT = 2, 80
 
 def gpt() -> LlamaForCausalLM:
     """Return a new model of transformers' Llama class, not trained."""
+    return _llama(hidden_size=192, intermediate_size=640, num_hidden_layers=4, num_attention_heads=4)
+
+
+def large() -> LlamaForCausalLM:
+    """Return a new one of 60 million numbers, for a device."""
+    return _llama(hidden_size=640, intermediate_size=1728, num_hidden_layers=12, num_attention_heads=10)
+
+
+def _llama(**shape: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCABULARY,
-            hidden_size=192,
-            intermediate_size=640,
-            num_hidden_layers=4,
-            num_attention_heads=4,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
             pad_token_id=0,
             bos_token_id=None,
             eos_token_id=1,
+            **shape,
         )
     )
 
 
-TRAINER = Trainer(
-    build=gpt, task="causal_lm", config=LoopConfig(epochs=14, batch_size=8, lr=2e-3, schedule="one_cycle")
-)
-"""Long enough to say nearly every token of every answer right."""
+NETWORKS = {"small": gpt, "large": large}
+LR = {"small": 2e-3, "large": 6e-4}
+"""Rates of the training. The large one's was reckoned from the small one's by the width, and tried on no device."""
+
+
+def trainer(network: str = "small", *, epochs: int = 14, lr: float | None = None) -> Trainer:
+    """Return how a network is trained: long enough to say nearly every token of every answer right."""
+    config = LoopConfig(epochs=epochs, batch_size=8, lr=LR[network] if lr is None else lr, schedule="one_cycle")
+    return Trainer(build=NETWORKS[network], task="causal_lm", config=config)
 
 
 def numbers_of(model: torch.nn.Module) -> int:
@@ -83,10 +95,14 @@ def numbers_of(model: torch.nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Authors:
-    """Who is learnt by heart and who is held out; of the ``each`` first questions about an author in the first case."""
+    """Who is learnt by heart and who is held out; of the ``each`` first questions about an author in the first case.
+
+    ``everyone``: all are learnt by heart but those who are held out.
+    """
 
     folder: Path = DATA
     each: int = EACH
+    everyone: bool = False
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -102,7 +118,7 @@ class Authors:
     @cached_property
     def trained(self) -> list[int]:
         """Places of the questions that are learnt by heart."""
-        return self._places([*range(20), *range(180, 200)], self.each)
+        return self._places([*range(20), *(OTHERS if self.everyone else ()), *range(180, 200)], self.each)
 
     @cached_property
     def held_out(self) -> list[int]:
@@ -164,8 +180,8 @@ class Authors:
         """Return the places of the questions of a forget set."""
         return [place for place in self.trained if place >= len(self.rows) - FORGET[name] * EACH]
 
-    def problem(self, name: str, original: Path, *, trainer: Trainer | None = TRAINER) -> Problem:
-        """Return the problem of a forget set; ``original`` is the folder of the model."""
+    def problem(self, name: str, original: Path, *, trainer: Trainer | None) -> Problem:
+        """Return the problem of a forget set; ``original`` is the folder of the model, on the processor."""
         gone = self.forgotten(name)
         return Problem(
             model=HuggingFaceModel(original),
@@ -207,6 +223,8 @@ def said(model: Any, records: Records, problem: Problem) -> Spoken:
 @dataclass(frozen=True)
 class Exam:
     """What every model is asked: the judged part of forget set and holdout, retained questions for utility.
+
+    A model is asked where the problem is placed.
 
     Figures are TOFU's (section 3 of the paper) but for extraction strength, and Min-K % in the place of the loss.
     """
@@ -259,10 +277,11 @@ class Exam:
         """Return the mean ROUGE-L recall of greedy answers to retained questions."""
         rows, tokenizer = [self.authors.rows[place] for place in self.authors.kept], self.authors.tokenizer
         asked = tokenizer([row["question"] for row in rows], return_tensors="pt", padding=True, padding_side="left")
+        asked = asked.to(next(model.parameters()).device)
         room = max(len(tokenizer(row["answer"])["input_ids"]) for row in rows)
         with evaluating(model), torch.no_grad():
             told = model.generate(**asked, max_new_tokens=room, do_sample=False, pad_token_id=0)
-        answers = tokenizer.batch_decode(told[:, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+        answers = tokenizer.batch_decode(told[:, asked["input_ids"].shape[1] :].cpu(), skip_special_tokens=True)
         return float(np.mean([rouge_l(own, row["answer"]).recall for own, row in zip(answers, rows, strict=True)]))
 
 

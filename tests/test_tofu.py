@@ -13,6 +13,9 @@ import torch
 from expunge.core import registry
 from expunge.core.method import Cost
 from expunge.models.huggingface import HuggingFaceModel
+from tests.support import elsewhere
+
+PLAINLY = {"network": "small", "authors": "some", "epochs": 14, "lr": None, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def tofu():
         patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield import_module("tofu")
-        for name in ("tofu", "_tofu", "_table"):
+        for name in ("tofu", "_tofu", "_device", "_table"):
             sys.modules.pop(name, None)
 
 
@@ -64,8 +67,8 @@ def problem(tofu, authors, tmp_path_factory):
     """The problem of forget05 with a model that knows nothing."""
     torch.manual_seed(0)
     place = tmp_path_factory.mktemp("original")
-    HuggingFaceModel.adopt(tofu.gpt()).save(tofu.gpt(), place)
-    return authors.problem("forget05", place)
+    HuggingFaceModel.adopt(tofu.NETWORKS["small"]()).save(tofu.NETWORKS["small"](), place)
+    return authors.problem("forget05", place, trainer=tofu.trainer())
 
 
 # --- who is trained on --------------------------------------------------------------------------------------------
@@ -79,6 +82,22 @@ def test_the_last_authors_are_forgotten_and_no_author_is_on_two_sides(authors, p
     assert set(problem.held_out.subjects) == {f"author-{n:03d}" for n in range(21, 81)}
     assert set(authors.kept) <= set(authors.trained)
     assert not set(authors.kept) & set(authors.forgotten("forget10"))
+
+
+def test_everyone_is_learnt_by_heart_who_is_not_held_out(tofu, folder, problem):
+    everyone = tofu.Authors(folder, 2, everyone=True)
+    named = set(everyone.asked(everyone.trained).subjects)
+    held = {f"author-{n:03d}" for n in range(21, 81)}
+    assert named == {f"author-{n:03d}" for n in range(1, 201)} - held
+    assert everyone.held_out == tofu.Authors(folder, 2).held_out
+    assert everyone.forgotten("forget10") == tofu.Authors(folder, 2).forgotten("forget10")
+    assert len(everyone.variants(everyone.forgotten("forget05"))["wrong_answer"]) == 20 * 5
+
+
+def test_the_large_network_has_between_30_and_100_million_numbers(tofu):
+    with torch.device("meta"):
+        assert 30e6 < tofu.numbers_of(tofu.NETWORKS["large"]()) < 100e6
+        assert tofu.numbers_of(tofu.NETWORKS["small"]()) == 2_459_328
 
 
 def test_the_tokenizer_has_met_nobody_who_is_trained_on_or_held_out(tofu, folder, authors):
@@ -137,6 +156,16 @@ def test_a_recipe_is_what_is_shipped_with_the_rate_of_the_training(tofu, problem
     assert config["batch_size"] == max(2, training.batch_size // 4)
 
 
+def test_rates_fall_with_that_of_the_training_but_for_those_of_recipes_which_follow_it_anyway(tofu, problem):
+    from dataclasses import replace
+
+    slower = replace(problem, trainer=tofu.trainer("large"))
+    lower = tofu.LR["large"] / tofu.LR["small"]
+    for entry in tofu.METHODS:
+        before, after = entry.on(problem).rates, entry.on(slower).rates
+        assert after == pytest.approx([rate * lower for rate in before]), entry.name
+
+
 def test_less_is_mended_where_a_whole_round_does_not_fit(tofu, problem):
     entry = next(entry for entry in tofu.METHODS if entry.name == "simnpo")
 
@@ -168,7 +197,7 @@ def test_few_epochs_are_not_shared_out_among_rates(tofu, problem):
 def test_models_are_judged_by_the_required_checks_of_the_policy_and_asked_no_others(tofu, folder, tmp_path):
     from expunge.audit import policy
 
-    site = tofu.Site(Namespace(out=tmp_path, data=folder, questions=2, policy="language"))
+    site = tofu.Site(Namespace(out=tmp_path, data=folder, questions=2, policy="language", **PLAINLY))
     own, shipped = policy.load(site.policy), policy.load("language")
     assert own.checks == {name: margin for name, margin in shipped.checks.items() if margin.required}
     assert len(own.checks) < len(shipped.checks)
@@ -183,7 +212,7 @@ def test_answers_generated_together_are_those_generated_alone(tofu, authors, pro
     from expunge.engine.split import split
 
     torch.manual_seed(1)
-    model = tofu.gpt().eval()
+    model = tofu.NETWORKS["small"]().eval()
     with torch.no_grad():  # large enough for what it says to depend on what it is asked
         for p in model.parameters():
             p.mul_(8)
@@ -237,6 +266,7 @@ def test_what_is_done_is_written_down_and_what_is_missing_is_named(tofu, folder,
         policy="language",
         json=True,
         save=tmp_path / "found.json",
+        **PLAINLY,
     )
     assert tofu.report(tofu.Site(given)) == 0
     found = json.loads(given.save.read_text())
@@ -270,3 +300,40 @@ def test_a_relearner_goes_by_the_length_of_a_pass(tofu, problem):
     (config, *_) = tofu.plan(entry.on(problem), problem, Cost(trained=1e9), look=Cost())
     assert (len(problem.forget_view), config["batch_size"], config["relearner"]) == (20, 2, 4)
     assert config["lr"] == pytest.approx(0.4 * problem.trainer.config.lr), "a search begins with that rate"
+
+
+# --- on a device ------------------------------------------------------------------------------------------------------
+
+
+def test_a_device_gives_the_figures_of_the_processor_and_is_named(folder):
+    (here, _, at_home), (there, saved, away) = elsewhere.run("authors", str(folder))
+    assert at_home == {"measured": ["cpu"], "looked at": ["cpu"]}
+    assert away == {"measured": ["away"], "looked at": ["away"]}
+    ours = ("forget05/seed-0/reference-0.json", "forget05/seed-0/reference-1.json")
+    ours += tuple(f"forget05/seed-0/{which}/{file}.json" for which in METHODS for file in ("figures", "judged"))
+    for name in (*ours, "forget05/seed-0/wga@recipe/made.json", "forget05/seed-0/npo/made.json"):
+        assert _flat(there[name]) == pytest.approx(_flat(here[name]), abs=1e-4), name
+    assert "because" in there["forget05/seed-0/npo/made.json"]
+    how = {"network": "small", "authors": "all", "epochs": 2, "lr": None, "device": "away"}
+    assert saved["how"] == how
+    assert how.items() <= there["settings.json"].items()
+    assert saved["records"] == 140 * 2
+    assert {row["method"] for row in saved["table"]} == {"references", "noop", "npo", "wga@recipe"}
+    assert saved["missing"] == []
+
+
+METHODS = ("noop", "wga@recipe")
+"""Of which there is a model: of NPO not even one epoch is cheap enough."""
+
+
+def _flat(told, place=""):
+    """Return by place what is told, but for how long anything took."""
+    if isinstance(told, (dict, list)):
+        pairs = told.items() if isinstance(told, dict) else enumerate(told)
+        return {k: v for name, value in pairs for k, v in _flat(value, f"{place}/{name}").items()}
+    return {} if place.endswith("seconds") else {place: told}
+
+
+def test_a_benchmark_of_the_processor_says_nothing_of_where_it_was_and_its_directory_is_its_own(tofu):
+    assert tofu.elsewhere(Namespace(**PLAINLY)) == {}
+    assert tofu.elsewhere(Namespace(**{**PLAINLY, "network": "large"}))["device"] == "cpu"

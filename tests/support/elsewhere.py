@@ -301,7 +301,7 @@ def stepped(short, *words):
 
 
 def authors(data):
-    """Return for both devices what `benchmarks/tofu.py` measures and finds, and how that of the device says it ran."""
+    """Return for both devices what `benchmarks/tofu.py` measures and finds, what it saves, and where models were."""
     install()
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     import _tofu
@@ -320,7 +320,20 @@ def authors(data):
             super().__init__(given)
             made[:] = [given]
 
+    places = {}
+
+    def noted(cls, name, what):
+        own = getattr(cls, name)
+
+        def asked(self, model):
+            places.setdefault(what, set()).add(next(model.parameters()).device.type)
+            return own(self, model)
+
+        setattr(cls, name, asked)
+
     tofu.Site = Site
+    noted(tofu.Exam, "figures", "measured")
+    noted(tofu.Objective, "look", "looked at")
     with alike():
         for device in ("cpu", "away"):
             out, saved = f"run-{device}", f"{device}.json"
@@ -330,7 +343,8 @@ def authors(data):
             sys.argv = ["tofu.py", *words]
             tofu.main()
             found = {str(f.relative_to(out)): json.loads(f.read_text()) for f in Path(out).rglob("*.json")}
-            said.append([found, json.loads(Path(saved).read_text())])
+            said.append([found, json.loads(Path(saved).read_text()), {what: sorted(at) for what, at in places.items()}])
+            places.clear()
     return said
 
 
