@@ -31,6 +31,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from _device import option
 from _table import Row, arguments, finish, over_seeds
 
 from expunge import workflow
@@ -46,7 +47,7 @@ from expunge.core.serial import build, plain
 from expunge.core.storage import write_file, write_folder
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.context import Context
-from expunge.engine.device import device_of, moving, placed
+from expunge.engine.device import moving, placed
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import single_thread
 from expunge.engine.split import split
@@ -197,8 +198,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data/cifar10")
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10"))
-    parser.add_argument("--device", default="", help="by default CUDA's first, else the processor")
-    where = device_of(parser.parse_known_args()[0].device)
+    where = option(parser)
     there = where.type != "cpu"
     parser.add_argument("--network", default="resnet18" if there else "resnet20")
     parser.add_argument("--records", type=int, default=None if there else 1000)
