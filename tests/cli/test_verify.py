@@ -57,7 +57,7 @@ def test_adapters_and_their_base(call, tmp_path):
     made = certificates.certify(tmp_path, base=base)
     result = call(*words(made, "--base", base))
     assert result.code == 0
-    assert "  ok    base: model digest " in result.err
+    assert "  ok    base: base digest " in result.err
     (base / "model.safetensors").write_bytes(b"short")
     result = call(*words(made, "--base", base))
     assert result.code == 1

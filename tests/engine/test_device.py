@@ -50,6 +50,7 @@ META = torch.device("meta")
 def any_order_again():
     kernels = attended()
     yield
+    torch.utils.deterministic.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(False)  # a problem that comes from another process keeps it on
     attend_by(kernels)
 
@@ -214,6 +215,8 @@ def test_kernels_add_in_one_order_while_a_device_works_and_as_before_afterwards(
         assert not torch.are_deterministic_algorithms_enabled()
     with device.steady(device.placed(problem, META)):
         assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.utils.deterministic.fill_uninitialized_memory
     assert not torch.are_deterministic_algorithms_enabled()
 
 

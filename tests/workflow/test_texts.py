@@ -18,7 +18,7 @@ from expunge.certify.verify import verify
 from expunge.cli import _next
 from expunge.cli._job import load
 from expunge.cli.main import main
-from expunge.core.digest import BASE_FILE, model_digest, tree_digests
+from expunge.core.digest import BASE_FILE, base_digest, tree_digests
 from expunge.core.errors import ExpungeError, InvalidProblem, UnsafeFile, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin
@@ -158,7 +158,7 @@ def test_adapters_come_out_as_they_went_in_and_the_certificate_says_on_what_they
     assert torch.equal(one, other)
     assert torch.equal(one, third)
     said = (result.folder / "README.md").read_text()
-    assert model_digest(base) in said
+    assert base_digest(base) in said
     assert "library_name: peft" in said
     assert any("the training started from had seen before" in text for text in result.report.not_covered)
 
@@ -168,7 +168,7 @@ def test_adapters_come_out_as_they_went_in_and_the_certificate_says_on_what_they
 
     found = check(base)
     assert found.ok
-    assert any(model_digest(base) in text for text in found.does_not_show)
+    assert any(base_digest(base) in text for text in found.does_not_show)
     L.untrained(4).save_pretrained(base)
     assert [part.name for part in check(base).parts if not part.ok] == ["base"]
     assert f"--base {_next.near(base)}" in str(_next.steps(result, ["erase", "job.toml"]))

@@ -45,6 +45,11 @@ class Talk(LanguageRecords):
         self.seen[self.ids[index]] += 1
         return super().text(index)
 
+    def said(self, index: int) -> tuple[str, ...]:
+        """Return what is answered, and remember the record."""
+        self.seen[self.ids[index]] += 1
+        return super().said(index)
+
     def alternatives(self) -> LanguageRecords:
         """Return the same questions, with an answer that none of them has."""
         return self.answered({name: ["w3 w1 w2"] for name in self.ids})

@@ -233,10 +233,11 @@ def steady(problem: Problem) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    kernels = attended()
+    kernels, filled = attended(), torch.utils.deterministic.fill_uninitialized_memory
     hold_steady()
     try:
         yield
     finally:
         attend_by(kernels)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
