@@ -201,6 +201,14 @@ def test_what_is_wrong_with_a_problem_is_told_at_once_wherever_it_is_to_be_compu
     assert len(caught.value.obstacles) == 2
 
 
+def test_a_model_is_taken_to_the_device_that_nobody_has_to_name(monkeypatch):
+    monkeypatch.setattr(device, "device_of", lambda name: META if not name else None)
+    model = torch.nn.Linear(4, 3)
+    source = device.PlacedSource.adopt(model)
+    assert next(source.open().parameters()).device == META
+    assert source.digest() == registry.adopt("models", model).digest()
+
+
 def test_tied_weights_stay_tied_when_a_model_comes_home_to_be_saved():
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     model[1].weight = model[0].weight

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from expunge.core import registry
 from expunge.core.errors import Obstacle, UsageError
 from expunge.core.level import Level
 from expunge.core.model import ModelSource
@@ -140,8 +141,8 @@ class PlacedSource(ModelSource):
 
     @classmethod
     def adopt(cls, thing: Any) -> PlacedSource:
-        """Refuse: a source is placed with its problem."""
-        raise NotImplementedError("see engine/device.placed")
+        """Return ``thing`` as a source on the device that is taken where none is named."""
+        return cls(registry.adopt("models", thing), device_of(""))
 
     def open(self) -> Any:
         """Return the original, on the device."""
