@@ -8,6 +8,7 @@ candidates, not draws.
     python benchmarks/demo_verdicts.py [--json] [--save FILE]               about 7 minutes on two cores
     python benchmarks/demo_verdicts.py --bed people [--json] [--save FILE]  the same of `expunge demo language`, longer
     python benchmarks/demo_verdicts.py --bed people --world 1               of other people than those margins come from
+    python benchmarks/demo_verdicts.py --bed adapters --world 1             the same people, as adapters on a base
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _adapted
 import numpy as np
 from _table import Row, arguments, finish
 from scipy import stats
@@ -36,6 +38,7 @@ from expunge.engine.progress import Progress
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import Workers, single_thread
 from expunge.engine.split import split
+from expunge.plan.auto import candidate
 from expunge.plan.recipes import for_case
 from expunge.testbeds import digits, people
 
@@ -44,14 +47,17 @@ SEED = int(os.environ.get("EXPUNGE_BENCHMARK_WORLD", "0"))  # where processes of
 
 @dataclass(frozen=True)
 class Bed:
-    """What is drawn from: a demo, its policy, how many retrained models and draws, and (method, settings) by name."""
+    """What is drawn from: a demo, its policy, how many retrained models and draws, and (method, settings) by name.
+
+    Settings that are None are those of the recipe, in steps that suit the training, as a plan takes them.
+    """
 
     module: Any
     policy: str
     retrains: int
     draws: int
     seeds: int
-    methods: dict[str, tuple[str, dict[str, Any]]]
+    methods: dict[str, tuple[str, dict[str, Any] | None]]
     cheats: bool
     """Whether none of the methods is known to come near a retraining."""
 
@@ -81,6 +87,15 @@ BEDS = {
         },
         cheats=False,
     ),
+    "adapters": Bed(
+        module=_adapted,
+        policy="language",
+        retrains=18,
+        draws=60,
+        seeds=3,
+        methods={"WGA": ("wga", None), "NPO": ("npo", None)},
+        cheats=False,
+    ),
 }
 BED = BEDS[os.environ.get("EXPUNGE_BENCHMARK_BED", "digits")]  # where processes of their own find it, too
 POLICY = policies.load(BED.policy)
@@ -91,11 +106,14 @@ def retrained(problem: Any, seed: int, cache: str) -> tuple[str, dict[str, Any]]
     return said_by(problem, problem.trainer(problem.retain_view, seed=seed), cache)
 
 
-def made(problem: Any, name: str, seed: int, cache: str) -> tuple[str, dict[str, Any]]:
-    """Return what a method makes of the original, and what that says."""
+def made(problem: Any, name: str, seed: int, cache: str) -> tuple[str, dict[str, Any], float]:
+    """Return what a method makes of the original, what that says, and the work as a share of one retraining."""
     method, settings = BED.methods[name]
+    settings = candidate(problem, "texts", method, {}).base if settings is None else settings
     run = Context(problem=problem, seed=seed, label="", choosing=split(problem, SEED)[0], choosing_models=list)
-    return said_by(problem, registry.load("methods", method)(settings).unlearn(problem, run).model, cache)
+    outcome = registry.load("methods", method)(settings).unlearn(problem, run)
+    whole = registry.load("methods", "retrain")().cost(problem)
+    return *said_by(problem, outcome.model, cache), outcome.cost.share_of(whole)
 
 
 def said_by(problem: Any, model: Any, cache: str) -> tuple[str, dict[str, Any]]:
@@ -176,9 +194,12 @@ def main() -> None:
             workers.close()
         original, arrays = said_by(problem, problem.source.open(), folder)
         # In an order of their own: which worker finished first must not decide a draw.
-        said = {original: arrays, **dict(sorted([*retrains, *(r for models in by_name.values() for r in models)]))}
-        bad = {"noop": [original], **{name: sorted(d for d, _ in models) for name, models in by_name.items()}}
+        works = {name: [share for *_, share in models] for name, models in by_name.items()}
+        results = [*retrains, *((digest, found) for models in by_name.values() for digest, found, _ in models)]
+        said = {original: arrays, **dict(sorted(results, key=lambda each: each[0]))}
+        bad = {"noop": [original], **{name: sorted(d for d, *_ in models) for name, models in by_name.items()}}
         rows, more = judge(problem, said, original, sorted(d for d, _ in retrains), bad)
+        more["cost"] = {name: statistics.fmean(shares) for name, shares in works.items()}
     finish(rows, options, references=POLICY.references, policy=POLICY.digest, world=SEED, **more)
     if not options.json:
         show_margins(more["margins"])
@@ -191,13 +212,14 @@ def judge(
     judge, draw = Judge(problem, said, original), np.random.default_rng(SEED)
     first: dict[str, list[bool]] = {}
     third: dict[str, list[bool]] = {}
-    erased, verdicts = dict.fromkeys(bad, 0), dict[str, Counter[str]]()
+    erased, verdicts, of_model = dict.fromkeys(bad, 0), dict[str, Counter[str]](), dict[str, dict[str, Counter[str]]]()
     stopped: dict[str, Counter[str]] = {}
 
     def judged(kind: str, model: str, references: tuple[str, ...], attempt: int = 1) -> bool:
         outcome, missed = judge.verdict(model, references, attempt)
         if attempt == 1:
             verdicts.setdefault(kind, Counter())[outcome.value] += 1
+            of_model.setdefault(kind, {}).setdefault(model, Counter())[outcome.value] += 1
             stopped.setdefault(kind, Counter()).update(missed)
         return outcome is Verdict.ERASED
 
@@ -231,6 +253,7 @@ def judge(
     return rows, {
         "margins": _margins(judge, retrains),
         "verdicts": {kind: dict(counts) for kind, counts in verdicts.items()},
+        "by_model": {kind: [dict(counts) for counts in models.values()] for kind, models in of_model.items()},
         "not_passed": {kind: dict(counts) for kind, counts in stopped.items()},
     }
 
