@@ -10,6 +10,7 @@ from expunge.engine.loop import LoopConfig
 from expunge.engine.memory import sparing, sparing_again
 from expunge.methods.finetune import Finetune
 from expunge.methods.grad_diff import GradDiff
+from expunge.methods.scrub import Scrub
 from tests.support import toys
 
 MODEL = nn.Linear(1024, 1024, bias=False)  # 4 MiB
@@ -33,6 +34,21 @@ def test_what_would_need_less_is_said(error):
     assert "batch_size = 32 halves" in obstacle.fix
     assert "lora = 8 saves nearly all of 0.012 GiB" in obstacle.fix
     assert '"sgd" saves 0.0039 GiB' in obstacle.fix
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ((64, 512), "batch_size = 32 and forget_batch_size = 256 halve what"),
+        ((1, 512), "forget_batch_size = 256 halves what"),
+        ((64, 1), "batch_size = 32 halves what"),
+    ],
+)
+def test_every_batch_that_a_method_reads_is_named(sizes, told):
+    config = Scrub({"batch_size": sizes[0], "forget_batch_size": sizes[1]}).config
+    with pytest.raises(RunFailed) as said, sparing(MODEL, config):
+        raise MemoryError
+    assert said.value.obstacles[0].fix.startswith(told)
 
 
 def test_the_copy_that_a_relearner_holds_is_named():

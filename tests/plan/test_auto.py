@@ -194,3 +194,12 @@ def test_batches_are_no_larger_than_the_training_s_unless_the_user_says_so():
     assert batch(lambda records, *, seed: toys.network()) == 256, "nothing is known of the training"
     larger = replace(toys.TRAINER, config=replace(toys.TRAINER.config, batch_size=300))
     assert batch(larger) == 256
+
+
+@pytest.mark.parametrize(("given", "sizes"), [({}, (10, 10)), ({"forget_batch_size": 20}, (10, 20))])
+def test_nor_are_those_of_a_set_that_has_batches_of_its_own(given, sizes):
+    smaller = replace(toys.TRAINER, config=replace(toys.TRAINER.config, batch_size=10))
+    found = auto.candidate(toys.problem(trainer=smaller), "ordinary", "scrub", given)
+    config = registry.load("methods", "scrub")(found.base).config
+    assert (config.batch_size, config.forget_batch_size) == sizes
+    assert registry.load("methods", "scrub")().config.forget_batch_size == 32, "as its authors' code has it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -121,6 +121,11 @@ class LoopConfig(Config):
         if factor < 1:
             for g in found:
                 g.mul_(factor)
+
+
+def batch_sizes(config: Config) -> dict[str, int]:
+    """Return by name the settings that say how many records a step reads: a set may have one of its own."""
+    return {each.name: getattr(config, each.name) for each in fields(config) if each.name.endswith("batch_size")}
 
 
 @dataclass

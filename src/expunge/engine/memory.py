@@ -10,7 +10,7 @@ from torch import nn
 
 from expunge.core.errors import RunFailed
 from expunge.core.memory import GIB, asked_for, ran_out
-from expunge.engine.loop import LoopConfig
+from expunge.engine.loop import LoopConfig, batch_sizes
 from expunge.engine.masters import HALF
 
 
@@ -30,8 +30,9 @@ def sparing(model: nn.Module, config: LoopConfig) -> Iterator[None]:
         if getattr(config, "relearner", 0):
             second = held.gradients + held.copies // 2  # of halves in float32, and what the model holds meanwhile
             ways.append(f"relearner = 0 saves {second / GIB:.2g} GiB of a second copy of the weights")
-        if config.batch_size > 1:
-            ways.append(f"batch_size = {config.batch_size // 2} halves what the records of a step take")
+        if halves := [f"{name} = {size // 2}" for name, size in batch_sizes(config).items() if size > 1]:
+            verb = "halves" if len(halves) == 1 else "halve"
+            ways.append(f"{' and '.join(halves)} {verb} what the records of a step take")
         if getattr(config, "lora", None) == 0:
             ways.append(f"lora = 8 saves nearly all of {held.beside / GIB:.2g} GiB of {held.names}")
         if config.optimiser == "adamw":

@@ -11,6 +11,7 @@ from expunge.core.level import Level
 from expunge.core.method import Method
 from expunge.core.problem import Problem
 from expunge.core.report import Tuned
+from expunge.engine.loop import batch_sizes
 from expunge.engine.training import settings_of
 from expunge.plan import recipes
 from expunge.plan.objective import FLOOR
@@ -132,9 +133,9 @@ def candidate(problem: Problem, case: str, name: str, given: Mapping[str, object
     kind: type[Method] = registry.load("methods", name)
     recipe, trained = recipes.for_case(case).get(name), kind.start(problem)
     base = {**(recipe.config if recipe else {}), **trained, **given}
-    training, batch = settings_of(problem), getattr(kind(base).config, "batch_size", 0)
-    if training is not None and batch > training.batch_size and "batch_size" not in given:
-        base["batch_size"] = training.batch_size
+    if (training := settings_of(problem)) is not None:
+        larger = (each for each, size in batch_sizes(kind(base).config).items() if size > training.batch_size)
+        base.update({each: training.batch_size for each in larger if each not in given})
     start = "the training" if trained else f"the recipe for {case}" if recipe else "the method's own"
     # A rate that follows from the training suits its optimiser, and weights: adapters want another one.
     settled = set() if {"lora", "optimiser"} & given.keys() else kind.settled & trained.keys()
