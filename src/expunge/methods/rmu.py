@@ -45,6 +45,9 @@ class MisdirectedRepresentations(Passes):
     Other than by their hidden states, which is the paper's, retained records may be held by what is answered: by their
     loss, or by the divergence from the original's answers. These run the whole network, its head included, and hold
     nothing that the answers do not show.
+
+    Cost is counted in whole visits: a record that is read up to that block counts as one that is read to the end, so
+    the work is less than what is told.
     """
 
     title = "RMU (representations of forgotten tokens misdirected)"
@@ -88,7 +91,7 @@ class MisdirectedRepresentations(Passes):
 
     def __init__(self, config: Mapping[str, object] | Method.Config | None = None) -> None:
         super().__init__(config)
-        if self.config.retain == "none":
+        if not self._holding:
             self.needs = self.needs - {Need.RETAIN}  # type: ignore[misc]
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
@@ -148,7 +151,7 @@ class MisdirectedRepresentations(Passes):
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return one pass over the forget set, with retained records beside each step where something holds them."""
         c = self.config
-        if c.retain == "none":
+        if not self._holding:
             return (Pass("forget", self.objective, c.batch_size, unanswered="forget"),)
         answered = "forget" if c.retain in ("nll", "kl") else "both"
         beside = c.batch_size * c.beside
@@ -161,19 +164,23 @@ class MisdirectedRepresentations(Passes):
         forget = batch.forget_side.batch
         said = self._said(forget)
         away = misdirection(said, self._aim.to(said.device), *_whose(forget, said))
-        retain, weight = self.config.retain, self.config.alpha
-        if retain in ("nll", "kl"):
-            return away + self.config.retain_weight * held(self._with_original(batch), by=retain)
-        if batch.retain_side is None or not weight:
+        if batch.retain_side is None:
             return away
-        kept = batch.retain_side.batch
+        retain, kept = self.config.retain, batch.retain_side.batch
+        if retain == "nll":
+            return away + self.config.retain_weight * held(batch, by=retain)
         with self._original(), evaluating(self._model), torch.no_grad():
-            theirs = self._said(kept)
-        return away + weight * misdirection(self._said(kept), theirs, *_whose(kept, said))
+            theirs = self._said(kept) if retain == "hidden" else self._task.units(self._model, kept)
+        self._asked += len(batch.retain_side.ids)
+        if retain == "kl":
+            taught = replace(batch, teacher=Batch(theirs, None))
+            return away + self.config.retain_weight * held(taught, by=retain)
+        return away + self.config.alpha * misdirection(self._said(kept), theirs, *_whose(kept, said))
 
     def cost(self, problem: Problem) -> Cost:
-        """Return also what the original reads to answer retained records, by ``kl``."""
-        taught = self.config.epochs * self.passes(1)[0].taught_visits(problem) if self.config.retain == "kl" else 0
+        """Return also what the original reads of retained records, where it says what they are held to."""
+        asks = self._holding and self.config.retain != "nll"
+        taught = self.config.epochs * self.passes(1)[0].taught_visits(problem) if asks else 0
         return super().cost(problem) + Cost(read=taught)
 
     def observe(self, model: nn.Module, epoch: int, run: Context) -> dict[str, float]:
@@ -182,15 +189,10 @@ class MisdirectedRepresentations(Passes):
         self._asked = 0
         return {"c over median length": self._ratio}
 
-    def _with_original(self, batch: Batch) -> Batch:
-        """Return the batch with the original's answers to its retained records, where these hold them."""
-        if self.config.retain != "kl":
-            return batch
-        assert batch.retain_side is not None
-        self._asked += len(batch.retain_side.ids)
-        with self._original(), evaluating(self._model), torch.no_grad():
-            theirs = self._task.units(self._model, batch.retain_side.batch)
-        return replace(batch, teacher=Batch(theirs, None))
+    @property
+    def _holding(self) -> bool:
+        """Whether anything holds the retained records: else none is read."""
+        return self.config.retain != "none" and bool(self.config.alpha or self.config.retain != "hidden")
 
     def _said(self, batch: Any) -> Tensor:
         said: Tensor = self._task.hidden(self._model, batch, self._layer)
