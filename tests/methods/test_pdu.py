@@ -80,3 +80,14 @@ def test_without_a_bound_logits_are_made_flat_and_no_retained_record_is_read():
     assert not {"retain weight", "bound"} & set(outcome.history[0])
     assert Pdu(free).needs == {Need.FORGET}
     assert outcome.cost.trained == 3 * 12
+
+
+def test_without_a_bound_repairs_weigh_the_same_from_first_to_last():
+    """A step of each epoch over retained records alone, since those over forgotten ones weigh nothing here."""
+    mending, moved = {**PACE, "retain": "none", "repairs": 1.0, "forget_weight": 0.0}, dual()
+    slips = {
+        "of weight 1": by_hand(flat, weights=(0.0, 1.0)),
+        "a weight that moves": by_hand(flat, weights=(0.0, 2.0), note=lambda *kept: (0.0, moved(*kept)[1])),
+    }
+    check(Pdu, mending, by_hand(flat, weights=(0.0, 2.0)), slips)
+    assert Pdu().config.retain_weight == 100.0

@@ -43,7 +43,12 @@ class Pdu(Forgetting):
             "(`kl`), or nothing (`none`): then forgotten logits are made flat, and no constraint is left",
             choices=("nll", "kl", "none"),
         )
-        retain_weight: float = setting(100.0, "weight of what holds the retained records at first", low=0)
+        # Flatness is a square: the moments of AdamW that it leaves behind would let a loss of weight 1 mend nothing.
+        retain_weight: float = setting(
+            100.0,
+            "weight of what holds the retained records at first; where nothing is bounded of repairs, first to last",
+            low=0,
+        )
         slack: float = setting(0.2, "nats above the original that what is kept may cost", low=0, search=(0.05, 1))
         dual_rate: float = setting(5.0, "how fast that weight moves", low=0)
         dual_after: int = setting(5, "epochs, from the first, in which it stays", low=0)
