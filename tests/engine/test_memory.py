@@ -117,6 +117,22 @@ def test_smaller_parts_of_a_step_are_another_way_out():
     assert "micro_batch" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (nn.Dropout(0.1), "micro_batch = 32 makes the same steps but for what dropout draws, and halves"),
+        (nn.Dropout(0.0), "micro_batch = 32 makes the same steps, and halves"),
+        (nn.BatchNorm1d(1024), ""),
+    ],
+    ids=["dropout", "none", "batch normalisation"],
+)
+def test_parts_are_not_said_to_make_the_same_steps_where_they_make_others(layer, told):
+    with pytest.raises(RunFailed) as said, sparing_again(nn.Sequential(MODEL, layer), LoopConfig(), at_once=64):
+        raise MemoryError
+    fix = said.value.obstacles[0].fix
+    assert told in fix if told else "micro_batch" not in fix
+
+
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)], ids=["one", "several as one"])
 def test_references_that_run_out_say_so(monkeypatch, tmp_path, seeds):
     problem = toys.problem(trainer=toys.TRAINER)

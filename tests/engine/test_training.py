@@ -1,5 +1,6 @@
 import warnings
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import peft
 import pytest
@@ -106,6 +107,25 @@ def test_a_step_in_parts_is_the_step_at_once():
                 p -= 0.1 * grad
     assert apart(whole, one) < 1e-5 * 0.1 < 1e-2 < apart(whole, once.begin(1))
     assert apart(whole, once(records, seed=1)) < 1e-6
+
+
+@pytest.mark.parametrize("counts", [(100, 100, 100, 100), (1, 400, 20), (400, 400, 1)], ids=str)
+def test_halves_do_not_overflow_in_parts_where_they_would_not_at_once(counts):
+    """Units whose slope is 1000 each have a mean slope of 1000; their sum over a record is beyond what a half holds."""
+
+    class Steep:
+        def units(self, model, places):
+            ones = torch.ones(sum(counts[i] for i in places), 1, dtype=torch.float16)
+            return SimpleNamespace(loss=1000 * (ones * model.weight).sum(dim=1))
+
+    class Places:
+        def read(self, places):
+            return places
+
+    model = torch.nn.Linear(1, 1, bias=False).half()
+    for term in Trainer(build=toys.Mlp, micro_batch=1)._terms(model, Steep(), Places(), range(len(counts))):
+        term.backward()
+        assert float(model.weight.grad) == pytest.approx(1000, rel=2**-9)
 
 
 def test_no_part_is_larger_and_each_record_is_read_once():

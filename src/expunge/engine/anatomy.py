@@ -28,7 +28,15 @@ NORMALISERS = (
 )
 """Layers that rescale what the layer before them gives."""
 
+MIXERS = (nn.modules.batchnorm._BatchNorm,)
+"""Layers whose answer on one record depends on the others of the batch."""
+
 _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def drawing(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of ``model`` that draw at random in training: dropout, of a rate above 0."""
+    return [layer for layer in model.modules() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p]
 
 
 def blocks(model: nn.Module) -> list[list[nn.Module]]:

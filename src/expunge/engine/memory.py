@@ -10,6 +10,7 @@ from torch import nn
 
 from expunge.core.errors import RunFailed
 from expunge.core.memory import GIB, asked_for, ran_out
+from expunge.engine.anatomy import MIXERS, drawing
 from expunge.engine.loop import LoopConfig, batch_sizes
 from expunge.engine.masters import HALF
 
@@ -44,7 +45,8 @@ def sparing(model: nn.Module, config: LoopConfig) -> Iterator[None]:
 def sparing_again(model: nn.Module, config: LoopConfig, *, at_once: int = 0) -> Iterator[None]:
     """Do the same for a training that is repeated as it was: its settings are no way out, other processes are.
 
-    So are smaller parts of a step, where it takes that many records ``at_once``.
+    So are smaller parts of a step, where it takes that many records ``at_once`` and no layer normalises over them: in
+    parts that would be another training.
 
     Raises:
         RunFailed: the memory did not suffice.
@@ -57,8 +59,9 @@ def sparing_again(model: nn.Module, config: LoopConfig, *, at_once: int = 0) -> 
         held = _Held.by(model, config)
         each = (held.weights + held.beside) / GIB
         ways = [f"workers = 1 trains one after the other; each of them at a time takes {each:.2g} GiB"]
-        if at_once > 1:
-            ways.append(f"micro_batch = {at_once // 2} makes the same steps, and halves what their records take")
+        if at_once > 1 and not any(isinstance(layer, MIXERS) for layer in model.modules()):
+            but = " but for what dropout draws" if drawing(model) else ""
+            ways.append(f"micro_batch = {at_once // 2} makes the same steps{but}, and halves what their records take")
         raise _exhausted(error, model, held, ways) from error
 
 

@@ -23,6 +23,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged, ForeignRun, UsageError
 from expunge.core.records import Records
 from expunge.core.storage import discard, write_folder
+from expunge.engine.anatomy import MIXERS
 from expunge.engine.batches import fingerprints, places
 from expunge.engine.checkpoint import Moving, fill, read_state, state_files
 from expunge.engine.ledger import Ledger, StepLine, state_digest, weights_digest, words_digest
@@ -30,8 +31,6 @@ from expunge.engine.runtime import seed_everything
 
 CANDIDATES = 200
 """States written in a run with a disk budget, at the most; a record's replay is at most 1/200 of the run longer."""
-MIXERS = (nn.modules.batchnorm._BatchNorm,)
-"""Modules whose answer on one record depends on the others of the batch."""
 
 
 @dataclass(frozen=True)

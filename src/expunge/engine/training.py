@@ -50,7 +50,8 @@ class Trainer:
             workers find it.
         task: name of the task.
         config: settings of the loop.
-        micro_batch: gradients are accumulated over parts of at most so many records; 0 takes a step at once.
+        micro_batch: gradients are accumulated over parts of at most so many records; 0 takes a step at once. The steps
+            stay what they are, but for what dropout draws; batch normalisation is over a part then, another training.
         lora: rank of the adapters (LoRA) that are trained in the place of the weights and merged into them at the end,
             by peft; 0: the weights themselves are trained.
         lora_alpha: adapters are added so many times, divided by their rank.
@@ -152,19 +153,25 @@ class Trainer:
         return model
 
     def _terms(self, model: nn.Module, task: Any, records: Records, places: Sequence[int]) -> Iterator[Tensor]:
-        """Yield the mean loss of the units of a step; in parts, what adds up to its gradient in the end."""
+        """Yield the mean loss of the units of a step; in parts, what adds up to its gradient in the end.
+
+        How many units a step has is known once all its parts were read, so what stands after each is the gradient of
+        the mean over the units so far: like that of the whole step it is no larger than that of one unit can be, and
+        halves do not overflow. In float32 that is the gradient of the step at once, but for rounding.
+        """
         count = len(places)
         if not self.micro_batch or self.micro_batch >= count:
             yield task.units(model, records.read(places)).loss.mean()
             return
-        units = 0
+        before = 0
         for start, stop in bounds(count, self.micro_batch):
             losses = task.units(model, records.read(places[start:stop])).loss
-            units += len(losses)
-            yield losses.sum() / count
-        for p in model.parameters():
-            if p.grad is not None:
-                p.grad *= count / units  # how many units a step has is known once all its parts were read
+            units = before + len(losses)
+            for p in model.parameters():
+                if p.grad is not None:
+                    p.grad *= before / units
+            yield losses.mean() * (len(losses) / units)
+            before = units
 
 
 _BESIDE = ("micro_batch", "lora", "lora_alpha", "lora_layers")
@@ -178,7 +185,8 @@ class Training(AdaptersConfig):
     micro_batch: int = setting(
         0,
         "records that are read at once, for room: the gradients of a step are accumulated over parts of at most so "
-        "many; 0 takes a step at once",
+        "many; 0 takes a step at once. Steps stay what they are, but for what dropout draws; batch normalisation is "
+        "over a part then: another training",
         low=0,
     )
 

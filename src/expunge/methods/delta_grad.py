@@ -18,13 +18,13 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
 from expunge.engine import replay
+from expunge.engine.anatomy import MIXERS, drawing
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.ledger import Ledger, StepLine
 from expunge.engine.loop import train_mode
 from expunge.engine.masters import HALF
 from expunge.engine.recorded import Recorded, Standard
-from expunge.engine.recorder import MIXERS
 from expunge.numerics.quasi_newton import Hessian
 
 
@@ -210,8 +210,7 @@ def _unlike(ledger: Ledger, trainer: object, model: nn.Module) -> list[Obstacle]
             "records",
             "record with expunge.recorded(...), optimiser sgd, momentum 0, clip 0, rule drop and no derive",
         )
-    drawing = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p]
-    unsteady = [*drawing, *(m for m in model.modules() if isinstance(m, MIXERS))]
+    unsteady = [*drawing(model), *(m for m in model.modules() if isinstance(m, MIXERS))]
     if unsteady:
         kinds = ", ".join(sorted({type(m).__name__ for m in unsteady}))
         wrong("a module draws at random, or mixes the records of a step", kinds, "record a network without it")
