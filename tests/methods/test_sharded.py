@@ -8,6 +8,8 @@ import torch
 import expunge
 from expunge.conformance import problems
 from expunge.engine.ensemble import ShardedTrainer, ledgers
+from expunge.methods.delta_grad import DeltaGrad
+from expunge.methods.replay import Replay
 from expunge.methods.sharded import Sharded
 from tests.support import languages, running
 from tests.support import recordings as own
@@ -156,3 +158,9 @@ def test_adapters_of_one_shard_are_trained_anew(tmp_path, slices):
     moved = {name for name, tensor in outcome.model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {name.split(".")[1] for name in moved - {"weights"}} == {str(min(Sharded().forecasts(problem)))}
     assert all("lora_" in name for name in moved - {"weights"})
+
+
+@pytest.mark.parametrize("method", [Replay, DeltaGrad])
+def test_what_makes_one_recorded_run_anew_says_that_there_is_none(posed, method):
+    (found,) = method().obstacles(posed())
+    assert (found.what, found.found) == ("no ledger", "no head.json")

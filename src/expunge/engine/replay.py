@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from expunge.core.errors import Obstacle, Refused
+from expunge.core.errors import Obstacle, Refused, UsageError
+from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import fingerprints
 from expunge.engine.fingerprint import differences, fingerprint, pinned
@@ -125,6 +126,34 @@ def forecast(ledger: Ledger, forget: Sequence[str], *, derived: bool = False) ->
             before += sum(int((step >= 0).sum()) for step in table.epoch(epoch)[:stop])
     # No forgotten record was met before the start, so these visits are all of records that remain.
     return Forecast(first, start, total, whole - before, whole, derived)
+
+
+def ledger_of(problem: Problem) -> Ledger:
+    """Return the ledger of the training of ``problem``, which has one.
+
+    Raises:
+        UsageError: it is of another kind, that of an ensemble.
+    """
+    assert problem.ledger is not None
+    return Ledger(problem.ledger)
+
+
+def obstacles_of(
+    problem: Problem, more: Callable[[Ledger, nn.Module], Sequence[Obstacle]] = lambda ledger, model: ()
+) -> list[Obstacle]:
+    """Return everything that keeps the recorded run of ``problem`` from being made anew on what remains.
+
+    Reads ledger and retained records; then the model, and ``more`` that a method asks of both.
+    """
+    try:
+        ledger = ledger_of(problem)
+    except UsageError as error:
+        return list(error.obstacles)
+    found = obstacles(ledger, problem.trainer, problem.retain_view, problem.forget_ids)
+    if found:
+        return found
+    model = problem.source.open()
+    return [*other_end(ledger, model), *more(ledger, model)]
 
 
 def obstacles(ledger: Ledger, trainer: object, records: Records, forget: Sequence[str]) -> list[Obstacle]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from expunge.core.config import Config, setting
-from expunge.core.errors import Obstacle, UsageError
+from expunge.core.errors import Obstacle
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
@@ -82,30 +82,21 @@ class DeltaGrad(Edit):
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what keeps the recorded run from being walked anew; reads ledger and retained records."""
-        lacks = super().obstacles(problem)
-        if lacks:
-            return lacks
-        try:
-            ledger = _ledger(problem)
-        except UsageError as error:  # another kind of ledger: that of an ensemble
-            return list(error.obstacles)
-        found = replay.obstacles(ledger, problem.trainer, problem.retain_view, problem.forget_ids)
-        if found:
-            return found
-        model = problem.source.open()
-        return [*replay.other_end(ledger, model), *_unlike(ledger, problem.trainer, model)]
+        return super().obstacles(problem) or replay.obstacles_of(
+            problem, lambda ledger, model: _unlike(ledger, problem.trainer, model)
+        )
 
     def work(self, problem: Problem) -> Cost:
         """Return the gradients that are computed: of whole steps twice where they are exact, else of what must go."""
         trained = 0
-        for place, visit in enumerate(_visits(problem, _ledger(problem))):
+        for place, visit in enumerate(_visits(problem, replay.ledger_of(problem))):
             trained += 2 * len(visit.indices) if self._exact(place) and visit.moves else 0
             trained += int(visit.gone.sum()) if not self._exact(place) and visit.moves else 0
         return Cost(trained=float(trained))
 
     def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
         """Give ``model`` the weights with which the new path ends."""
-        trainer, ledger = problem.trainer, _ledger(problem)
+        trainer, ledger = problem.trainer, replay.ledger_of(problem)
         assert isinstance(trainer, Recorded)
         assert isinstance(trainer.loop, Standard)
         decay, gradient = trainer.loop.config.weight_decay, _Gradient(model, problem, trainer)
@@ -187,11 +178,6 @@ def _visits(problem: Problem, ledger: Ledger) -> Iterator[Visit]:
             if met:
                 number = epoch * ledger.head.steps + index
                 yield Visit(number, rates[number], where[step], drawn[step], out[step])
-
-
-def _ledger(problem: Problem) -> Ledger:
-    assert problem.ledger is not None
-    return Ledger(problem.ledger)
 
 
 def _unlike(ledger: Ledger, trainer: object, model: nn.Module) -> list[Obstacle]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from expunge.core.errors import Obstacle, Refused, UsageError
+from expunge.core.errors import Obstacle, Refused
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.engine import replay
 from expunge.engine.context import Context
-from expunge.engine.ledger import Ledger, value_digest
+from expunge.engine.ledger import value_digest
 from expunge.engine.passes import touched
 from expunge.engine.recorded import Recorded
 
@@ -39,15 +39,7 @@ class Replay(Method):
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return everything that keeps the run from being replayed; reads ledger and retained records."""
-        lacks = super().obstacles(problem)
-        if lacks:
-            return lacks
-        try:
-            ledger = _ledger(problem)
-        except UsageError as error:  # another kind of ledger: that of an ensemble
-            return list(error.obstacles)
-        found = replay.obstacles(ledger, problem.trainer, problem.retain_view, problem.forget_ids)
-        return found or replay.other_end(ledger, problem.source.open())
+        return super().obstacles(problem) or replay.obstacles_of(problem)
 
     def cost(self, problem: Problem) -> Cost:
         """Return the visits of the steps to be made again, read from the ledger before any work."""
@@ -55,7 +47,7 @@ class Replay(Method):
 
     def forecast(self, problem: Problem) -> replay.Forecast:
         """Return what the replay will do."""
-        ledger = _ledger(problem)
+        ledger = replay.ledger_of(problem)
         assert isinstance(problem.trainer, Recorded)
         changed = value_digest(problem.trainer.derived(problem.retain_view)) != ledger.head.derived
         return replay.forecast(ledger, problem.forget_ids, derived=changed)
@@ -68,7 +60,7 @@ class Replay(Method):
         """Return the model; its new ledger lies in ``run.folder / "ledger"``."""
         if run.folder is None or not isinstance(problem.trainer, Recorded):
             raise Refused("replay needs a recorded trainer, and a folder for its new ledger", found="none")
-        before = _ledger(problem)
+        before = replay.ledger_of(problem)
         label, ahead = run.label, self.forecast(problem)
         run.progress.start(label, ahead.total - ahead.start)
         done = replay.replay(
@@ -101,8 +93,3 @@ class Replay(Method):
                 *(() if problem.trainer.ours else (_PROVEN,)),
             ),
         )
-
-
-def _ledger(problem: Problem) -> Ledger:
-    assert problem.ledger is not None
-    return Ledger(problem.ledger)
