@@ -9,7 +9,7 @@ from torch import nn
 
 from expunge.core import registry
 from expunge.core.level import Level
-from expunge.core.method import Need
+from expunge.core.method import Cost, Need
 from expunge.core.problem import Problem
 from expunge.core.request import Request
 from expunge.engine import adapters
@@ -19,6 +19,7 @@ from expunge.engine.passes import Batch, Pass, Passes
 from expunge.methods.finetune import Finetune
 from expunge.methods.msg import SmallGradients
 from expunge.models.adapted import AdaptedModel
+from expunge.plan.planner import make_plan
 from tests.support import languages, toys
 
 
@@ -249,14 +250,53 @@ def test_adapters_that_came_get_none_of_their_own(came):
     assert found.fix == "set lora = 0: the base stays, and the adapters that came move"
 
 
-@pytest.mark.parametrize("name", registry.names("methods"))
-def test_whatever_a_method_does_the_base_stays(came, name):
-    """The source refuses to save anything else."""
+UNLABELLED = (
+    "balance",
+    "boundary_expand",
+    "boundary_shrink",
+    "cfw",
+    "fcs",
+    "kde",
+    "last_layer",
+    "prmq",
+    "random_label",
+)
+CANNOT = {
+    **dict.fromkeys((*UNLABELLED, "retain_distill", "rum", "salun", "unsir"), "class labels"),
+    **dict.fromkeys(("delta_grad", "replay", "retrain", "sharded"), "needs a trainer"),
+    "alt_dpo": "another answer to every forgotten record",
+    "ct": "kernels of convolutions",
+    "fisher": "no head whose rows are the classes",
+    "native": "cannot forget by itself",
+    "noisy_finetune": "nobody declared that what does not move never saw",
+    "rmu": "matrices of the base",
+}
+"""Methods that cannot act on adapters of a language model without a trainer, and what is said of why."""
+
+
+def brief(name):
     kind = registry.load("methods", name)
-    method = kind({"epochs": 1} if "epochs" in kind.Config.__dataclass_fields__ else {})
+    return kind({"epochs": 1} if "epochs" in kind.Config.__dataclass_fields__ else {})
+
+
+@pytest.mark.parametrize("name", sorted({*registry.names("methods")} - CANNOT.keys()))
+def test_whatever_a_method_does_the_base_stays(came, name, tmp_path):
+    """The source refuses to save anything else."""
     given = problem(came)
-    if method.obstacles(given) or kind.guarantee is not Level.AUDITED:
-        pytest.skip("it cannot act here, or trains anew")
-    made = method.unlearn(given, toys.context(given)).model
+    made = brief(name).unlearn(given, toys.context(given, folder=tmp_path)).model
     assert came.digest(made)
     assert all(p.requires_grad is (".lora_" in each) for each, p in made.named_parameters())
+
+
+def test_the_plan_says_of_all_others_why_they_cannot_before_any_work(came, monkeypatch):
+    def work(*given, **more):
+        raise AssertionError("a gradient was taken")
+
+    monkeypatch.setattr(torch.autograd, "backward", work)
+    monkeypatch.setattr(torch.autograd, "grad", work)
+    course = {"references": 0, "choosing_references": 0, "audit": Cost(), "passes": None}
+    plan = make_plan(problem(came), budget=1.0, **course)
+    told = {option.method: option.why for option in plan.options if option.method in CANNOT}
+    assert told.keys() == CANNOT.keys()
+    assert {name: reason in told[name] for name, reason in CANNOT.items()} == dict.fromkeys(CANNOT, True)
+    assert not CANNOT.keys() & {*plan.order, *(option.method for option in plan.on_request)}
