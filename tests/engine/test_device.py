@@ -92,6 +92,17 @@ def test_an_audit_on_a_device_finds_what_one_on_the_processor_finds(kind, method
     assert (here[2], there[2]) == (None, "away")
 
 
+@pytest.mark.slow
+def test_workers_that_share_a_device_find_what_one_process_finds_on_the_processor():
+    """Those that train references, one or both as they come to it, and the one that audits: all on the device."""
+    here, there, answered = elsewhere.run("spawned")
+    assert here[0]
+    assert here[:2] == there[:2]
+    assert there[2:] == ["fresh process", "away"]
+    assert len(answered) >= 2
+    assert set(answered) == {"away"}
+
+
 def test_references_are_trained_as_one_on_a_device_as_well():
     assert elsewhere.run("stacked") == [True, "away", 0.0]
 

@@ -35,11 +35,13 @@ def run(name, *words):
 
 
 def install():
-    """Make the device ``away``; return it."""
+    """Make the device ``away``, once; return it."""
     import torch
     from torch.utils import _device, _pytree
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+    if torch._C._get_privateuse1_backend_name() == "away":
+        return torch.device("away", 0)
     _setup_privateuseone_for_python_backend("away")
     place = torch.device("away", 0)
 
@@ -173,6 +175,30 @@ def judged(kind, method, policy):
             files = sorted(file.name for file in Path(f"run-{device}", "artefacts", "attempt-1").iterdir())
             said.append([findings, last.model, done.report.environment.get("device"), files])
     return said
+
+
+def spawned():
+    """Return for the processor, in one process, and for the device, in workers, what an audit found and where.
+
+    And on which devices the network answered in other processes than this one, by process.
+    """
+    from expunge.conformance import problems
+    from expunge.core.serial import plain
+    from expunge.engine.runtime import Here, Workers
+    from expunge.workflow import erase
+    from tests.support import afar
+
+    Here.stacks = Workers.stacks = False  # a reference is a job of its own
+    said = []
+    for device, pool in (("cpu", Here), ("away", Workers)):
+        more = {"methods": ("finetune",), "policy": "standard", "references": 3, "escalate": False, "keep": True}
+        problem = problems.problem(build=afar.Network)
+        done = erase(problem, out=f"run-{device}", device=device, pool=pool, workers=2, **more)
+        last = done.report.attempts[-1]
+        findings = {each.check: plain(each) for audit in last.audits for each in audit.findings}
+        said.append([findings, last.model, last.audits[0].process, done.report.environment.get("device")])
+    answered = [file.name.split(".") for file in Path().glob("[0-9]*.*")]
+    return [*said, [where for process, where in answered if int(process) != os.getpid()]]
 
 
 def stacked():
