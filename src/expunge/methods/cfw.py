@@ -81,7 +81,7 @@ class ConfusedFirst(Descent):
 @torch.no_grad()
 def _confuse(model: nn.Module, deviation: float) -> None:
     for weight in _movable(model):
-        weight.add_(torch.randn_like(weight), alpha=deviation)
+        weight.add_(torch.randn_like(weight, memory_format=torch.contiguous_format), alpha=deviation)
 
 
 def _movable(model: nn.Module) -> list[Any]:

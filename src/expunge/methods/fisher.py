@@ -91,7 +91,7 @@ class Fisher(Edit):
                 v = variance(information[name], alpha=alpha, head=of_head)
                 if of_head and gone:
                     mean[gone], v[gone] = 0.0, 10 * CLEARED
-                p.copy_(mean + v.sqrt() * torch.randn_like(p))
+                p.copy_(mean + v.sqrt() * torch.randn_like(p, memory_format=torch.contiguous_format))
         most = math.sqrt(10 * alpha * MOST)
         high = f"alpha {alpha:g} allows noise of a standard deviation up to {most:.2g}: weights of that size are gone"
         said = f"noise of a standard deviation up to {most:.2g}"

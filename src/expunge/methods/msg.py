@@ -85,7 +85,8 @@ class SmallGradients(Passes):
             for weight in _weights(model):
                 slope = up[named[id(weight)]] - down[named[id(weight)]]
                 small = _smallest(slope.abs(), round(self.config.share * weight.numel()))
-                fresh = nn.init.kaiming_normal_(torch.empty_like(weight), mode="fan_out", nonlinearity="relu")
+                room = torch.empty_like(weight, memory_format=torch.contiguous_format)
+                fresh = nn.init.kaiming_normal_(room, mode="fan_out", nonlinearity="relu")
                 weight.copy_(torch.where(small, fresh, weight))
                 self._factors.append((weight, torch.full_like(weight, self.config.slow).masked_fill_(small, 1.0)))
         return self.preparation(problem)

@@ -104,7 +104,8 @@ def prune(model: nn.Module, share: float) -> None:
     gone[sizes.argsort(stable=True)[: round(share * len(sizes))]] = True
     for index, (p, mask) in enumerate(zip(parts, gone.split([p.numel() for p in parts]), strict=True)):
         bound = 1 / math.sqrt(p[0].numel()) if index < len(weights) else 0.0
-        p.copy_(torch.where(mask.view_as(p), (2 * torch.rand_like(p) - 1) * bound, p))
+        drawn = torch.rand_like(p, memory_format=torch.contiguous_format)
+        p.copy_(torch.where(mask.view_as(p), (2 * drawn - 1) * bound, p))
 
 
 def _prunable(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

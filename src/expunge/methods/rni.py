@@ -94,7 +94,7 @@ class NoiseInTurn(Passes):
         moving = {id(p) for p in ([*self._picked[epoch - 1], *self._normal] if early else self._all)}
         with torch.no_grad():
             for p in self._shaken[epoch - 1] if early else ():
-                p.add_(torch.randn_like(p), alpha=self.config.noise)
+                p.add_(torch.randn_like(p, memory_format=torch.contiguous_format), alpha=self.config.noise)
         for p in self._all:
             p.requires_grad_(id(p) in moving)
         forget_moments(optimiser)
