@@ -21,7 +21,7 @@ from expunge.core.config import Config, setting
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
-from expunge.engine.batches import endless, in_order, shuffled
+from expunge.engine.batches import drawn_endlessly, in_order, shuffled
 from expunge.engine.loop import train_mode
 from expunge.engine.passes import touched
 from expunge.engine.runtime import seed_everything
@@ -104,7 +104,8 @@ class Right(Method):
         teacher.eval()
 
     def forgotten(self, problem, run) -> Iterator[Any]:
-        return endless(problem.forget_view, self.config.batch_size, seed=run.seed, epoch=0)
+        drawn = drawn_endlessly(problem.forget_view, self.config.batch_size, seed=run.seed, epoch=0)
+        return map(problem.forget_view.read, drawn)
 
     def skips(self, retain, forget):
         return False

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expunge.engine.batches import endless, in_order, order, shuffled
+from expunge.engine.batches import drawn_endlessly, in_order, order, shuffled
 from tests.support import toys
 
 NAMES = st.lists(st.text(max_size=5), min_size=1, max_size=30, unique=True)
@@ -89,14 +89,14 @@ def test_evaluation_keeps_the_order_of_the_records():
 def test_a_restarted_stream_is_shuffled_anew_and_replays_no_batch():
     # itertools.cycle over a loader would replay the batches of the first pass for ever.
     records = toys.records(12)
-    found = ids(records, islice(endless(records, 8, seed=1, epoch=0), 10))
+    found = ids(records, map(records.read, islice(drawn_endlessly(records, 8, seed=1, epoch=0), 10)))
     assert [len(batch) for batch in found] == [8, 4] * 5
     rounds = [tuple(a + b) for a, b in zip(found[::2], found[1::2], strict=True)]
     assert all(sorted(entry) == sorted(records.ids) for entry in rounds)
     assert len(set(rounds)) == 5
-    later = ids(records, islice(endless(records, 8, seed=1, epoch=1), 10))
+    later = ids(records, map(records.read, islice(drawn_endlessly(records, 8, seed=1, epoch=1), 10)))
     assert not set(rounds) & {tuple(a + b) for a, b in zip(later[::2], later[1::2], strict=True)}
 
 
 def test_a_stream_of_nothing_ends():
-    assert list(endless(toys.records(0), 4, seed=1, epoch=0)) == []
+    assert list(drawn_endlessly(toys.records(0), 4, seed=1, epoch=0)) == []

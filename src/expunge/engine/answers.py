@@ -16,17 +16,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from expunge.core.problem import Problem
+from expunge.core.records import Records
+from expunge.engine.batches import in_order
+from expunge.engine.loop import ready
 from expunge.numerics import divergences, extraction, membership
 from expunge.numerics.units import ALIKE, alike
 
 Array = NDArray[np.float64]
 QUARTILE = 0.6744897501960817
 """The median distance of a standard normal number from 0."""
+
+
+def output_of(problem: Problem, model: Any, records: Records, *, size: int = 512) -> Array:
+    """Return what ``model``, in evaluation mode from now on, says of ``records``: a row for each unit."""
+    model = ready(model)
+    with torch.no_grad():
+        rows = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(records, size)]
+    return np.concatenate(rows)
 
 
 @dataclass(frozen=True)

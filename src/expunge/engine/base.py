@@ -18,8 +18,7 @@ from expunge.core.digest import keyed
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
 from expunge.core.records import Records
-from expunge.engine.answers import Spoken
-from expunge.engine.batches import in_order
+from expunge.engine.answers import Spoken, output_of
 from expunge.engine.loop import ready
 from expunge.engine.training import Trainer
 from expunge.tasks.causal_lm import CausalLM
@@ -79,7 +78,5 @@ def _start(problem: Problem) -> torch.nn.Module | None:
 def _by_heart(problem: Problem, model: torch.nn.Module, records: Records) -> NDArray[np.float64]:
     """Return the extraction strength of some of the records, [n] in [0, 1]; NaN where what is said is not finite."""
     some = records.select(sorted(records.ids, key=lambda name: keyed(b"expunge base", name))[:MOST])
-    with torch.no_grad():
-        said = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(some, 32)]
-    spoken = Spoken(np.concatenate(said), np.asarray(some.read(range(len(some)))[1]))
+    spoken = Spoken(output_of(problem, model, some, size=32), np.asarray(some.read(range(len(some)))[1]))
     return np.where(np.isfinite(spoken.loss), spoken.extraction, np.nan)  # which token is likeliest, NaN does not say

@@ -70,13 +70,8 @@ def in_order(records: Records, size: int = 512) -> Iterator[Any]:
     return (records.read(range(start, min(start + size, len(records)))) for start in range(0, len(records), size))
 
 
-def endless(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[Any]:
-    """Yield batches for ever, none of no records; each time around is a new shuffle, never a replay of old batches."""
-    return map(records.read, drawn_endlessly(records, size, seed=seed, epoch=epoch))
-
-
 def drawn_endlessly(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
-    """Yield the positions of the batches of :func:`endless`."""
+    """Yield the positions of batches for ever, none of no records; each time around is a new shuffle, no replay."""
     around = 0
     while len(records):
         yield from drawn(records, size, seed=seed, epoch=epoch * 1_000_003 + around)

@@ -29,7 +29,7 @@ from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import around, benchmarks, inside, members, prompting, treatments, written
-from expunge.engine.answers import Answers, Outputs, Spoken, typical_error
+from expunge.engine.answers import Answers, Outputs, Spoken, output_of, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.benchmarks import Bench, Benchmarks
 from expunge.engine.loop import ready
@@ -253,7 +253,7 @@ def collect(
             )
         return dict(load(data)), Cost()
     model = open_model()
-    arrays = {name: _said(problem, model, view) for name, view in parts.items()}
+    arrays = {name: output_of(problem, model, view) for name, view in parts.items()}
     read = sum(len(view) for _, view in parts.items())
     trained = 0
     if parts.beside is not None and len(parts.forget):
@@ -297,13 +297,6 @@ def _relearned(problem: Problem, model: Any, forget: Records, config: Relearning
         return relearn(problem, model, forget, config, seed=seed)
     except Diverged:
         return np.full((config.epochs, len(forget)), np.nan)  # measured as: not measured
-
-
-def _said(problem: Problem, model: Any, records: Records) -> Array:
-    model = ready(model)
-    with torch.no_grad():
-        rows = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(records)]
-    return np.concatenate(rows)
 
 
 def _features(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:

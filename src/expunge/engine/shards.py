@@ -61,16 +61,12 @@ def whose(ids: Sequence[str], subjects: Sequence[str | None]) -> list[str]:
     ]
 
 
-def touched_share(shards: int, requests: int) -> float:
-    """Return the expected share of shards that so many uniform requests touch: ``1 - (1 - 1/S)^K``."""
-    return 1 - (1 - 1 / shards) ** requests
-
-
 def expected_share(shards: int, slices: int, requests: int) -> float:
     """Return the expected work of so many uniform requests at once, as a share of training the whole ensemble.
 
     A stage j of a member trains on j slices and is done anew if one of the first j slices of the shard is touched:
-    ``2/(R(R+1)) sum_j j (1 - (1 - j/(R S))^K)`` (derived; checked by simulation in ``tests/engine/test_shards.py``).
+    ``2/(R(R+1)) sum_j j (1 - (1 - j/(R S))^K)`` (derived; checked by simulation in ``tests/engine/test_shards.py``); of
+    one slice that is the share of shards that are touched.
     """
     stages = range(1, slices + 1)
     redone = sum(j * (1 - (1 - j / (slices * shards)) ** requests) for j in stages)

@@ -28,8 +28,8 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.engine.adapters import merged
+from expunge.engine.answers import output_of
 from expunge.engine.batches import in_order
-from expunge.engine.loop import ready
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.numerics.extraction import extraction_strength
 from expunge.numerics.quantised import quantise
@@ -135,10 +135,10 @@ def treated(
             quantise(model, bits)
         except ValueError:
             continue
-        arrays[f"{bits} bits"] = _said(problem, model, forget)
+        arrays[f"{bits} bits"] = output_of(problem, model, forget)
         read += len(forget)
     if treatments.shots is not None:
-        arrays["shots"] = _said(problem, open_model(), Shown(forget, treatments.shots))
+        arrays["shots"] = output_of(problem, open_model(), Shown(forget, treatments.shots))
         read += len(forget) * (1 + len(treatments.shots))
     pairs = {} if treatments.apart is None else {"related": (treatments.apart.trained, treatments.apart.measured)}
     pairs |= {name: (part, forget) for name, part in treatments.others.items()}
@@ -151,13 +151,6 @@ def treated(
         trained += config.epochs * len(one)
         read += config.epochs * len(other)
     return arrays, Cost(trained=trained, read=read + trained)
-
-
-def _said(problem: Problem, model: Any, records: Records) -> Array:
-    model = ready(model)
-    with torch.no_grad():
-        rows = [problem.meaning.units(model, batch).output.double().numpy() for batch in in_order(records)]
-    return np.concatenate(rows)
 
 
 def _strength(units: Any) -> Tensor:
