@@ -180,6 +180,7 @@ REFUSED = {
         "nothing is claimed",
     ),
     "suppressed": (report(attempt(GONE, guarantee=Level.SUPPRESSED)), "suppression is not erasure"),
+    "never judged": (replace(report(attempt(GONE, guarantee=Level.EXACT)), verdict=None), "nothing was judged"),
     "a claim made up": (
         replace(report(attempt(STILL_THERE)), claim=Level.AUDITED),
         "contradicts itself.*\n  found: The claim of the report is not that",

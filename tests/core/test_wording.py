@@ -10,7 +10,7 @@ from expunge.core.certificate import STANDARD_LIMITS
 from expunge.core.level import Level
 from expunge.core.verdict import Verdict
 
-CASES = list(itertools.product([None, *Level], Verdict))
+CASES = list(itertools.product([None, *Level], [None, *Verdict]))
 
 
 @pytest.mark.parametrize(("claim", "verdict"), CASES)
@@ -47,6 +47,11 @@ def test_a_claim_that_stands_alone_says_what_the_audit_said():
     first, *rest = wording.limits(Level.EXACT, Verdict.INCONCLUSIVE, attempts=1, references=0)
     assert first == "The claim rests on how the model was made; the audit alone says: inconclusive."
     assert tuple(rest) == STANDARD_LIMITS
+
+
+def test_what_was_not_judged_is_not_called_inconclusive():
+    assert wording.statement(None, None, references=0) == "No model was judged. Nothing is claimed."
+    assert not any("audit alone says" in line for line in wording.limits(Level.EXACT, None, attempts=1, references=0))
 
 
 def test_where_nothing_is_claimed_there_is_nothing_to_limit():

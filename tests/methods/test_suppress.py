@@ -1,5 +1,7 @@
 """The weights stay; what is written is a filter; the claim is never erasure."""
 
+import json
+
 import pytest
 
 import expunge
@@ -11,6 +13,7 @@ from expunge.core.suppression import FILTERS, InputFilter, OutputFilter
 from expunge.data.language import LanguageRecords
 from expunge.engine.loop import LoopConfig
 from expunge.methods.suppress import Suppress
+from expunge.render import record
 from expunge.render.text import summary
 from tests.support import running, toys
 from tests.support.languages import NAMES, TRAINER, facts, spoken, tokenizer
@@ -123,7 +126,7 @@ def test_answers_are_known_as_they_were_written_not_as_tokens_spell_them(tmp_pat
     assert made.stops("It was in Ostrow.")
 
 
-def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process):
+def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process, capsys):
     def never(records, *, seed):
         pytest.fail("a model was trained for a filter")
 
@@ -144,7 +147,15 @@ def test_a_run_of_it_alone_trains_and_audits_nothing(tmp_path, in_process):
     for form in (".html", ".md", ".xml", "text"):
         for untrue in ("judged where it lies", "no model to judge", "only its output"):
             assert untrue not in said[form]
-    assert 'type="inconclusive"' not in said[".xml"]
+    for form, text in said.items():
+        assert form == ".html" or "inconclusive" not in text
+    assert result.verdict is None
+    capsys.readouterr()
+    show_result(result, again=(), as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["verdict"], shown["claim"], shown["attempts"][0]["verdict"]) == (None, "suppressed", None)
+    assert record.load((folder / "report.json").read_bytes()) == result.report
+    assert json.loads((folder / "report.sarif").read_text())["runs"][0]["properties"]["verdict"] is None
     assert [line.what for line in result.report.costs] == [
         "attempt 1: Filters of prompts and answers (the model is unchanged)"
     ]

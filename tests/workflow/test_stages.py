@@ -6,6 +6,8 @@ import pytest
 
 from expunge.core.errors import Diverged, InvalidProblem, Obstacle, StorageFailed
 from expunge.methods.finetune import Finetune
+from expunge.render.junit import suites
+from expunge.render.text import summary
 from tests.support.tiny import tiny_problem as tiny
 
 
@@ -53,6 +55,14 @@ def test_a_method_that_finds_it_cannot_act_is_a_failed_attempt_and_the_next_is_t
     assert (failed.model, failed.audits, failed.claim) == ("", (), None)
     assert failed.outcome.stopped == "failed: no layer of that name; no pixels"
     assert report.shipped.method == tried.method == "retrain"
+
+
+def test_a_run_in_which_no_model_was_made_has_no_verdict(erase, monkeypatch):
+    monkeypatch.setattr(Finetune, "unlearn", lambda self, problem, run: (_ for _ in ()).throw(Diverged("it diverged")))
+    report = erase("finetune").report
+    assert (report.verdict, report.claim, report.statement) == (None, None, "No model was judged. Nothing is claimed.")
+    assert summary(report).startswith("Not shown to be erased: no model was judged\n")
+    assert 'type="not judged"' in suites(report)
 
 
 def test_what_is_wrong_with_the_machine_still_ends_the_run(erase, monkeypatch):

@@ -21,6 +21,7 @@ from expunge.core.errors import Refused
 from expunge.core.level import Level
 from expunge.core.report import Attempt, Report
 from expunge.core.serial import build, plain
+from expunge.core.verdict import Verdict
 
 FRESH = "fresh process"
 """What :attr:`Audit.process` says where the saved model was reopened apart from the run that made it."""
@@ -47,7 +48,7 @@ def build_certificate(
         Refused: nothing may be claimed, the report contradicts itself, or the model is not the one audited.
         UsageError: the model folder cannot be read.
     """
-    attempt, level = _claimable(report)
+    attempt, level, verdict = _claimable(report)
     subjects = _subjects(model)
     _same_model(attempt, model)
     last = attempt.audits[-1] if attempt.audits else None
@@ -72,7 +73,7 @@ def build_certificate(
         statement=report.statement,
         limits=_limits(report, attempt),
         not_covered=report.not_covered,
-        verdict=report.verdict,
+        verdict=verdict,
         policy=report.policy,
         policy_digest=report.policy_digest,
         checks=rows(last),
@@ -87,17 +88,20 @@ def build_certificate(
     return dsse.sign(payload, payload_type=PAYLOAD_TYPE, key=key)
 
 
-def _claimable(report: Report) -> tuple[Attempt, Level]:
-    """Return the shipped attempt and its claim; both must follow from the figures in the report."""
-    attempt, level = report.shipped, report.claim
-    if attempt is None or level is None:
-        raise _refusal("nothing is claimed", found=f"verdict {report.verdict.value}, no claim")
+def _claimable(report: Report) -> tuple[Attempt, Level, Verdict]:
+    """Return the shipped attempt, its claim and the verdict; all must follow from the figures in the report."""
+    attempt, level, verdict = report.shipped, report.claim, report.verdict
     if level is Level.SUPPRESSED:
         raise _refusal("suppression is not erasure", found="the model is unchanged, filters stand around it")
+    said = "no model was judged" if verdict is None else f"verdict {verdict.value}"
+    if attempt is None or level is None:
+        raise _refusal("nothing is claimed", found=f"{said}, no claim")
+    if verdict is None:
+        raise _refusal("nothing was judged", found=f"{said}, claim {level.value}")
     wrong = contradictions(report)
     if wrong:
         raise _refusal("the report contradicts itself", found=" ".join(wrong))
-    return attempt, level
+    return attempt, level, verdict
 
 
 def _subjects(model: Path) -> Mapping[str, str]:

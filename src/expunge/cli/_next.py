@@ -66,7 +66,7 @@ def steps(result: Result, again: Sequence[str]) -> list[Step]:
         why = "no certificate, because how this model was made is not known; one for a model of its own comes from"
         return [_opening(result), *([Step(why, line(*_erasing(again, result.out)))] if again[:1] != ["demo"] else [])]
     found = [_opening(result), *_broken(report)]
-    if report.verdict is Verdict.INCONCLUSIVE:
+    if report.verdict in (Verdict.INCONCLUSIVE, None):
         found += _missing(report, again, result.out)
     else:
         found += _failed(report)

@@ -204,7 +204,8 @@ class Report:
         control: the audit of the original.
         attempts: all attempts this run directory saw, in order.
         chosen: number of the attempt that ships, or None.
-        verdict: on the model that ships; where none ships, on the last attempt.
+        verdict: on the model that ships; where none ships, on the last attempt that was judged. None where none was:
+            a filter leaves no model to judge, nor does a method that failed.
         claim: level that may be claimed, or None.
         statement: the claim in one plain sentence.
         limits: what the claim does not say, one sentence each.
@@ -234,7 +235,7 @@ class Report:
     control: Audit | None
     attempts: tuple[Attempt, ...]
     chosen: int | None
-    verdict: Verdict
+    verdict: Verdict | None
     claim: Level | None
     statement: str
     limits: tuple[str, ...]

@@ -67,13 +67,14 @@ _NO_CLAIM = {
     Verdict.NOT_ERASED: "The model can be told from models that never saw the requested records. Nothing is claimed.",
     Verdict.INCONCLUSIVE: "The audit could not settle whether the requested records are gone. Nothing is claimed.",
     Verdict.ERASED: "Nothing is claimed.",
+    None: "No model was judged. Nothing is claimed.",
 }
 
 
 def statement(
-    claim: Level | None, verdict: Verdict, *, references: int, rests_on: Sequence[str] = ("canaries",)
+    claim: Level | None, verdict: Verdict | None, *, references: int, rests_on: Sequence[str] = ("canaries",)
 ) -> str:
-    """Return what is claimed, in one or two sentences.
+    """Return what is claimed, in one or two sentences; ``verdict`` is None where no model was judged.
 
     ``rests_on`` names the checks that an audit without references rested on.
     """
@@ -87,7 +88,12 @@ def statement(
 
 
 def limits(
-    claim: Level | None, verdict: Verdict, *, attempts: int, references: int, rests_on: Sequence[str] = ("canaries",)
+    claim: Level | None,
+    verdict: Verdict | None,
+    *,
+    attempts: int,
+    references: int,
+    rests_on: Sequence[str] = ("canaries",),
 ) -> tuple[str, ...]:
     """Return what the claim does not say, one sentence each."""
     if claim is Level.SUPPRESSED:
@@ -95,7 +101,7 @@ def limits(
     lines = []
     if claim is Level.AUDITED:
         lines.append("Another test, or the same tests with more records and references, could still find a trace.")
-    if claim is not None and claim.stands_alone:
+    if claim is not None and claim.stands_alone and verdict is not None:
         lines.append(f"The claim rests on how the model was made; the audit alone says: {verdict.value}.")
     if references:
         lines.append(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from expunge.core.level import PROMISES, Level
 from expunge.core.report import Report
-from expunge.core.verdict import Decision
 from expunge.render._markup import Markup, bullets, join, pairs, tag
 from expunge.render._numbers import SPACE, count, retrainings
 from expunge.render._table import badge, sign, tone_class
 from expunge.render._times import moment, timing
 from expunge.render._words import (
     LEVELS,
-    audited,
     caution,
     claim_line,
     ending,
@@ -47,19 +45,13 @@ def _facts(report: Report) -> Markup:
         ("Case", report.title if report.title != report.request.get("reference") else None),
         ("Request", _request(report)),
         ("Claim", claim_line(report)),
-        ("Verdict of the audit", _verdict(report)),
+        ("Verdict of the audit", badge(verdict_tone(report.verdict), verdict_line(report.verdict))),
         ("Records to forget", _records(report)),
         ("Model that ships", _ships(report)),
         ("Whole cost", retrainings(report.total)),
         ("Finished", _finished(report)),
         class_="facts",
     )
-
-
-def _verdict(report: Report) -> Markup:
-    if not audited(report):
-        return badge(Decision.NOT_MEASURED, "No model was judged")
-    return badge(verdict_tone(report.verdict), verdict_line(report.verdict))
 
 
 def _request(report: Report) -> str:

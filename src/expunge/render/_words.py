@@ -29,6 +29,7 @@ _WITHOUT_CLAIM = {
     Verdict.ERASED: "No claim: the tests listed found no difference, but nothing may be claimed",
     Verdict.NOT_ERASED: "Not erased",
     Verdict.INCONCLUSIVE: "Not shown to be erased: the audit was inconclusive",
+    None: "Not shown to be erased: no model was judged",
 }
 NOTHING_TO_DO = "Nothing to erase: the request covers no records of the training data"
 _ORDER = (Decision.FAIL, Decision.NOT_MEASURED, Decision.INCONCLUSIVE, Decision.PASS)
@@ -102,22 +103,18 @@ def claim_line(report: Report) -> str:
     return "None" if report.claim is None else LEVELS[report.claim]
 
 
-def verdict_line(verdict: Verdict) -> str:
-    """Return a verdict with a capital."""
-    return verdict.value.capitalize()
+def verdict_line(verdict: Verdict | None) -> str:
+    """Return a verdict with a capital; where there is none, that no model was judged."""
+    return "No model was judged" if verdict is None else verdict.value.capitalize()
 
 
-def audited(report: Report) -> bool:
-    """Return whether the model of any attempt was judged; a filter leaves none to judge."""
-    return any(attempt.audits for attempt in report.attempts)
-
-
-def verdict_tone(verdict: Verdict) -> Decision:
+def verdict_tone(verdict: Verdict | None) -> Decision:
     """Return the sign and colour of a verdict."""
     return {
         Verdict.ERASED: Decision.PASS,
         Verdict.NOT_ERASED: Decision.FAIL,
         Verdict.INCONCLUSIVE: Decision.INCONCLUSIVE,
+        None: Decision.NOT_MEASURED,
     }[verdict]
 
 

@@ -26,7 +26,6 @@ from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict
 from expunge.render._numbers import SPACE, Scale, many
 from expunge.render._words import (
-    audited,
     because,
     claim_line,
     designed,
@@ -130,7 +129,7 @@ def _claim(report: Report) -> _Case:
     if report.forget_count == 0 or report.claim not in (None, Level.SUPPRESSED):
         return _Case(name, said=said)
     failed = report.claim is Level.SUPPRESSED or report.verdict is Verdict.NOT_ERASED
-    kind = report.verdict.value if audited(report) else "not judged"
+    kind = report.verdict.value if report.verdict is not None else "not judged"
     return _Case(name, "failure" if failed else "error", kind, headline(report), f"{said} {ending(report)}")
 
 

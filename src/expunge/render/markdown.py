@@ -19,7 +19,6 @@ from expunge.render._markup import printable
 from expunge.render._numbers import Scale, confidence, count, error_rate, many, percent, retrainings
 from expunge.render._times import moment
 from expunge.render._words import (
-    audited,
     caution,
     claim_line,
     control_line,
@@ -84,7 +83,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Case", report.title),
         ("Request", request or "no reference given"),
         ("Claim", claim_line(report)),
-        ("Verdict of the audit", verdict_line(report.verdict) if audited(report) else "no model was judged"),
+        ("Verdict of the audit", verdict_line(report.verdict)),
         ("Control", control_line(report.control)),
         ("Records to forget", f"{count(report.forget_count)} of {count(report.forget_count + report.retain_count)}"),
         ("Model before", report.model_before),

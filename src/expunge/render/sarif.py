@@ -54,7 +54,7 @@ def log(report: Report) -> str:
         "results": results,
         "properties": {
             "title": printable(report.title),
-            "verdict": report.verdict.value,
+            "verdict": report.verdict.value if report.verdict is not None else None,
             "claim": report.claim.value if report.claim is not None else None,
             "reportDigest": sha256(dump(report)),
         },

@@ -11,7 +11,6 @@ from expunge.render._energy import used
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many, retrainings
 from expunge.render._words import (
-    audited,
     caution,
     claim_line,
     control_line,
@@ -19,6 +18,7 @@ from expunge.render._words import (
     judged,
     shown_audit,
     vacuous,
+    verdict_line,
     yardstick,
 )
 
@@ -49,7 +49,7 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Case", report.title),
         ("Claim", claim_line(report)),
         ("", report.statement),
-        ("Verdict", report.verdict.value if audited(report) else "no model was judged"),
+        ("Verdict", verdict_line(report.verdict).lower()),
         ("Control", control_line(report.control)),
         (
             "Records",

@@ -95,7 +95,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     chosen = chosen or next((attempt for attempt in ours if attempt.claim is not None), None)
     judged = next((one for one in (*([chosen] if chosen else []), *reversed(ours)) if one.audits), chosen)
     judged = judged or (ours[-1] if ours else None)
-    outcome = judged.audits[-1].verdict if judged and judged.audits else Verdict.INCONCLUSIVE
+    outcome = judged.audits[-1].verdict if judged and judged.audits else None
     level = chosen.claim if chosen else None
     shipped = chosen if chosen and chosen.method != EXTERNAL and erases(chosen) else None
     # Fewer are not looked at, nor any where nothing is audited.

@@ -190,7 +190,7 @@ class Result:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the audit says."""
+        """What the audit says; None where no model was judged."""
         return self.report.verdict if self.report else None
 
     @property
