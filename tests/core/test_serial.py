@@ -253,6 +253,27 @@ def test_build_says_what_is_wrong_and_where(name):
     assert (obstacle.where, obstacle.what, obstacle.found) == (where, what, found)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    lr: float = 1.0
+
+    def __post_init__(self):
+        if self.lr <= 0:
+            raise UsageError("out of range", where="Checked.lr", found=str(self.lr), expected="> 0", fix="more")
+        if self.lr > 9:
+            raise UsageError("out of range", where="elsewhere", found=str(self.lr))
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [(-1.0, "[training] lr"), ("x", "[training] lr"), (10.0, "elsewhere")],
+)
+def test_what_a_record_refuses_is_said_of_where_it_was_written(value, where):
+    with pytest.raises(UsageError) as caught:
+        build(Checked, {"lr": value}, where="[training]")
+    assert caught.value.obstacles[0].where == where
+
+
 def test_build_fills_in_what_is_left_out():
     assert build(Outer, GOOD) == Outer(text="t", inner=Inner(1.5))
 

@@ -179,7 +179,7 @@ def test_patching_costs_a_look_for_every_block_and_is_refused_where_none_adds():
     assert method.cost(given) == plain.cost(given) + Cost(read=(1 + parts) * n), "the most"
     assert outcome.cost == plain.unlearn(given, toys.context(given)).cost + Cost(read=(1 + 3) * n)
     (found,) = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"}).obstacles(toys.problem(build=Deep2))
-    assert found.where == "located"
+    assert found.where == "[methods.gradient_ascent] located"
     assert "gradient" in found.fix
 
 
@@ -265,7 +265,7 @@ def test_blocks_that_may_not_move_are_not_told_apart():
     (found,) = GradientAscent({**LOOP, "blocks": 0.3, "located": "patching"}).obstacles(
         toys.problem(build=Stream, model=model)
     )
-    assert found.where == "located"
+    assert found.where == "[methods.gradient_ascent] located"
 
 
 def test_one_block_moves_at_the_least_and_models_are_opened_once_for_the_count(monkeypatch):

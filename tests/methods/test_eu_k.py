@@ -145,7 +145,7 @@ def test_the_looks_at_held_out_records_are_counted():
 
 def test_what_cannot_be_scaled_is_an_obstacle():
     found = EuK({"as_sure": True}).obstacles(toys.problem(holdout=0))
-    assert [(each.where, each.found) for each in found] == [("as_sure", "no holdout")]
+    assert [(each.where, each.found) for each in found] == [("[methods.eu_k] as_sure", "no holdout")]
     assert not EuK().obstacles(toys.problem(holdout=0))
 
 
@@ -220,7 +220,7 @@ class Banked(Odd):
 @pytest.mark.parametrize("build", [Normalised, Skipping, Beside, Frozen])
 def test_answers_that_the_last_layer_does_not_scale_are_an_obstacle_and_not_scaled_unasked(build):
     problem = toys.problem(build=build, trainer=Trainer(build=build, config=LoopConfig(epochs=2)))
-    assert [each.where for each in EuK({"as_sure": True}).obstacles(problem)] == ["as_sure"]
+    assert [each.where for each in EuK({"as_sure": True}).obstacles(problem)] == ["[methods.eu_k] as_sure"]
     assert not EuK.start(problem)["as_sure"]
     assert not EuK({"as_sure": True}).obstacles(toys.problem(build=Odd))
 

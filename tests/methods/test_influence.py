@@ -167,7 +167,7 @@ def test_the_work_is_counted():
 def test_gradients_that_would_not_fit_are_an_obstacle_before_any_work(monkeypatch):
     problem = toys.problem()
     monkeypatch.setattr(influence, "ROOM", 48 * 131 * 4 - 1)  # retained records, numbers of the network, bytes
-    assert [each.where for each in Influence().obstacles(problem)] == ["influence.samples"]
+    assert [each.where for each in Influence().obstacles(problem)] == ["[methods.influence] samples"]
     assert not Influence({"samples": 47}).obstacles(problem)
     assert not Influence({"solver": "cg"}).obstacles(problem)
     assert not problem.records.seen

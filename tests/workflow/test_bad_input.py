@@ -210,15 +210,25 @@ def test_without_a_trainer_the_plan_says_what_that_removes(project, call):
 JOBS = {
     "unknown key": ('problem = "a:b"\nmetod = "noop"', ["unknown key 'metod'", "methods"]),
     "unknown key below": ('problem = "a:b"\n[request]\nid = ["zebra-1"]', ["unknown key 'id'", "job.toml.request"]),
-    "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "str", "int"]),
+    "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "str", "a whole number"]),
     "missing key": ("seed = 1", ["names no problem"]),
     "not TOML": ("problem = a:b", ["cannot read the job file", "line 1"]),
     "not text": (b"\xff\xfe\x00", ["cannot read the job file"]),
     "no budget": ('problem = "tiny_problem:problem"\nbudget = "20"', ["not a budget", "20%"]),
     "negative references": ('problem = "tiny_problem:problem"\nreferences = -1', ["references", "-1"]),
     "unknown method": ('problem = "tiny_problem:problem"\n[methods.noob]', ["no method called 'noob'", "noop"]),
-    "unknown setting": ('problem = "tiny_problem:problem"\n[methods.finetune]\nepoch = 2', ["'epoch'", "epochs"]),
-    "wrong setting": ('problem = "tiny_problem:problem"\n[methods.finetune]\nlr = -1.0', ["out of range", "> 0"]),
+    "unknown setting": (
+        'problem = "tiny_problem:problem"\n[methods.finetune]\nepoch = 2',
+        ["'epoch'", "[methods.finetune]", "did you mean 'epochs'?"],
+    ),
+    "wrong setting": (
+        'problem = "tiny_problem:problem"\n[methods.finetune]\nlr = -1.0',
+        ["out of range", "[methods.finetune] lr", "> 0"],
+    ),
+    "a setting of a part": (
+        'problem = "tiny_problem:problem"\n[methods.tau]\nsettings = [{}, {lr = -1.0}]',
+        ["out of range", "[methods.tau] settings[1].lr", "> 0"],
+    ),
     "no module": ('problem = "no_such_module:problem"', ["cannot import", "ModuleNotFoundError"]),
     "no function": ('problem = "tiny_problem:nothing"', ["cannot import", "AttributeError"]),
     "no colon": ('problem = "tiny_problem"', ["cannot import", "module:function"]),

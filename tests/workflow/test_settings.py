@@ -1,8 +1,11 @@
 """Settings refuse what means nothing; a result says what came of a request."""
 
+import dataclasses
+
 import pytest
 
 from expunge import workflow
+from expunge.core import registry
 from expunge.core.errors import UnknownName, UsageError
 from expunge.workflow.settings import Result, Settings
 
@@ -28,6 +31,53 @@ def test_what_means_nothing_is_refused(wrong, kind):
     assert obstacle.found
     assert obstacle.expected
     assert obstacle.fix
+
+
+def _limited():
+    """Yield (method, setting, a value outside its limits) of every setting that has some."""
+    for name in registry.names("methods"):
+        for field in dataclasses.fields(registry.load("methods", name).Config):
+            meta = field.metadata
+            if meta.get("choices"):
+                yield name, field.name, "no such"
+            elif meta.get("low") is not None or meta.get("above") is not None:
+                edge = meta["low"] if meta["low"] is not None else meta["above"]
+                yield name, field.name, (int if field.type.startswith("int") else float)(edge - 1)
+
+
+def test_what_is_wrong_with_a_setting_is_said_of_the_table_and_key_that_hold_it():
+    count = 0
+    for name, key, value in _limited():
+        with pytest.raises(UsageError) as told:
+            Settings.of({"configs": {name: {key: value}}})
+        (said,) = told.value.obstacles
+        assert said.where == f"[methods.{name}] {key}"
+        assert said.found
+        assert said.expected
+        assert said.fix
+        count += 1
+    assert count > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "key"),
+    [
+        ("finetune", {"schedule": "step", "warmup": 0.1}, "warmup"),
+        ("rum", {"methods": []}, "methods"),
+        ("rum", {"methods": ["replay"]}, "methods"),
+        ("rum", {"methods": ["finetune"], "settings": [{"lr": -1.0}]}, "settings[0].lr"),
+        ("tau", {"settings": [{}]}, "settings"),
+        ("tau", {"settings": [{"lr": "x"}, {}]}, "settings[0].lr"),
+        ("negmerge", {"factors": []}, "factors"),
+        ("noisy_finetune", {"lr": 2.0, "weight_decay": 1.0}, "lr"),
+        ("suppress", {"until": "soon"}, "until"),
+    ],
+)
+def test_so_is_what_only_the_method_can_tell(name, config, key):
+    with pytest.raises(UsageError) as told:
+        Settings.of({"configs": {name: config}})
+    (said,) = told.value.obstacles
+    assert (said.where, bool(said.found and said.expected and said.fix)) == (f"[methods.{name}] {key}", True)
 
 
 @pytest.mark.parametrize(

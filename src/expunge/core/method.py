@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from expunge.core import registry
 from expunge.core.config import Config
 from expunge.core.errors import Obstacle
 from expunge.core.level import Level
@@ -76,7 +77,21 @@ class Method(ABC):
         """Settings of the method."""
 
     def __init__(self, config: Mapping[str, object] | Config | None = None) -> None:
-        self.config: Any = type(self).Config.of(config, where=f"method {self.name}")
+        self.config: Any = type(self).Config.of(config, where=self.at())
+
+    def at(self, setting: str = "") -> str:
+        """Return where a user writes a setting of this method, for errors: a key in a table of the job file."""
+        name = self.name or type(self).__module__.rpartition(".")[2]  # of a class that no registry found, its file's
+        return f"[methods.{name}] {setting}".rstrip()
+
+    def using(self, name: str, config: Mapping[str, object], *, setting: str) -> Method:
+        """Return another method with the settings that a ``setting`` of this one holds; errors name their place in it.
+
+        Raises:
+            UsageError: no such method, or settings that it does not have.
+        """
+        kind: type[Method] = registry.load("methods", name)
+        return kind(kind.Config.of(config, where=self.at(setting)))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return everything that keeps the method from this problem, at once, before any work."""

@@ -89,8 +89,10 @@ def _no_constant(name: str) -> Any:
 def build(cls: type[T], data: object, *, where: str = "") -> T:
     """Rebuild a record of type ``cls`` from plain data.
 
+    ``where`` the data stand is how errors begin: a file, ``job.toml``, or a table of one, ``[methods.npo]``.
+
     Raises:
-        UsageError: a key is unknown or missing, or a value has the wrong type; says where.
+        UsageError: a key is unknown or missing, a value has the wrong type, or the record refuses it; says where.
     """
     return typing.cast(T, _convert(cls, data, where or cls.__name__))
 
@@ -109,7 +111,7 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         _, item = typing.get_args(kind)
         mapping = _expect(data, dict, where)
-        return {key: _convert(item, part, f"{where}.{key}") for key, part in mapping.items()}
+        return {key: _convert(item, part, _at(where, key)) for key, part in mapping.items()}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _convert_enum(kind, data, where)
     if dataclasses.is_dataclass(kind):
@@ -191,7 +193,25 @@ def _convert_record(kind: type, data: Any, where: str) -> Any:
             expected=", ".join(map(repr, required)),
             fix="add it",
         )
-    return kind(**{key: _convert(hints[key], item, f"{where}.{key}") for key, item in mapping.items()})
+    values = {key: _convert(hints[key], item, _at(where, key)) for key, item in mapping.items()}
+    try:
+        return kind(**values)
+    except UsageError as error:
+        raise _placed(error, f"{kind.__qualname__}.", where) from None
+
+
+def _at(where: str, key: str) -> str:
+    """Return where a key stands: behind a table as users write it, ``[methods.npo] beta``, else ``job.toml.seed``."""
+    return f"{where} {key}" if where.startswith("[") and where.find("]") == len(where) - 1 else f"{where}.{key}"
+
+
+def _placed(error: UsageError, own: str, where: str) -> UsageError:
+    """Return what a record says of a field of its ``own``, said of the place where that was written."""
+    first = error.obstacles[0]
+    if len(error.obstacles) != 1 or not first.where.startswith(own):
+        return error
+    parts = {field.name: getattr(first, field.name) for field in dataclasses.fields(first) if field.name != "fatal"}
+    return type(error)(**{**parts, "where": _at(where, first.where.removeprefix(own))})
 
 
 def _expect(data: Any, kind: Any, where: str) -> Any:
@@ -201,7 +221,18 @@ def _expect(data: Any, kind: Any, where: str) -> Any:
             "wrong type",
             where=where,
             found=type(data).__name__,
-            expected=kind.__name__,
+            expected=_WORDS.get(kind, kind.__name__),
             fix="write a value of that type",
         )
     return data
+
+
+_WORDS = {
+    dict: "a table of names and values",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
+"""What whoever writes a file calls a type."""

@@ -136,7 +136,7 @@ class Forgetting(Passes):
         found, c = super().obstacles(problem), self.config
         if not c.relearner and c.relearner_rate != Forgetting.Config.relearner_rate:
             what, fix = "there is no relearner to take steps of that length", "set relearner as well, or leave this out"
-            where, rate = f"{self.name}, relearner_rate", f"{c.relearner_rate:g}, and relearner = 0"
+            where, rate = self.at("relearner_rate"), f"{c.relearner_rate:g}, and relearner = 0"
             found.append(
                 Obstacle(what=what, where=where, found=rate, expected="a relearner of 1 step or more", fix=fix)
             )

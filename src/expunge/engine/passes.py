@@ -12,7 +12,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -179,7 +179,9 @@ class Passes(Method):
             found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
         elif self.config.blocks < 1 and Need.FORGET not in self.needs:
             what, fix = f"{self.name} does not read the forgotten records", "set blocks = 1: all of them move"
-            found.append(Obstacle(what=what, where="blocks", found=str(self.config.blocks), expected="1", fix=fix))
+            found.append(
+                Obstacle(what=what, where=self.at("blocks"), found=str(self.config.blocks), expected="1", fix=fix)
+            )
         elif self.config.lora:
             found += self._adapter_obstacles(problem)
         if not found and self.config.blocks < 1 and self.config.located == "patching":
@@ -359,16 +361,17 @@ class Passes(Method):
 
     def _adapter_obstacles(self, problem: Problem) -> list[Obstacle]:
         if self.adapts:
-            return adapters.obstacles(problem.source.open(), self.config.lora_layers)
+            wrong = adapters.obstacles(problem.source.open(), self.config.lora_layers)
+            return [replace(each, where=self.at(each.where)) if each.where[:4] == "lora" else each for each in wrong]
         what, fix = f"{self.name} changes the weights themselves, which adapters leave alone", "set lora = 0"
-        return [Obstacle(what=what, where="lora", found=str(self.config.lora), expected="0", fix=fix)]
+        return [Obstacle(what=what, where=self.at("lora"), found=str(self.config.lora), expected="0", fix=fix)]
 
     def _patching_obstacles(self, problem: Problem) -> list[Obstacle]:
         if localised.adds(problem.source.open(), problem):
             return []
         what, found = f"{self.name} cannot tell blocks by patching", "none whose output has the shape of its input"
         expected, fix = "blocks that add to what they are given", "set located = 'gradient' or 'fisher'"
-        return [Obstacle(what=what, where="located", found=found, expected=expected, fix=fix)]
+        return [Obstacle(what=what, where=self.at("located"), found=found, expected=expected, fix=fix)]
 
     def _taught_by_itself(self, model: nn.Module) -> bool:
         """Return whether the model without its adapters is its own teacher: no second one is held then.

@@ -102,7 +102,7 @@ class EuK(Descent):
         lacks = _unscalable(problem) if self.config.as_sure else ""
         if lacks:
             what = f"{self.name} cannot make answers as sure as the original's"
-            found.append(Obstacle(what=what, where="as_sure", found=lacks, fix="set as_sure = false"))
+            found.append(Obstacle(what=what, where=self.at("as_sure"), found=lacks, fix="set as_sure = false"))
         return found
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:

@@ -74,7 +74,7 @@ class Influence(Edit):
         return [
             Obstacle(
                 what="the gradients of single records are too large to be kept",
-                where="influence.samples",
+                where=self.at("samples"),
                 found=f"{room / 2**30:.1f} GiB",
                 expected=f"at most {ROOM >> 30} GiB",
                 fix="fewer samples, solver = 'cg', or freeze what need not move (requires_grad = False)",

@@ -34,7 +34,7 @@ class NegMerge(Negated):
             if not self.factors or min(self.factors) <= 0:
                 raise UsageError(
                     "no fine-tuning, or one with no learning rate",
-                    where="negmerge, factors",
+                    where=f"{type(self).__qualname__}.factors",
                     found=str(list(self.factors)),
                     expected="one number above 0 for each fine-tuning",
                     fix="for example factors = [0.5, 1.0, 2.0]",

@@ -78,7 +78,7 @@ class NoisyFinetune(Method):
             if self.lr * self.weight_decay > 1:
                 raise UsageError(
                     "a noisy step would expand",
-                    where="noisy_finetune",
+                    where=f"{type(self).__qualname__}.lr",
                     found=f"lr * weight_decay = {self.lr * self.weight_decay:g}",
                     expected="1 or less",
                     fix="lower one of them",
@@ -118,7 +118,7 @@ class NoisyFinetune(Method):
             found.append(
                 Obstacle(
                     what="noisy_finetune moves too much" if numbers else "noisy_finetune has nothing to move",
-                    where="parameters",
+                    where=self.at("parameters"),
                     found=f"{numbers} numbers",
                     expected=f"1 to {MOST}: the noise drowns more",
                     fix="name a smaller head or adapter that may move in `parameters`",
@@ -128,7 +128,7 @@ class NoisyFinetune(Method):
             found.append(
                 Obstacle(
                     what="noisy_finetune cannot hide batch statistics",
-                    where="parameters",
+                    where=self.at("parameters"),
                     found="a normalisation with running statistics among what moves",
                     fix="leave it out of `parameters`",
                 )
@@ -138,7 +138,7 @@ class NoisyFinetune(Method):
             found.append(
                 Obstacle(
                     what="nobody declared that what does not move never saw the forgotten records",
-                    where="backbone_is_public",
+                    where=self.at("backbone_is_public"),
                     found=f"{len(rest)} tensors that stay as they are",
                     expected="public or earlier weights",
                     fix="set backbone_is_public = true if that is so; otherwise choose another method",

@@ -113,7 +113,7 @@ class MisdirectedRepresentations(Passes):
         count = len(blocks(inside[0]))
         if self.config.block >= count:
             what, found_one = "there is no such block", str(self.config.block)
-            found.append(Obstacle(what=what, where="rmu, block", found=found_one, expected=f"at most {count - 1}"))
+            found.append(Obstacle(what=what, where=self.at("block"), found=found_one, expected=f"at most {count - 1}"))
         return found
 
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from expunge.core import registry
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Obstacle, UsageError
@@ -72,7 +71,7 @@ class RefinedUnlearning(Method):
             if not self.methods or "rum" in self.methods or len(self.settings) not in (0, len(self.methods)):
                 raise UsageError(
                     "parts without a method of their own",
-                    where="rum",
+                    where=f"{type(self).__qualname__}.methods",
                     found=f"methods {list(self.methods)}, settings of {len(self.settings)}",
                     expected="at least one method, none of them rum; settings of all or of none",
                     fix="name a method for every part",
@@ -82,14 +81,14 @@ class RefinedUnlearning(Method):
         super().__init__(config)
         settings = self.config.settings or ({},) * len(self.config.methods)
         self._methods: list[Method | None] = [
-            None if name == NOTHING else registry.load("methods", name)(given)
-            for name, given in zip(self.config.methods, settings, strict=True)
+            None if name == NOTHING else self.using(name, given, setting=f"settings[{place}]")
+            for place, (name, given) in enumerate(zip(self.config.methods, settings, strict=True))
         ]
         strange = [m.name for m in self._methods if m is not None and (m.control or m.needs - _GIVEN)]
         if strange:
             raise UsageError(
                 "methods that are no part of another",
-                where="rum",
+                where=self.at("methods"),
                 found=", ".join(strange),
                 expected="methods that change the original and need nothing but its records",
                 fix="name others",

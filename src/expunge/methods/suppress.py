@@ -68,7 +68,11 @@ class Suppress(Method):
                 _ = self.until and datetime.date.fromisoformat(self.until)
             except ValueError:
                 raise UsageError(
-                    "no date", where="suppress, until", found=repr(self.until), expected="YYYY-MM-DD, or nothing"
+                    "no date",
+                    where=f"{type(self).__qualname__}.until",
+                    found=repr(self.until),
+                    expected="a day as YYYY-MM-DD, or nothing",
+                    fix='for example until = "2027-01-31"',
                 ) from None
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from expunge.core import registry
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
 from expunge.core.errors import Obstacle, UsageError
@@ -51,7 +50,7 @@ class AscentThenArithmetic(Method):
             if len(self.settings) not in (0, len(STAGES)):
                 raise UsageError(
                     "settings that are not those of two stages",
-                    where="tau, settings",
+                    where=f"{type(self).__qualname__}.settings",
                     found=f"settings of {len(self.settings)}",
                     expected=f"of {' and '.join(STAGES)}, in this order, or none",
                     fix="give {} for the one whose defaults are meant",
@@ -61,7 +60,8 @@ class AscentThenArithmetic(Method):
         super().__init__(config)
         given = self.config.settings or ({},) * len(STAGES)
         self._stages: list[Method] = [
-            registry.load("methods", name)(each) for name, each in zip(STAGES, given, strict=True)
+            self.using(name, each, setting=f"settings[{place}]")
+            for place, (name, each) in enumerate(zip(STAGES, given, strict=True))
         ]
         self.needs = frozenset().union(*(stage.needs for stage in self._stages))  # type: ignore[misc]
 
