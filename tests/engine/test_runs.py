@@ -159,6 +159,52 @@ def raises_storage(*args, **more):
 # --- stages ---------------------------------------------------------------------------------------------------
 
 
+def test_what_came_to_nothing_is_taken_back_with_the_folders_made_for_it(opened, tmp_path):
+    run = opened(where=tmp_path / "runs" / "mine" / "run")
+    run.secret("salt")
+    with pytest.raises(UsageError):
+        run.stage("sum", lambda: _fail(), Sum)
+    run.withdraw()
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+    assert opened({"another": "job"}, tmp_path / "runs" / "mine" / "run").count("opened", "") == 0
+
+
+def _fail():
+    raise UsageError("bad input")
+
+
+def test_what_was_there_before_stays(opened, folder, tmp_path):
+    folder.mkdir()
+    (folder / ".gitkeep").write_text("")
+    (tmp_path / "beside").write_text("")
+    opened().withdraw()
+    assert {path.name for path in tmp_path.rglob("*")} == {"run", ".gitkeep", "beside"}
+
+
+def test_what_another_made_beside_it_stays(opened, tmp_path):
+    run = opened(where=tmp_path / "runs" / "mine")
+    (tmp_path / "runs" / "theirs").mkdir()
+    run.withdraw()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("kind", ["finished", "begun earlier", "attempt"])
+def test_work_is_never_taken_back(opened, folder, kind):
+    run = opened()
+    if kind == "finished":
+        run.stage("sum", lambda: Sum(3), Sum)
+    elif kind == "attempt":
+        run.event("attempt", number=1)
+    else:
+        run.close()
+        run = opened()
+    run.withdraw()
+    run.close()
+    assert (folder / "run.json").exists()
+    assert opened().events
+
+
 def test_a_stage_is_done_once(opened):
     run = opened()
     assert run.stage("sum", lambda: Sum(3), Sum) == Sum(3)

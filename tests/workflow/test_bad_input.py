@@ -192,6 +192,7 @@ def test_a_trainer_that_breaks_its_contract(project, call, name):
     sound(call("erase", path, "--json"), exit_code, *words)
     assert running.leftovers(project / "run") == []
     assert not (project / "run" / "report.json").exists()
+    assert (project / "run").exists() == (exit_code == 3), "of what may pass another time, the same command resumes"
 
 
 def test_without_a_trainer_the_plan_says_what_that_removes(project, call):
@@ -279,6 +280,24 @@ def test_a_directory_with_other_files_is_refused(project, call):
     (project / "run" / "thesis.tex").write_text("mine")
     sound(call("erase", job(project), "--json"), 5, "other files", "--out")
     assert [file.name for file in (project / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_job_that_cannot_be_done_leaves_nothing_behind_and_a_corrected_one_is_welcome(project, call):
+    path = job(project, out="runs/mine")
+    assert call("erase", path, "--method", "replay").code == 2
+    assert not (project / "runs").exists()
+    corrected = call("erase", path, "--method", "noop", "--references", "0", "--seed", "3", "--json")
+    assert (corrected.code, corrected.json["claim"]) == (1, None)
+
+
+def test_nor_does_it_touch_what_an_earlier_run_left_there(project, call):
+    path = job(project)
+    assert call("erase", path, "--method", "noop").code == 1
+    before = snapshot(project / "run")
+    assert call("erase", path, "--method", "replay").code == 2
+    after = snapshot(project / "run")
+    assert after.pop("events.jsonl").startswith(before.pop("events.jsonl"))
+    assert after == before
 
 
 def test_a_file_in_place_of_the_directory(project, call):

@@ -29,6 +29,8 @@ from expunge.core.storage import lock, storing, sweep, write_file, write_folder
 from expunge.engine.energy import Meter
 
 T = TypeVar("T")
+_KEPT = ("finished", "attempt")
+"""Events after which a run directory holds work."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class RunDirectory:
         self.events: list[dict[str, Any]] = []
         self.identity = sha256(canonical(identity))
         self._refuse_foreign(identity)
+        self._there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        self._made = [each for each in (folder, *folder.parents) if not each.exists()]
         self._lock = lock(folder)
         if self._lock is None:
             raise ForeignRun(
@@ -96,6 +100,24 @@ class RunDirectory:
         if self.events:
             with suppress(StorageFailed):  # the disk may be full; what went wrong before is the error to show
                 self.event("closed", **self._used())
+        self._lock.close()
+        self._lock = None
+
+    def withdraw(self) -> None:
+        """Remove what this command made, where the directory is its own and no stage of it is finished; then close.
+
+        For bad input that is only found at work: whoever mends it starts where nothing is in the way. What was there
+        before stays, and so does a directory that an earlier command began.
+        """
+        if self._lock is None or "run.json" in self._there or any(e["event"] in _KEPT for e in self.events):
+            return
+        with suppress(OSError):  # the bad input is the error to show; and what another made beside it stays
+            # The marker goes last: without it, a directory with anything in it is another's.
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == "run.json"):
+                if path.name not in self._there:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for folder in self._made:
+                folder.rmdir()
         self._lock.close()
         self._lock = None
 

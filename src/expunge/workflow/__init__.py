@@ -13,7 +13,7 @@ from expunge.audit.judge import leak_decisions
 from expunge.audit.policy import Policy
 from expunge.certify import keys
 from expunge.core import registry
-from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, Refused, UsageError
 from expunge.core.finder import Finder, Found
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
@@ -320,19 +320,19 @@ def _with_run(
         }
         out = _out(problem, settings)
         _outside_the_ledger(problem, out)
-        run = RunDirectory(out, identity, meter=meter)
-        workers = pool(problem, settings.workers or (1 if problem is not given_in else None))  # they share the device
-        try:
-            if not problem.forget_ids:
-                return _nothing_to_do(problem, run)
-            watcher = progress or Progress()
-            stages = Stages(problem, policy, references, given, settings.seed, settings.configs, run, workers, watcher)
-            if pairs:
-                copies.write(run.folder, pairs)
-            return replace(work(stages, [*where, *(str(note) for note in notes)]), problem=given_in)
-        finally:
-            workers.close()
-            run.close()
+        count = settings.workers or (1 if problem is not given_in else None)  # they share the device
+        with closing(pool(problem, count)) as workers, closing(RunDirectory(out, identity, meter=meter)) as run:
+            try:
+                if not problem.forget_ids:
+                    return _nothing_to_do(problem, run)
+                said, watcher = (settings.seed, settings.configs), progress or Progress()
+                stages = Stages(problem, policy, references, given, *said, run, workers, watcher)
+                if pairs:
+                    copies.write(run.folder, pairs)
+                return replace(work(stages, [*where, *(str(note) for note in notes)]), problem=given_in)
+            except (UsageError, Refused):
+                run.withdraw()
+                raise
 
 
 def _tunable(problem: Problem, settings: Settings) -> None:
