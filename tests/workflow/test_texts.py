@@ -261,6 +261,24 @@ def test_what_is_not_found_is_a_result(folder, tmp_path, capfd, request_, subjec
     assert json.loads(capfd.readouterr().out)["not_found"] == str(file)
 
 
+def test_what_was_searched_in_vain_does_not_stand_beside_what_was_found_later(folder, tmp_path, capfd):
+    wrong, file = job(folder, tmp_path, 'subjects = ["nosuch"]', subject='subject = "person"'), "run.not-found.json"
+    right = wrong.with_suffix(".right.toml")
+    right.write_text(wrong.read_text().replace("nosuch", L.NAMES[0]))
+    assert main(["erase", str(wrong)]) == 1
+    said = (tmp_path / file).read_bytes()
+    assert main(["erase", str(right), "--method", "replay"]) == 2
+    assert (tmp_path / file).read_bytes() == said, "a run that came to nothing found nothing"
+    assert main(["erase", str(right), "--method", "suppress"]) == 1
+    assert not (tmp_path / file).exists()
+    moved = tmp_path / "run" / "private" / "not-found.json"
+    assert (moved.read_bytes(), moved.stat().st_mode & 0o777) == (said, 0o600)
+    for theirs in ("notes", '{"result": "mine"}', "[]"):
+        (tmp_path / file).write_text(theirs)
+        assert main(["erase", str(right), "--method", "suppress"]) == 1
+        assert (tmp_path / file).read_text() == theirs
+
+
 def test_texts_that_hold_a_forgotten_answer_are_in_the_plan(folder, tmp_path):
     rows = rows_of(L.NAMES[:24])
     held = {**rows[-1], "id": "held", "question": "a ?", "answer": f"{rows[0]['answer']} {rows[-1]['answer']}"}

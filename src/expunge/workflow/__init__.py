@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from expunge.core.plan import Plan
 from expunge.core.problem import Problem
 from expunge.core.report import Audit
 from expunge.core.serial import canonical, plain
-from expunge.core.storage import write_file, write_folder
+from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.verdict import control_has_power
 from expunge.engine import copies, device
 from expunge.engine.energy import Meter
@@ -42,6 +43,8 @@ from expunge.workflow.tuning import course, found
 __all__ = ["Choice", "Result", "Settings", "attempt", "audit", "choose", "erase", "find", "judge", "plan", "prepare"]
 
 
+NOT_FOUND = "not found in what was searched"
+"""What stands in the file beside a run directory that a request which finds nothing leaves."""
 NOTHING_ASKED = "The request names no records: nothing of this would be done, and the model would be copied as it is."
 """What a plan says of such a request first."""
 
@@ -329,7 +332,9 @@ def _with_run(
                 stages = Stages(problem, policy, references, given, *said, run, workers, watcher)
                 if pairs:
                     copies.write(run.folder, pairs)
-                return replace(work(stages, [*where, *(str(note) for note in notes)]), problem=given_in)
+                result = work(stages, [*where, *(str(note) for note in notes)])
+                _found_after_all(run)
+                return replace(result, problem=given_in)
             except (UsageError, Refused):
                 run.withdraw()
                 raise
@@ -378,9 +383,9 @@ def _out(problem: Problem, settings: Settings) -> Path:
 def _not_found(problem: Problem, settings: Settings, found: Sequence[Obstacle]) -> Result:
     """Write what was searched in vain beside the run directory, which stays free for a request that finds something."""
     out = _out(problem, settings)
-    file = out.with_name(f"{out.name}.not-found.json")
+    file = _in_vain(out)
     said = {
-        "result": "not found in what was searched",
+        "result": NOT_FOUND,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "request": public(problem),
         "not found": [plain(each) for each in found],
@@ -389,6 +394,24 @@ def _not_found(problem: Problem, settings: Settings, found: Sequence[Obstacle]) 
     }
     write_file(file, canonical(said) + b"\n", mode=0o600)
     return Result(out, None, None, not_found=file, problem=problem)
+
+
+def _in_vain(out: Path) -> Path:
+    return out.with_name(f"{out.name}.not-found.json")
+
+
+def _found_after_all(run: RunDirectory) -> None:
+    """Put what an earlier request did not find out of sight of what this run found: it stays, in the private part."""
+    file = _in_vain(run.folder)
+    try:
+        data = file.read_bytes()
+        ours = json.loads(data)["result"] == NOT_FOUND
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # there is none, or it is not of this house
+    if ours:
+        write_file(run.folder / "private" / "not-found.json", data, mode=0o600)
+        with storing(file):
+            file.unlink()
 
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
