@@ -12,7 +12,7 @@ from expunge.core import registry
 from expunge.core.errors import InvalidProblem, UsageError
 from expunge.engine import ranks
 from expunge.engine.runtime import Workers
-from expunge.workflow import erase
+from expunge.workflow import erase, plan
 from expunge.workflow.launch import kept_back, pool_of
 from expunge.workflow.settings import Settings
 from tests.support import languages as L
@@ -36,6 +36,31 @@ def test_several_processes_of_a_script_are_refused(monkeypatch, tmp_path):
         erase(toys.problem(), out=tmp_path / "run")
     assert "accelerate launch -m expunge" in caught.value.obstacles[0].fix
     assert not (tmp_path / "run").exists(), "told before anything is written"
+
+
+@pytest.mark.parametrize("size", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])
+def test_processes_of_mpi_that_do_not_know_of_each_other_are_refused(monkeypatch, tmp_path, size):
+    monkeypatch.setenv(size, "2")
+    for ask in (plan, erase):
+        with pytest.raises(UsageError) as caught:
+            ask(toys.problem(), out=tmp_path / "run")
+        (said,) = caught.value.obstacles
+        assert (said.where, said.found) == ("several processes", f"{size} = 2, and neither RANK nor WORLD_SIZE")
+        assert "torchrun" in said.fix
+        assert "accelerate launch" in said.fix
+    assert not list(tmp_path.iterdir()), "told before anything is written"
+
+
+@pytest.mark.parametrize(("name", "value"), [("OMPI_COMM_WORLD_SIZE", "1"), ("PMI_SIZE", ""), ("PMI_RANK", "3")])
+def test_one_process_of_mpi_is_one_process(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert pool_of(toys.problem(), Settings(), Workers) is Workers
+
+
+def test_a_process_of_mpi_that_says_it_is_alone_is_taken_at_its_word(monkeypatch):
+    for name, value in {"PMI_SIZE": "4", "RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert pool_of(toys.problem(), Settings(), Workers) is Workers
 
 
 def test_what_changes_whole_weights_is_refused_by_name_and_left_out_of_a_plan(joined):

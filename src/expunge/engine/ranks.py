@@ -47,6 +47,19 @@ def launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+_BY_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""How many processes Open MPI started, and MPICH, Intel MPI and others with their PMI."""
+
+
+def apart() -> str:
+    """Return what says that MPI started several processes, none of which knows how to meet the others; else nothing.
+
+    Where a launcher said it as torch asks for it, or one process of it says that it is alone (``RANK``), that counts.
+    """
+    sizes = {name: os.environ.get(name, "") for name in _BY_MPI if "RANK" not in os.environ}
+    return next((f"{name} = {size}" for name, size in sizes.items() if size.isdecimal() and int(size) > 1), "")
+
+
 def joined() -> bool:
     """Return whether this process works together with others."""
     return _here is not None

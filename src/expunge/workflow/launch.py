@@ -18,7 +18,8 @@ def pool_of(problem: Problem, settings: Settings, pool: type[Workers]) -> type[W
     """Return who does the work: the processes of this launch where there are several, else ``pool``.
 
     Raises:
-        UsageError: a launcher started several processes, each of which would do all of it and write over the others.
+        UsageError: a launcher, or MPI, started several processes, each of which would do all of it and write over the
+            others.
         InvalidProblem: lists what several processes cannot do of this job.
     """
     if not ranks.joined():
@@ -29,6 +30,15 @@ def pool_of(problem: Problem, settings: Settings, pool: type[Workers]) -> type[W
                 found="a script of your own",
                 expected="the command line, of which one process leads",
                 fix="accelerate launch -m expunge erase job.toml",
+            )
+        if found := ranks.apart():
+            raise UsageError(
+                "several processes were started that do not know of each other, and each would do the whole work",
+                where="several processes",
+                found=f"{found}, and neither RANK nor WORLD_SIZE",
+                expected="one process, or a launcher that tells each its number and where to meet the others",
+                fix="start it with torchrun --nproc-per-node 4 -m expunge erase job.toml, or with accelerate launch "
+                "-m expunge erase job.toml; where each has a job of its own, set RANK=0 WORLD_SIZE=1",
             )
         return pool
     from expunge.engine import spread  # a second of torch that one process alone does not wait for
