@@ -253,9 +253,11 @@ def test_a_seed_without_a_model_has_no_forgetting_quality_and_ends_nothing(tmp_p
 def test_auto_is_tuned_in_its_cell_and_the_search_is_part_of_its_cost(tmp_path, alone, monkeypatch):
     monkeypatch.setattr(choosing, "MOST", 1)
     few = {"finetune": {"epochs": 1, "batch_size": 64}}
-    site = one_cell(tmp_path, methods=("auto",), scenarios=("class",), configs=few, epochs=4, budget=1.2)
+    site = one_cell(tmp_path, methods=("auto",), scenarios=("class",), configs=few, epochs=4, budget=1.2, floor=0.3)
     (cell,) = run(site)
     report = json.loads((site.folder / cell.run / "report.json").read_text())
+    assert report["plan"]["floor"] == 0.3
+    assert {one["floor"] for one in report["tuned"] if one["trials"]} == {0.3}
     (attempt,) = report["attempts"]
     assert (cell.chosen, cell.config) == (attempt["method"], attempt["config"])
     assert "found without a retrained model" in attempt["tuned"]

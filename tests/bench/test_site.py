@@ -36,6 +36,19 @@ def test_the_same_benchmark_goes_on_and_another_is_refused(tmp_path):
         Site.open(tmp_path / "mine")
 
 
+def test_a_floor_is_part_of_the_benchmark_and_one_without_is_written_as_before(tmp_path):
+    Site.begin(small(tmp_path), tmp_path / "without")
+    assert '"floor"' not in (tmp_path / "without" / "bench.json").read_text()
+    site = Site.begin(small(tmp_path, floor=0.9), tmp_path / "with")
+    assert site.settings("random_10", 0)["floor"] == 0.9
+    assert Site.open(tmp_path / "with").bench.floor == 0.9
+    for place, floor in (("with", 0.8), ("with", None), ("without", 0.9)):
+        with pytest.raises(ForeignRun, match="differs in floor"):
+            Site.begin(small(tmp_path, floor=floor), tmp_path / place)
+    with pytest.raises(UsageError, match="floor"):
+        small(tmp_path, floor=1.5)
+
+
 def test_policy_says_how_many_references_judge():
     assert Bench().judges == 20
     assert Bench(references=5).judges == 5

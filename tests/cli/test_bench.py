@@ -49,10 +49,18 @@ def test_run_compare_and_resume(tmp_path, call, alone):
     again = call("bench", "compare", "--out", str(tmp_path / "out"), "--form", "csv")
     assert [r["method"] for r in csv.DictReader(io.StringIO(again.out))] == ["retrained", "original", "finetune"]
     assert call("bench", "resume", "--out", str(tmp_path / "out")).code == 0
+    other = call("bench", "run", *words, "--floor", "90%")
+    assert (other.code, "differs in floor" in other.err) == (5, True)
+    for action in ("resume", "compare"):
+        refused = call("bench", action, "--out", str(tmp_path / "out"), "--floor", "90%", "--seeds", "3", "--json")
+        (said,) = json.loads(refused.out)["error"]["problems"]
+        assert (refused.code, said["found"]) == (2, "--floor, --seeds")
+        assert all(said[part] for part in ("what", "where", "expected", "fix"))
 
 
 def test_wrong_calls_say_so(tmp_path, call):
     assert "no benchmark there" in call("bench", "compare", "--out", str(tmp_path / "x")).err
     assert "no scenario called" in call("bench", "run", "--scenario", "nothing", "--out", str(tmp_path / "x")).err
     assert "cannot read the settings" in call("bench", "run", "--settings", str(tmp_path / "no")).err
+    assert "not an accuracy" in call("bench", "run", "--floor", "0.9", "--out", str(tmp_path / "x")).err
     assert not (tmp_path / "x").exists()

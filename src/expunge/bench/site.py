@@ -60,6 +60,7 @@ class Bench:
             ``auto`` one that is chosen and tuned in its cell.
         configs: settings by method, in the place of their defaults, and of a recipe's.
         budget: what ``auto`` may spend, as a share of one retraining; ``tuning`` is the share of it for tuning.
+        floor: the lowest accuracy of what ``auto`` may choose, as in :class:`~expunge.workflow.Settings`.
         seeds: how many: each is an original of its own and a run of the method of its own.
         policy: rules of judgement; by default those of each scenario, ``standard`` for most.
         references: retrained models that judge; the policy's number by default.
@@ -81,6 +82,7 @@ class Bench:
     models: int = 0
     budget: float = 1.0
     tuning: float = 0.5
+    floor: float | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self) -> None:
         """Refuse what no cell could be made of."""
@@ -103,7 +105,8 @@ class Bench:
             )
         for name in (*(Entry.of(label).method for label in self.methods), *self.configs):
             given = {name: self.configs[name]} if name in self.configs else {}
-            workflow.Settings(methods=(name,), configs=given, budget=self.budget, tuning=self.tuning)
+            spend = {"budget": self.budget, "tuning": self.tuning, "floor": self.floor}
+            workflow.Settings(methods=(name,), configs=given, **spend)
         if self.models and not 16 <= self.models <= self.judges:
             raise UsageError(
                 "the forgetting quality cannot be measured with so many models",
@@ -164,7 +167,7 @@ class Site:
             there = cls.open(place)
             mine, theirs = plain(bench), plain(there.bench)
             if mine != theirs:
-                differ = sorted(key for key in mine if mine[key] != theirs[key])
+                differ = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
                 raise ForeignRun(
                     "the output directory holds another benchmark",
                     where=place.name,
@@ -308,6 +311,7 @@ class Site:
             "configs": self.bench.configs,
             "budget": self.bench.budget,
             "tuning": self.bench.tuning,
+            "floor": self.bench.floor,
             "pool": Here,
             "device": "cpu",  # a core for each cell, and the same figures on every machine
         }

@@ -36,6 +36,7 @@ class Form(enum.Enum):
 
 
 def command(
+    context: typer.Context,
     action: Annotated[
         Action,
         typer.Argument(
@@ -109,6 +110,7 @@ def command(
     tuning: Annotated[
         str, typer.Option("--tuning", metavar="SHARE", help="Share of that budget that tuning may take.")
     ] = "50%",
+    floor: _options.Floor = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Cells at a time. [default: cores]", show_default=False)
     ] = None,
@@ -144,13 +146,36 @@ def command(
             models=models,
             budget=_job.share(budget),
             tuning=_job.share(tuning, where="--tuning"),
+            floor=_job.accuracy(floor) if floor else None,
         )
         site = Site.begin(bench, out)
     else:
+        _refuse_other_settings(context)
         site = Site.open(out)
     if action is not Action.COMPARE:
         _run(site, workers, as_json)
     _show(site, Form.JSON if as_json else form, pages=action is not Action.COMPARE)
+
+
+_NOT_OF_THE_BENCHMARK = {"action", "out", "workers", "form", "as_json"}
+"""Options that say how to go on or what to show, not what is measured."""
+
+
+def _refuse_other_settings(context: typer.Context) -> None:
+    """Refuse options that say what is measured, where that was said when the benchmark began."""
+    given = sorted(
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name not in _NOT_OF_THE_BENCHMARK and context.get_parameter_source(name).name == "COMMANDLINE"
+    )
+    if given:
+        raise UsageError(
+            "what is measured was said when the benchmark began",
+            where=f"expunge bench {context.params['action'].value}",
+            found=", ".join(given),
+            expected="--out, --workers, --form or --json",
+            fix="leave them out, or `expunge bench run` with them and another --out",
+        )
 
 
 def _methods() -> tuple[str, ...]:
