@@ -15,7 +15,7 @@ from expunge.core.serial import canonical
 from expunge.plan import auto as choosing
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study
-from expunge.workflow import choose, plan
+from expunge.workflow import attempt, choose, judge, plan
 from expunge.workflow.planning import plan_of, policy_of
 from expunge.workflow.settings import Settings
 from expunge.workflow.tuning import course
@@ -247,6 +247,12 @@ def test_a_floor_is_kept_and_another_one_makes_its_own_trials(tmp_path, monkeypa
     assert len(second) >= len(first) > 4, "none of the first is taken for one of these"
     assert choose(problem(), **given, budget=BUDGET, floor=0.05) == chosen
     assert len(trials(tmp_path / "run")) == len(first) + len(second), "asked again, none is made anew"
+    choose(problem(), **given, budget=BUDGET, floor=0.04)
+    for floor in (0.05, 0.04):
+        attempt(problem(), **given, budget=BUDGET, floor=floor)
+        report = judge(problem(), **given, budget=BUDGET, floor=floor).report
+        assert {one.asked for one in report.tuned} == {one.floor for one in report.tuned} == {floor}
+        assert report.attempts[-1].config in [one.config for one in report.tuned]
 
 
 def test_without_a_floor_trials_are_called_as_they_were(tuned):

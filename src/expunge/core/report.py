@@ -88,6 +88,7 @@ class Tuned:
         config: its settings, all of them; without one, those that the search started with.
         match / harm / accuracy: what the objective (``plan/objective``) says of its model, all shares; 0 without one.
         original: the match of the original; ``floor`` the lowest accuracy that a trial might have; 0 without trials.
+        asked: the floor that was asked for; None where it followed from the original's accuracy.
         missing: forgotten records of the choosing part that nothing could be compared with.
         cost: of all trials; ``share`` of one retraining.
         anew: whether a run with these settings leaves nothing of the original, and so cannot know what it forgets.
@@ -111,6 +112,7 @@ class Tuned:
     cost: Cost
     share: float
     anew: bool = False
+    asked: float | None = field(default=None, metadata={"later": True})
 
     @property
     def value(self) -> float:

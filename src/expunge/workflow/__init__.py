@@ -223,7 +223,7 @@ def choose(
 
     def work(stages: Stages, notes: list[str]) -> Result:
         name, config, _ = _first(stages, chosen)
-        made.append(Choice(name, config or {}, sum(one.share for one in found(stages))))
+        made.append(Choice(name, config or {}, sum(one.share for one in found(stages, chosen.floor))))
         return Result(stages.run.folder, None, None, problem=stages.problem)
 
     _with_run(problem, chosen, progress, work, pool=pool)

@@ -155,7 +155,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         total=_share(plan, sum((line.cost for line in costs), Cost())),
         started=str(run.events[0]["at"]),
         finished=_last_work(run),
-        tuned=found(stages),
+        tuned=found(stages, settings.floor),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
 
@@ -278,7 +278,7 @@ def _costs(stages: Stages, plan: Plan, attempts: Sequence[Attempt]) -> tuple[Cos
             lines.append((f"{words} ({len(done)})", sum((r.cost for r in done), Cost())))
     if (control := stages.looked()) is not None:
         lines.append(("audit of the original and the outputs of the references", control.cost))
-    lines += [(f"tuning: {one.title} ({one.trials} trials)", one.cost) for one in found(stages)]
+    lines += [(f"tuning: {one.title} ({one.trials} trials)", one.cost) for one in found(stages, plan.floor)]
     for attempt in attempts:
         lines.append((f"attempt {attempt.number}: {attempt.title}", attempt.outcome.cost))
         if attempt.claim is not Level.SUPPRESSED:

@@ -48,7 +48,7 @@ def course(
             tuned = True
             most = settings.budget - plan.tuning
             for one in order(tune_all(stages, settings, plan.tuning, most=most))[:MOST]:
-                if one.best is not None or _affordable(stages, one, settings.budget):
+                if one.best is not None or _affordable(stages, one, settings):
                     yield one.method, one.config, one.sentence
 
 
@@ -116,11 +116,18 @@ def _key(candidate: Candidate, floor: float | None) -> str:
     return f"tuning-{candidate.method}-{sha256(canonical(what))[:8]}"
 
 
-def found(stages: Stages) -> tuple[Tuned, ...]:
-    """Return what this run directory found, the latest of each method, each with the cost of all its trials."""
+def found(stages: Stages, floor: float | None) -> tuple[Tuned, ...]:
+    """Return what this run directory found, by method the latest, each with the cost of all its trials.
+
+    Of studies with several floors that with this one, where there is one: what a run with another found is another's.
+    """
     whole = stages.retraining()
     finished = [str(event["stage"]) for event in stages.run.events if event["event"] == "finished"]
-    latest = {m[1]: stages.read(name, Tuned) for name in finished if (m := _STUDY.fullmatch(name)) is not None}
+    latest: dict[str, Tuned] = {}
+    for name in finished:
+        one = stages.read(name, Tuned) if _STUDY.fullmatch(name) is not None else None
+        if one is not None and (one.asked == floor or latest.get(one.method, one).asked != floor):
+            latest[one.method] = one
     trials = [(m[1], stages.read(name, Trial)) for name in finished if (m := _TRIAL.fullmatch(name)) is not None]
     summed = {name: sum((t.cost for of, t in trials if of == name), Cost()) for name in latest}
     return tuple(
@@ -129,13 +136,13 @@ def found(stages: Stages) -> tuple[Tuned, ...]:
     )
 
 
-def _affordable(stages: Stages, one: Tuned, budget: float) -> bool:
+def _affordable(stages: Stages, one: Tuned, settings: Settings) -> bool:
     """Return whether settings that no trial was made with fit into what tuning left of the budget."""
     whole = stages.retraining()
     assert whole is not None
     cost = registry.load("methods", one.method)(one.config).cost(stages.problem)
-    spent = sum(each.share for each in found(stages))
-    return bool(cost.share_of(whole) + spent <= budget * (1 + 1e-9))
+    spent = sum(each.share for each in found(stages, settings.floor))
+    return bool(cost.share_of(whole) + spent <= settings.budget * (1 + 1e-9))
 
 
 def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
@@ -158,6 +165,7 @@ def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
         accuracy=look.accuracy if look else 0.0,
         original=study.objective.original.match if trials else 0.0,
         floor=study.floor if trials else 0.0,
+        asked=study.objective.asked,
         missing=study.objective.missing,
         cost=cost,
         share=cost.share_of(study.whole),
