@@ -132,7 +132,8 @@ class Method(ABC):
     def anew(self, problem: Problem) -> bool:
         """Return whether what comes back is drawn anew, all of it, and trained on what stays alone.
 
-        Such a model cannot know a forgotten record; whether it has become as good as a retrained one is another matter.
+        Such a model was told nothing of a forgotten record, but for what the original's answers about others say of it;
+        whether it has become as good as a retrained one is another matter.
         """
         return False
 
