@@ -45,6 +45,7 @@ AS_THEY_COME = (
     "salun", "ssd", "lfssd", "random_label", "bad_teacher", "msg", "unsir", "boundary_shrink", "l1_sparse", "cfw",
     "kde", "fcs", "rni", "prmq", "uam", "eu_k", "cf_k", "retain_distill", "adaptive_ssd", "boundary_expand", "ct",
     "finetune", "fisher", "gradient_ascent", "influence", "neg_grad_plus", "negmerge", "scrub", "task_arithmetic",
+    "distill_anew",
 )  # fmt: skip
 """Methods for classifiers that need nothing but a network and its records, with their own settings."""
 BOTH = ("class", "backdoor")

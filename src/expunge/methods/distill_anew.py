@@ -22,10 +22,9 @@ class DistillAnew(Anew):
     """Draw all weights anew and minimise ``KL(original || model)``, the mean over retained records.
 
     The paper distils a model that was made to forget by its outputs; here classes of which nothing is retained are
-    struck out of the original's answers, which leaves those of such a model. Answers about retained records say more
-    than their labels, so that few passes come far; they are asked for once, before the first. Nothing else of the
-    original is handed on, neither weights nor answers about forgotten records. What it was taught wrongly shows in
-    its answers about others too: where labels are corrected, learn from labels.
+    struck out of the original's answers, which leaves those of such a model. The original is asked once, before the
+    first pass. Nothing else of it is handed on, neither weights nor answers about forgotten records. What it was taught
+    wrongly shows in its answers about others too: where labels are corrected, learn from labels.
     """
 
     title = "Distil the original's answers about retained records into a network drawn anew"
