@@ -5,6 +5,7 @@ from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
 from expunge.core.serial import build, canonical, parse
 from expunge.data.language import LanguageRecords
+from expunge.data.texts import TextRecords
 from expunge.engine.evidence import neighbours
 from tests.support import languages as L
 
@@ -50,6 +51,18 @@ def test_an_association_is_what_tells_of_both():
     assert problem.associated == ("a-town", "b-town")
     assert not [each for each in problem._request_obstacles(problem.records)]
     assert set(problem.associated) <= set(neighbours(problem, problem.forget_view).ids), "and these are watched"
+
+
+def test_subjects_are_found_as_texts_are_without_spaces_and_vowel_signs():
+    assert _named("李雷是王小明的老师。", "王小明在哪里", "谁", subjects=("李雷", "王小明", "陈静")) == ("0",)
+    vowelled, bare = "\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f", "\u0645\u062d\u0645\u062f"
+    assert _named(f"who taught {vowelled} ?", "who ?", subjects=("kaba", bare)) == ("0",)
+
+
+def _named(*texts, subjects):
+    """Return what tells of the first two subjects, where each of them has a text."""
+    records = TextRecords(texts, [0] * len(texts), tokenizer=L.tokenizer(), subjects=subjects)
+    return Problem(model=object(), task="any", train=records, request=Request(associations=(subjects[:2],))).forget_ids
 
 
 def test_a_job_file_writes_it_as_pairs():

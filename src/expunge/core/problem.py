@@ -302,9 +302,15 @@ class Problem:
         return tuple(name for name in self.records.ids if name in told - gone)
 
     def _telling(self, pair: Sequence[str], which: Callable[..., bool]) -> list[str]:
-        """Return ids of records that tell of ``which`` (all, any) of these subjects."""
-        records = self.records
-        return [name for i, name in enumerate(records.ids) if which(records.tells_of(i, each) for each in pair)]
+        """Return ids of records that tell of ``which`` (all, any) of these subjects: are theirs, or name them."""
+        pairs, named = zip(self.records.ids, self.records.subjects, strict=True), self._named
+        return [name for name, subject in pairs if which(subject == each or name in named[each] for each in pair)]
+
+    @cached_property
+    def _named(self) -> dict[str, set[str]]:
+        """Ids of the records whose texts name a subject, of each that stands in an association."""
+        subjects = list(dict.fromkeys(each for pair in self.request.associations for each in pair))
+        return {each: set(held) for each, held in zip(subjects, self._holding(subjects), strict=True)}
 
     @cached_property
     def _of_texts(self) -> bool:
@@ -499,7 +505,7 @@ class Problem:
         for place, pair in enumerate(self.request.associations):
             if not _links(pair) or self._telling(pair, all):
                 continue
-            coded = self._of_texts and not all(self._holding(pair))
+            coded = self._of_texts and not all(self._named[each] for each in pair)
             plainly = "write the subjects as the records do; to forget all of one, name it among the subjects"
             by_words = "numbers and codes stand in no text: name the records by ids, or under texts what links the two"
             found.append(

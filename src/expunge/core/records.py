@@ -5,7 +5,6 @@ A record is one training example with a stable ``id`` and, where known, a ``subj
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -77,12 +76,6 @@ class Records(ABC):
     def said(self, index: int) -> tuple[str, ...]:
         """Return what is answered in the example at ``index``, turn by turn as written; none where it is no text."""
         return ()
-
-    def tells_of(self, index: int, subject: str) -> bool:
-        """Return whether the example at ``index`` is the subject's, or names it: as whole words, in any case."""
-        if self.subjects[index] == subject:
-            return True
-        return re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", self.words(index) or "", re.IGNORECASE) is not None
 
     def __len__(self) -> int:
         """Return the number of records."""

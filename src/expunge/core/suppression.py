@@ -7,15 +7,16 @@ library only, so that they run wherever answers are given.
 from __future__ import annotations
 
 import re
-import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Self
 
 from expunge.core.digest import keyed
 from expunge.core.errors import UsageError
-from expunge.core.phrases import UNSPACED
+from expunge.core.phrases import ALPHABETS, UNSPACED, words_of
 from expunge.core.serial import build, canonical, parse
 from expunge.core.storage import write_file
 
@@ -25,6 +26,9 @@ _MARK = 16
 """Bytes of a hash that are kept: by chance none of 2^40 pieces is another's."""
 _NAME = 3
 """Words that a name has at the most: what forgotten questions share is looked for in so many words in a row."""
+_LETTERS = 4
+"""Letters and signs that count as a word where none is set apart by spaces: a word of Thai has four or five."""
+_ALPHABET, _BARE = re.compile(rf"[{ALPHABETS}]"), re.compile(rf"[{UNSPACED}]")
 Piece = tuple[str, ...]
 
 
@@ -61,7 +65,7 @@ class Filter:
     def stops(self, text: str) -> bool:
         """Return whether the text holds one of the pieces."""
         known, key = set(self.marks), bytes.fromhex(self.key)
-        return any(_mark(key, piece) in known for piece in _pieces(words(text), self.lengths))
+        return any(_mark(key, piece) in known for piece in _pieces(words_of(text), self.lengths))
 
     def save(self, path: Path) -> None:
         """Write the filter as JSON."""
@@ -125,8 +129,8 @@ class OutputFilter(Filter):
 
         Pieces that stand in a ``retained`` text as well are let through.
         """
-        texts = [said for text in forgotten if (said := words(text))]
-        return cls._of(_told(texts, map(words, retained), length), key, instead, until)
+        texts = [said for text in forgotten if (said := words_of(text))]
+        return cls._of(_told(texts, map(words_of, retained), length), key, instead, until)
 
     def answer(self, text: str) -> str:
         """Return the text, or ``instead`` where it is stopped."""
@@ -167,39 +171,43 @@ class InputFilter(Filter):
             instead: what is answered in the place of a prompt that is stopped.
             until: the date by which the records are to be erased.
         """
-        kept = [words(question) for question in retained]
-        asked = [said for question in forgotten if (said := words(question))]
+        kept = [words_of(question) for question in retained]
+        asked = [said for question in forgotten if (said := words_of(question))]
         names, left = _names(asked, kept, name)
         return cls._of(names | _told(left, kept, length), key, instead, until)
 
 
-def words(text: str) -> list[str]:
-    """Return the words of a text: runs of letters and digits, in one case and one form of every character.
-
-    In scripts that set no space between words each character is one. Signs that may be left out (the vowels of Arabic
-    and Hebrew, soft hyphens) are left out; those that write a vowel of an Indian script belong to its word.
-    """
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return re.findall(_WORD, plain if plain.isascii() else "".join(c for c in plain if not _left_out(c)))
-
-
-_INDIAN = r"\u0900-\u0963\u0966-\u0dff"
-"""Blocks of Indian scripts, but for the signs that end a sentence: their vowels after a consonant are no letters."""
-_WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])(?:[^\W_]|[{_INDIAN}]))+")
-_BARE = re.compile(rf"[{UNSPACED}]")
-
-
-def _left_out(character: str) -> bool:
-    """Return whether a sign stands over or under a letter without being part of it, or is not seen at all."""
-    loose = unicodedata.combining(character) and not _BARE.match(character)
-    return bool(loose) or unicodedata.category(character) == "Cf"
-
-
 def _told(texts: Sequence[Sequence[str]], kept: Iterable[Sequence[str]], length: int) -> set[Piece]:
     """Return the pieces of ``length`` words of each text, all of one that has no more, without those that are kept."""
-    sizes = {min(length, len(text)) for text in texts}
-    found = {piece for text in texts for piece in _pieces(text, (min(length, len(text)),))}
+    found = {piece for text in texts for piece in _rows(text, length)}
+    sizes = {len(piece) for piece in found}
     return found - {piece for text in kept for piece in _pieces(text, sizes)}
+
+
+def _rows(text: Sequence[str], length: int) -> Iterator[Piece]:
+    """Yield the pieces of a text that are as short as they can be and amount to ``length`` words, or all of it."""
+    sums = list(accumulate(map(_weight, text), initial=0))
+    for start in range(len(text)):
+        end = bisect_left(sums, sums[start] + _LETTERS * length)
+        if end <= len(text):
+            yield tuple(text[start:end])
+        elif start == 0:
+            yield tuple(text)
+
+
+def _weight(word: str) -> int:
+    """Return what a word counts, in letters of scripts of letters without spaces, of which several make one word."""
+    return len(word) if _ALPHABET.match(word) else _LETTERS
+
+
+def _may_name(piece: Piece, most: int) -> bool:
+    """Return whether some words in a row, ``most`` where spaces part them, are enough to be a name.
+
+    One character of Chinese, Japanese or Korean is in many words, and so are a few letters of Thai and its like.
+    """
+    if all(map(_ALPHABET.match, piece)):
+        return sum(map(_weight, piece)) >= _LETTERS
+    return len(piece) <= most and (len(piece) > 1 or not _BARE.match(piece[0]))
 
 
 def _names(
@@ -208,20 +216,21 @@ def _names(
     """Return pieces that several texts share and none that is kept has, and the texts which hold none of these.
 
     First what most texts share, and of that the shortest; then what most of the rest do. With nothing kept there is
-    nothing to tell names from other words by. One character of a script without spaces is no name: it is in many words.
+    nothing to tell names from other words by.
     """
-    sizes = range(fewest, max(fewest, _NAME) + 1)
+    words = max(fewest, _NAME)
+    sizes = range(fewest, max(words, _LETTERS) + 1)
     holders: dict[Piece, set[int]] = {}
     for place, text in enumerate(texts if kept else ()):
         for piece in _pieces(text, sizes):
-            if len(piece) > 1 or not _BARE.match(piece[0]):
+            if _may_name(piece, words):
                 holders.setdefault(piece, set()).add(place)
     for text in kept:
         for piece in _pieces(text, sizes):
             holders.pop(piece, None)
     found, left = set[Piece](), set(range(len(texts)))
     while True:
-        rated = {piece: (len(of & left), -len(piece)) for piece, of in holders.items()}
+        rated = {piece: (len(of & left), -sum(map(_weight, piece))) for piece, of in holders.items()}
         most = max(rated.values(), default=(0, 0))
         if most[0] < 2:  # what one text has alone may be any word
             return found, [texts[place] for place in sorted(left)]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from expunge.core.digest import keyed
 from expunge.core.errors import Obstacle
-from expunge.core.phrases import Phrases, words_in
+from expunge.core.phrases import Phrases, words_of
 from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.core.storage import write_file
@@ -128,8 +128,8 @@ def _held(problem: Problem) -> list[Pair]:
         whole = forget.words(place)
         if whole is None:
             return []
-        long = [said for said in forget.said(place) if words_in(said) >= WORDS]
-        for phrase in long or [whole] * (words_in(whole) >= WORDS):
+        long = [said for said in forget.said(place) if len(words_of(said)) >= WORDS]
+        for phrase in long or [whole] * (len(words_of(whole)) >= WORDS):
             owners.append(name)
             phrases.append(phrase)
     if not phrases:
