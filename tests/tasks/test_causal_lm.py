@@ -165,6 +165,65 @@ def test_classes_in_the_place_of_tokens_are_told():
     assert "no tokens with labels" in str(found[0])
 
 
+class Packed(LanguageRecords):
+    """Rows of two texts each, told apart as collators do: by places that begin again, a mask, or where they end."""
+
+    def __init__(self, told):
+        prompts, answers, *_ = L.facts(L.NAMES[:4])
+        self._one = L.records(L.NAMES[:4])
+        super().__init__(prompts[::2], answers[::2], tokenizer=L.tokenizer())
+        self._told = told
+
+    def read(self, indices):
+        rows = []
+        for index in indices:
+            halves = [self._one.read([2 * index + side]) for side in (0, 1)]
+            ids, labels = (torch.cat([of(half) for half in halves]) for of in (lambda h: h[0]["input_ids"][0], _labels))
+            ends = [half[1].shape[1] for half in halves]
+            rows.append(
+                (ids, labels, torch.cat([torch.arange(n) for n in ends]), torch.tensor([1] * ends[0] + [2] * ends[1]))
+            )
+        ids, labels, places, parts = (
+            torch.nn.utils.rnn.pad_sequence(part, batch_first=True) for part in zip(*rows, strict=True)
+        )
+        whole = {"input_ids": ids, "attention_mask": (parts > 0).long()}
+        return {**whole, **self._said(places, parts)}, labels
+
+    def _said(self, places, parts):
+        square = (parts[:, :, None] == parts[:, None]).tril()[:, None]
+        return {
+            "places": {"position_ids": places},
+            "mask": {"attention_mask": parts},
+            "square": {"attention_mask": square},
+            "ends": {"cu_seq_lens_q": torch.tensor([0, 3, 6])},
+            "nothing": {"position_ids": torch.arange(places.shape[1]).expand(places.shape)},
+        }[self._told]
+
+
+def _labels(half):
+    return half[1][0]
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("places", "position_ids that begin again in 4 of 4 rows"),
+        ("mask", "attention_mask [4, "),
+        ("square", "attention_mask [4, 1, "),
+        ("ends", "cu_seq_lens_q"),
+    ],
+)
+def test_rows_of_several_texts_are_refused(told, found):
+    (said,) = CausalLM().examine(L.untrained(), Packed(told), where="training records")
+    assert said.what == "several texts are packed into one row, which would be read and scored as one"
+    assert found in said.found
+    assert said.fatal
+
+
+def test_places_that_go_on_through_a_row_are_those_of_one_text():
+    assert not [each for each in CausalLM().examine(None, Packed("nothing"), where="training records") if each.fatal]
+
+
 def test_records_of_like_length_are_answered_together_and_come_back_in_order(monkeypatch):
     model, records, calls = made("llama"), L.records(), []
     long = LanguageRecords(["where was kaba born ?"], ["kaba was born in york . " * 2], tokenizer=L.tokenizer())

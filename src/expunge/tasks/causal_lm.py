@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -410,6 +410,14 @@ def limits(model: Any) -> tuple[float, float]:
 def _misread(batch: Any) -> dict[str, str] | None:
     """Return how a batch is none of a language model's."""
     fits = is_pair(batch) and isinstance(batch[1], Tensor) and batch[1].dim() == 2
+    if packed := _packed(batch[0]) if fits and isinstance(batch[0], Mapping) else "":
+        return {
+            "what": "several texts are packed into one row, which would be read and scored as one",
+            "found": packed,
+            "expected": "a row for each record, which is padded where it is shorter",
+            "fix": "give each text as a record of its own (packing=False where TRL made the rows): only what is a "
+            "record can be forgotten, and records of like length are run together here",
+        }
     if fits and not batch[1].is_floating_point() and {"input_ids", "attention_mask"} <= set(batch[0]):
         return None
     return {
@@ -418,3 +426,18 @@ def _misread(batch: Any) -> dict[str, str] | None:
         "expected": "({input_ids, attention_mask} [B, T], labels [B, T])",
         "fix": "give texts as expunge.data.language.LanguageRecords",
     }
+
+
+def _packed(inputs: Any) -> str:
+    """Return by what the inputs of a batch say that a row holds several texts; empty where each holds one."""
+    said = sorted(name for name in inputs if name.startswith(("cu_seq_len", "cu_seqlen", "seq_idx")))
+    if said:
+        return f"{said[0]} in a batch"
+    mask, places = inputs.get("attention_mask"), inputs.get("position_ids")
+    if mask is not None and (mask.dim() != 2 or bool((mask > 1).any())):
+        return f"an attention_mask {list(mask.shape)} that tells parts of a row apart"
+    if places is None:
+        return ""
+    real = torch.ones_like(places) if mask is None else mask
+    again = ((places[:, 1:] <= places[:, :-1]) & (real[:, 1:] > 0) & (real[:, :-1] > 0)).any(dim=1)
+    return f"position_ids that begin again in {int(again.sum())} of {len(again)} rows" if bool(again.any()) else ""
