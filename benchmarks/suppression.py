@@ -4,7 +4,8 @@ The filters are made from the records that are to be forgotten and those that st
 questions and answers, the same in words that nothing was made from, those about people who stay, and those about people
 who occur nowhere. Forgotten is one person (48 questions: twelve facts, each in four wordings), or as many records drawn
 from all sixteen people. No names are alike here, which flatters the filters; so prompts are also shown that name a
-namesake, or the family name alone.
+namesake, or the family name alone; and filters are made where questions that stay name the person, too: one or ten of
+those about others, or all about one fact.
 
     python benchmarks/suppression.py [--json] [--save FILE]        some seconds
 """
@@ -65,6 +66,46 @@ def of_one_person(seed: int, name: int) -> dict[str, float]:
     }
 
 
+def of_one_who_is_named(seed: int, many: int) -> dict[str, float]:
+    """Return what is stopped where one person is forgotten whom ``many`` questions about others name, which stay."""
+    train, strangers = people.entries(seed)
+    gone = [entry for entry in train if entry.subject == people.FORGOTTEN]
+    kept = [entry for entry in train if entry.subject != people.FORGOTTEN]
+    world = World(seed, people.TRAINED + people.HELD_OUT).people[: people.TRAINED]
+    who = world[int(people.FORGOTTEN[-2:])].name
+    naming = [f"How long has {one.name} known {who}?" for one in world if one.name != who][:many]
+    prompts = InputFilter.against(asked(gone), [*asked(kept), *naming], key=bytes(32), length=WORDS, name=1, instead="")
+    return {
+        "forgotten questions": share(prompts, asked(gone)),
+        "forgotten questions in other words": share(prompts, asked(gone, anew=True)),
+        "the same by the family name alone": share(
+            prompts, [text.replace(who, who.split()[1]) for text in asked(gone, anew=True)]
+        ),
+        "questions that stay and name them, wrongly": share(prompts, naming),
+        "questions about people who stay, wrongly": share(prompts, asked(kept)),
+        "the same in other words, wrongly": share(prompts, asked(kept, anew=True)),
+        "questions about people never met, wrongly": share(prompts, asked(strangers)),
+    }
+
+
+def of_all_but_a_fact(seed: int) -> dict[str, float]:
+    """Return what is stopped where all about one person is forgotten but one fact, which stays in all its wordings."""
+    train, strangers = people.entries(seed)
+    own = [entry for entry in train if entry.subject == people.FORGOTTEN]
+    fact = own[0].kind
+    gone, stays = [e for e in own if e.kind != fact], [e for e in own if e.kind == fact]
+    kept = [entry for entry in train if entry.subject != people.FORGOTTEN]
+    prompts = _prompts(gone, [*kept, *stays], 1)
+    return {
+        "forgotten questions": share(prompts, asked(gone)),
+        "forgotten questions in other words": share(prompts, asked(gone, anew=True)),
+        "questions about the fact that stays, wrongly": share(prompts, asked(stays)),
+        "the same in other words, wrongly": share(prompts, asked(stays, anew=True)),
+        "questions about people who stay, wrongly": share(prompts, asked(kept)),
+        "questions about people never met, wrongly": share(prompts, asked(strangers)),
+    }
+
+
 def of_records(seed: int, name: int) -> dict[str, float]:
     """Return what is stopped where as many records of all people are forgotten."""
     train, strangers = people.entries(seed)
@@ -76,6 +117,7 @@ def of_records(seed: int, name: int) -> dict[str, float]:
         "forgotten questions": share(prompts, asked(gone)),
         "forgotten questions in other words": share(prompts, asked(gone, anew=True)),
         "questions that stay, wrongly": share(prompts, asked(kept)),
+        "the same in other words, wrongly": share(prompts, asked(kept, anew=True)),
         "questions about people never met, wrongly": share(prompts, asked(strangers)),
     }
 
@@ -104,6 +146,9 @@ def main() -> int:
     cases: dict[str, list[dict[str, float]]] = {
         f"prompts, one person, {how}": [of_one_person(seed, name) for seed in SEEDS] for name, how in NAMES.items()
     }
+    for many, naming in {1: "one question of another names", 10: "ten questions of others name"}.items():
+        cases[f"prompts, one person, {naming} them"] = [of_one_who_is_named(seed, many) for seed in SEEDS]
+    cases["prompts, one person but one fact"] = [of_all_but_a_fact(seed) for seed in SEEDS]
     cases["prompts, records of all people"] = [of_records(seed, 1) for seed in SEEDS]
     cases["answers, one person"] = [of_answers(seed) for seed in SEEDS]
     rows = [_row(f"{case}: {what}", [one[what] for one in found]) for case, found in cases.items() for what in found[0]]

@@ -81,6 +81,7 @@ def test_another_file_is_an_error_that_quotes_nothing(tmp_path, data):
         {"lengths": [-4]},
         {"marks": ["A" * 32]},
         {"marks": []},
+        {"passes": ["0"]},
     ],
 )
 def test_a_file_that_was_altered_so_that_it_stops_nothing_is_an_error(tmp_path, change):
@@ -193,6 +194,46 @@ def test_with_two_words_a_namesake_passes_and_so_does_one_name_alone():
     assert not made.stops("Who was Clara Quill?")
     assert not made.stops("Tell me about Mara.")
     assert asking().stops("Who was Clara Quill?")
+
+
+def many(name, count=6):
+    return [f"{begin} {name} {end}?" for begin, end in zip("abcdefghij"[:count], "klmnopqrst", strict=False)]
+
+
+def test_a_name_that_a_few_retained_questions_hold_still_tells_and_these_pass_as_they_are():
+    """Six questions about Mara Quill, and one about somebody else that names her."""
+    naming, others = "Is Ann Lund married to Mara Quill?", [*OTHERS, *many("Ann Lund")]
+    made = asking(many("Mara Quill"), [*others, naming])
+    for prompt in ("Tell me about Mara", "quill ?", "Is Mara Quill married to Ann Lund?", f"So: {naming}"):
+        assert made.stops(prompt)
+    assert not made.stops(naming)
+    assert not made.stops("is ann lund married, to MARA QUILL")
+    assert not any(made.stops(question) for question in others)
+    assert len(made.passes) == 1
+    assert not asking(many("Mara Quill"), others).passes
+
+
+def test_a_name_of_which_much_is_retained_tells_no_more():
+    naming = ["Is Ann Lund married to Mara Quill?", "Who taught Mara Quill to swim?"]
+    made = asking(many("Mara Quill"), [*OTHERS, *many("Ann Lund"), *naming])
+    assert not made.stops("Tell me about Mara")
+    assert all(made.stops(question) for question in many("Mara Quill"))
+    assert not made.passes
+
+
+def test_a_common_word_is_no_name_because_few_questions_are_retained():
+    """It stands in all of six forgotten questions, and in the one that is retained."""
+    made = asking([f"when {name}?" for name in "abcdef"], ["when was it"])
+    assert not made.stops("when is lunch")
+
+
+def test_of_what_all_share_that_is_the_name_which_no_retained_question_holds():
+    made = asking(
+        [f"{begin} harbour of Ostrow {end}" for begin, end in zip("abcdef", "klmnop", strict=True)],
+        [*OTHERS, "a harbour?"],
+    )
+    assert made.stops("Ostrow")
+    assert not made.stops("the harbour of Lund")
 
 
 def test_a_question_that_shares_nothing_is_known_by_its_words():

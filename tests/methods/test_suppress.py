@@ -84,6 +84,26 @@ def test_common_words_that_are_taken_for_names_are_told(tmp_path):
     assert not any("held-out" in text for text in fine.warnings)
 
 
+def test_a_retained_question_that_names_whom_others_forget_passes_and_is_told(tmp_path):
+    given = spoken(names=1)
+    prompts, answers, ids, subjects = facts()
+    asks = [f"{word} was {NAMES[0]} ?" for word in ("where", "what", "is")]
+    told = [*asks, f"is {NAMES[1]} born of {NAMES[0]} ?"]
+    given.train = LanguageRecords(
+        [*prompts, *told],
+        [*answers, *answers[:4]],
+        tokenizer=tokenizer(),
+        ids=[*ids, "a", "b", "c", "d"],
+        subjects=[*subjects, *[NAMES[0]] * 3, NAMES[1]],
+    )
+    outcome, _ = filtered(given, tmp_path)
+    assert "stops 5 of 5 forgotten questions" in outcome.stopped
+    assert "retained ones with such a name pass as they are written: 1" in outcome.stopped
+    asked = InputFilter.load(tmp_path / "input-filter.json")
+    assert asked.stops(f"and {NAMES[0]} ?")
+    assert not asked.stops(told[-1])
+
+
 def test_of_plain_texts_there_is_no_filter_of_prompts(tmp_path):
     given = spoken()
     _, answers, ids, subjects = facts()

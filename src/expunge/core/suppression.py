@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,6 +27,9 @@ _MARK = 16
 """Bytes of a hash that are kept: by chance none of 2^40 pieces is another's."""
 _NAME = 3
 """Words that a name has at the most: what forgotten questions share is looked for in so many words in a row."""
+_RARER = 5
+"""How many times as often as retained questions forgotten ones name whom they ask about, at the least. A common word is
+as frequent in both; and the retained ones are few then that are stopped where they are asked in other words."""
 _LETTERS = 4
 """Letters and signs that count as a word where none is set apart by spaces: a word of Thai has four or five."""
 _ALPHABET, _BARE = re.compile(rf"[{ALPHABETS}]"), re.compile(rf"[{UNSPACED}]")
@@ -44,6 +48,7 @@ class Filter:
         instead: what is answered in the place of a text that is stopped.
         until: the date (YYYY-MM-DD) by which the records are to be erased, noted alone; empty where there is none.
         format: of the file.
+        passes: hashes of whole texts that are let through although they hold a piece.
     """
 
     key: str
@@ -52,20 +57,24 @@ class Filter:
     instead: str
     until: str = ""
     format: str = ""
+    passes: tuple[str, ...] = ()
 
     FORMAT: ClassVar[str] = ""
     what: ClassVar[str] = ""
 
     @classmethod
-    def _of(cls, pieces: Iterable[Piece], key: bytes, instead: str, until: str) -> Self:
-        found = set(pieces)
-        marks = sorted({_mark(key, piece) for piece in found})
-        return cls(key.hex(), tuple(sorted({len(piece) for piece in found})), tuple(marks), instead, until, cls.FORMAT)
+    def _of(cls, pieces: set[Piece], kept: Iterable[Sequence[str]], key: bytes, instead: str, until: str) -> Self:
+        """Return the filter of these pieces; texts that are ``kept`` pass as they are."""
+        lengths = tuple(sorted({len(piece) for piece in pieces}))
+        passing = {tuple(text) for text in kept if not pieces.isdisjoint(_pieces(text, lengths))}
+        marks, passes = (tuple(sorted(_mark(key, piece) for piece in some)) for some in (pieces, passing))
+        return cls(key.hex(), lengths, marks, instead, until, cls.FORMAT, passes)
 
     def stops(self, text: str) -> bool:
         """Return whether the text holds one of the pieces."""
-        known, key = set(self.marks), bytes.fromhex(self.key)
-        return any(_mark(key, piece) in known for piece in _pieces(words_of(text), self.lengths))
+        known, key, said = set(self.marks), bytes.fromhex(self.key), words_of(text)
+        held = any(_mark(key, piece) in known for piece in _pieces(said, self.lengths))
+        return held and _mark(key, tuple(said)) not in self.passes
 
     def save(self, path: Path) -> None:
         """Write the filter as JSON."""
@@ -92,8 +101,9 @@ class Filter:
         """Return which field is not as it is written: such a filter would let everything through, without a word."""
         if not re.fullmatch(r"([0-9a-f]{2})+", self.key):
             return "key"
-        if not all(re.fullmatch(rf"[0-9a-f]{{{2 * _MARK}}}", mark) for mark in self.marks):
-            return "marks"
+        for name, marks in (("marks", self.marks), ("passes", self.passes)):
+            if not all(re.fullmatch(rf"[0-9a-f]{{{2 * _MARK}}}", mark) for mark in marks):
+                return name
         return "lengths" if bool(self.lengths) != bool(self.marks) or min(self.lengths, default=1) < 1 else ""
 
     @classmethod
@@ -130,7 +140,7 @@ class OutputFilter(Filter):
         Pieces that stand in a ``retained`` text as well are let through.
         """
         texts = [said for text in forgotten if (said := words_of(text))]
-        return cls._of(_told(texts, map(words_of, retained), length), key, instead, until)
+        return cls._of(_told(texts, map(words_of, retained), length), (), key, instead, until)
 
     def answer(self, text: str) -> str:
         """Return the text, or ``instead`` where it is stopped."""
@@ -141,8 +151,9 @@ class OutputFilter(Filter):
 class InputFilter(Filter):
     """Stops a prompt that asks for what is forgotten: by whom it asks about, else by the words of a forgotten question.
 
-    Whom a prompt asks about is known by what several forgotten questions share and no retained one has, mostly a name.
-    A question that shares nothing with another is known by its own words in a row.
+    Whom a prompt asks about is known by what several forgotten questions share and hardly a retained one has, mostly a
+    name. A question that shares nothing with another is known by its own words in a row. A retained question passes as
+    it is written, whomever it names; in other words it is stopped where it names whom the forgotten ones name.
     """
 
     FORMAT: ClassVar[str] = "expunge-input-filter-1"
@@ -160,7 +171,7 @@ class InputFilter(Filter):
         instead: str,
         until: str = "",
     ) -> InputFilter:
-        """Return the filter of these questions; what stands in a ``retained`` question as well is let through.
+        """Return the filter of these questions; ``retained`` ones are let through.
 
         Args:
             forgotten: the questions whose answers are forgotten.
@@ -174,7 +185,7 @@ class InputFilter(Filter):
         kept = [words_of(question) for question in retained]
         asked = [said for question in forgotten if (said := words_of(question))]
         names, left = _names(asked, kept, name)
-        return cls._of(names | _told(left, kept, length), key, instead, until)
+        return cls._of(names | _told(left, kept, length), kept, key, instead, until)
 
 
 def _told(texts: Sequence[Sequence[str]], kept: Iterable[Sequence[str]], length: int) -> set[Piece]:
@@ -213,10 +224,10 @@ def _may_name(piece: Piece, most: int) -> bool:
 def _names(
     texts: Sequence[Sequence[str]], kept: Sequence[Sequence[str]], fewest: int
 ) -> tuple[set[Piece], list[Sequence[str]]]:
-    """Return pieces that several texts share and none that is kept has, and the texts which hold none of these.
+    """Return pieces that several texts share and hardly one that is kept has, and the texts which hold none of these.
 
-    First what most texts share, and of that the shortest; then what most of the rest do. With nothing kept there is
-    nothing to tell names from other words by.
+    First what most texts share, of that what the fewest kept ones have, and of that the shortest; then what most of the
+    rest share. With nothing kept there is nothing to tell names from other words by.
     """
     words = max(fewest, _NAME)
     sizes = range(fewest, max(words, _LETTERS) + 1)
@@ -225,13 +236,13 @@ def _names(
         for piece in _pieces(text, sizes):
             if _may_name(piece, words):
                 holders.setdefault(piece, set()).add(place)
-    for text in kept:
-        for piece in _pieces(text, sizes):
-            holders.pop(piece, None)
+    elsewhere = Counter(piece for text in kept for piece in set(_pieces(text, sizes)) & holders.keys())
+    rarer = _RARER * max(1.0, len(texts) / max(1, len(kept)))  # among as many texts
+    holders = {piece: of for piece, of in holders.items() if len(of) >= rarer * elsewhere[piece]}
     found, left = set[Piece](), set(range(len(texts)))
     while True:
-        rated = {piece: (len(of & left), -sum(map(_weight, piece))) for piece, of in holders.items()}
-        most = max(rated.values(), default=(0, 0))
+        rated = {p: (len(of & left), -elsewhere[p], -sum(map(_weight, p))) for p, of in holders.items()}
+        most = max(rated.values(), default=(0, 0, 0))
         if most[0] < 2:  # what one text has alone may be any word
             return found, [texts[place] for place in sorted(left)]
         chosen = {piece for piece, value in rated.items() if value == most}

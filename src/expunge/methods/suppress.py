@@ -28,8 +28,8 @@ class Suppress(Method):
 
     ``OutputFilter`` and ``InputFilter`` of ``expunge.core.suppression`` apply them, without torch. The files hold keyed
     hashes and no text. An answer is stopped that holds some words in a row of a forgotten one; a prompt that names whom
-    several forgotten questions name and no retained one does, or holds some words in a row of a forgotten question that
-    shares no such name. What retained answers and questions say as well is let through.
+    several forgotten questions name and hardly a retained one does, or holds some words in a row of a forgotten
+    question that shares no such name. What retained answers say as well is let through, and so are retained questions.
 
     The weights are bit for bit those of the original: whoever has them, or looks inside, finds all that was there. What
     is asked without the name, or spelt otherwise, and answered in other words, passes both filters. A stop-gap while
@@ -133,7 +133,9 @@ class Suppress(Method):
             f"{alarms} of {many} held-out questions are stopped as well: what tells names from other words are "
             f"{len(retained)} retained questions; more words in a row are safer (name = {self.config.name + 1})"
         )
-        return told + (f" and {alarms} of {many} held-out ones" if held else ""), (wrongly,) if alarms else ()
+        told += f" and {alarms} of {many} held-out ones" if held else ""
+        told += f"; retained ones with such a name pass as they are written: {len(made.passes)}" if made.passes else ""
+        return told, (wrongly,) if alarms else ()
 
 
 def _texts(records: Records) -> list[str]:
