@@ -61,8 +61,14 @@ def test_subjects_are_found_as_texts_are_without_spaces_and_vowel_signs():
 
 def _named(*texts, subjects):
     """Return what tells of the first two subjects, where each of them has a text."""
+    return _coded(*texts, subjects=subjects).forget_ids
+
+
+def _coded(*texts, subjects, pair=None):
+    """Return a problem of forgetting what links two subjects, the first two where none are named."""
     records = TextRecords(texts, [0] * len(texts), tokenizer=L.tokenizer(), subjects=subjects)
-    return Problem(model=object(), task="any", train=records, request=Request(associations=(subjects[:2],))).forget_ids
+    request = Request(associations=(tuple(subjects[:2]) if pair is None else pair,))
+    return Problem(model=object(), task="any", train=records, request=request)
 
 
 def test_a_job_file_writes_it_as_pairs():
@@ -97,10 +103,36 @@ def test_a_subject_of_which_nothing_else_stays_is_told():
 
 
 def test_subjects_that_are_codes_are_linked_by_words():
-    problem = asked(("kaba", "customer 12"))
+    for pair, said in ((("kaba", "p12"), "no text names one of the two"), (("p12", "p13"), "no text names either")):
+        problem = _coded(
+            "kado is a judge .", "kado is a poet .", "kaba is here .", subjects=("p12", "p13", "kaba"), pair=pair
+        )
+        (found,) = problem._request_obstacles(problem.records)
+        assert said in found.found
+        assert "under texts" in found.fix
+        assert not any(each in str(found) for each in pair)
+
+
+def test_a_subject_that_is_nowhere_is_told_as_that():
+    """A code that is misspelt is no code that stands in no text."""
+    problem = asked(("kaba", "p21"))
     (found,) = problem._request_obstacles(problem.records)
-    assert "no text names one of the two" in found.found
-    assert "under texts" in found.fix
+    assert "1 of the two is the subject of none, and named by no text" in found.found
+    assert "as the records do" in found.fix
+
+
+def test_numbers_that_stand_in_texts_by_chance_are_told():
+    """The first record is of subject 3, and says 4 of something else."""
+    texts = ("kaba was 4 .", "kado is 5 .", "kaba is a poet .", "kado is a judge .")
+    problem = _coded(*texts, subjects=("3", "4", "3", "4"), pair=("3", "4"))
+    assert problem.forget_ids == ("0",)
+    (found,) = problem._request_obstacles(problem.records)
+    assert (found.what, found.found) == ("numbers in texts are taken for a subject of that number", "1 records")
+    assert not found.fatal
+    assert "by ids" in found.fix
+    named = _coded("kado and 12th kaba .", "kado is here .", "kaba .", subjects=("12th kaba", "kado", "12th kaba"))
+    assert named.forget_ids == ("0",)
+    assert not named._request_obstacles(named.records)
 
 
 # --- texts, and what is not found -------------------------------------------------------------------------------

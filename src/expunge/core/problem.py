@@ -17,7 +17,7 @@ from expunge.core.canaries import Planted
 from expunge.core.digest import combine, keyed, sha256
 from expunge.core.errors import ExpungeError, InvalidProblem, NotFound, Obstacle, UsageError
 from expunge.core.model import ModelSource
-from expunge.core.phrases import Phrases, parts_of
+from expunge.core.phrases import Phrases, parts_of, words_of
 from expunge.core.records import Records, View
 from expunge.core.request import Request
 from expunge.core.serial import canonical, plain
@@ -505,17 +505,21 @@ class Problem:
         for place, pair in enumerate(self.request.associations):
             if not _links(pair) or self._telling(pair, all):
                 continue
-            coded = self._of_texts and not all(self._named[each] for each in pair)
-            plainly = "write the subjects as the records do; to forget all of one, name it among the subjects"
-            by_words = "numbers and codes stand in no text: name the records by ids, or under texts what links the two"
+            untold = [each for each in pair if not self._named[each]] if self._of_texts else []
+            unknown = [each for each in untold if each not in records.subjects]
+            more, fix = "", "write the subjects as the records do; to forget all of one, name it among the subjects"
+            if unknown:
+                more = f"; {len(unknown)} of the two is the subject of none, and named by no text"
+            elif untold:
+                more = "; no text names one of the two" if len(untold) == 1 else "; no text names either of the two"
+                fix = "numbers and codes stand in no text: name the records by ids, or under texts what links the two"
             found.append(
                 Obstacle(
                     what="the request names an association that no record tells of",
                     where=f"position {place} of the associations",
-                    found=f"none in the {len(records)} records that were searched"
-                    + ("; no text names one of the two" if coded else ""),
+                    found=f"none in the {len(records)} records that were searched{more}",
                     expected="records of one subject whose text names the other, or texts that name both",
-                    fix=by_words if coded else plainly,
+                    fix=fix,
                 )
             )
         absent = [i for i, holders in enumerate(self._texts_held) if not holders and parts_of(self.request.texts[i])]
@@ -578,13 +582,19 @@ class Problem:
         ]
 
     def _association_obstacles(self) -> list[Obstacle]:
-        """Return associations that are none, or of which one side would not stay known."""
+        """Return associations that are none, or with numbers for names, or of which one side would not stay known."""
         found, known = [], set(self.associated)
         for place, pair in enumerate(self.request.associations):
             linked = _links(pair)
+            numbered = self._by_number(pair) if linked else 0
+            fix = "write the subjects as the records do; to forget all of one, name it among the subjects"
             if not linked:
                 what, expected = "an association is not of two subjects", "two that differ, neither of them blank"
                 counted = f"{len(pair)}, {len({each.strip() for each in pair} - {''})} of them different"
+            elif numbered:
+                what, counted = "numbers in texts are taken for a subject of that number", f"{numbered} records"
+                expected = "subjects whose names stand in texts"
+                fix = "leave it out, and name the records by ids, or under texts what links the two"
             elif self._telling(pair, all) and (
                 lost := sum(not known.intersection(self._telling([each], all)) for each in pair)
             ):
@@ -593,9 +603,15 @@ class Problem:
             else:
                 continue
             where = f"position {place} of the associations"
-            fix = "write the subjects as the records do; to forget all of one, name it among the subjects"
             found.append(Obstacle(what=what, where=where, found=counted, expected=expected, fix=fix, fatal=not linked))
         return found
+
+    def _by_number(self, pair: Sequence[str]) -> int:
+        """Return how many records tell of both only since a number, which is one of the two, stands in their texts."""
+        numbers = {each for each in pair if "".join(words_of(each)).isdecimal()}
+        told = self._telling(pair, all) if numbers else []
+        subject = dict(zip(self.records.ids, self.records.subjects, strict=True))
+        return sum(any(each in numbers and subject[name] != each for each in pair) for name in told)
 
     def _counter_obstacles(self, holdout: Records | None) -> list[Obstacle]:
         """Return that counter-examples are among what must be forgotten, or among what the model is judged by."""
