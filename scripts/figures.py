@@ -17,6 +17,7 @@ Kinds, each followed by the name of a result file:
     agreement   studies of tuning in short (several names): one row per case
     find        what the search finds, and others; `nothing`: requests for which there is nothing to find
     cheats      one bed (its key in the file): verdicts on each kind of model
+    verdicts    how often models of each kind are called what, over several worlds (several names)
     adapters    one row per way to divide the records: what an ensemble says right, and what deleting costs;
                 `votes`: of classifiers
 """
@@ -40,6 +41,9 @@ from expunge.plan.auto import AUTO
 
 NEAR = 1
 """Checks that an entry on TOFU may fail, in the mean of its seeds, to stand among those that come nearest."""
+OFTEN, FEW = 20, 6
+"""A check is named that was not passed in one of so many audits or more, and as many as that at the most."""
+NAMED = {"true retrain": "retrained adapters", "noop": "the original"}
 WAYS = ("expunge.find", "logistic", "spectral signatures", "activation clustering", "cleanlab")
 _BLOCK = re.compile(
     r"(<!-- figures: ([a-z-]+) ([\w ]+) -->\n)((?:(?!<!-- figures:).)*?)(<!-- end of figures -->)", re.DOTALL
@@ -265,6 +269,28 @@ def cheats(bed: str) -> str:
     return markdown(("kind", "erased", "inconclusive", "not erased", "failed in most runs"), lines)
 
 
+def verdicts(*names: str) -> str:
+    """Return one row per kind of model: verdicts of all audits, which checks most often stopped it, and the work."""
+    heads = (
+        "model under audit", "models", "audits", "erased", "inconclusive", "not erased", "models erased in most",
+        "not passed, of audits", "cost %",
+    )  # fmt: skip
+    worlds, lines = [results(name) for name in names], []
+    for kind in ("true retrain", "noop", *worlds[0]["cost"]):
+        said = sum((Counter(world["verdicts"][kind]) for world in worlds), Counter[str]())
+        missed = sum((Counter(world["not_passed"].get(kind, {})) for world in worlds), Counter[str]())
+        models = [model for world in worlds for model in world["by_model"][kind]]
+        audits = said.total()
+        often = [f"{check} {100 * n / audits:.0f}%" for check, n in missed.most_common() if n >= audits / OFTEN]
+        shown = often if len(often) <= FEW else [f"{len(often)} checks"]
+        cells = [said[word] for word in ("erased", "inconclusive", "not erased")]
+        cells = [len(models), audits, *cells, sum(2 * model.get("erased", 0) > sum(model.values()) for model in models)]
+        shares = [world["cost"][kind] for world in worlds if kind in world["cost"]]
+        cost = f"{100 * fmean(shares):.1f}" if shares else "100" if kind == "true retrain" else "0"
+        lines.append((NAMED.get(kind, kind), *map(str, cells), ", ".join(shown), cost))
+    return markdown(heads, lines)
+
+
 def adapters(name: str) -> str:
     """Return one row per way in which adapters divide the records; percent, with what the seeds say of it."""
     found = {row["name"]: row for row in results(name)["results"]}
@@ -294,6 +320,7 @@ KINDS: dict[str, Callable[..., str]] = {
     "find": find,
     "nothing": nothing,
     "cheats": cheats,
+    "verdicts": verdicts,
     "adapters": adapters,
     "votes": lambda name: _only(name, "digits"),
 }

@@ -115,6 +115,37 @@ def test_what_comes_nearest_on_tofu_is_what_fails_at_most_one_check_in_the_mean(
     assert lines[1].split(" | ")[2:5] == ["2", "not erased", "0-1"]
 
 
+def test_verdicts_of_several_worlds_are_added_up(monkeypatch):
+    worlds = {
+        "one": {
+            "verdicts": {
+                "true retrain": {"erased": 2},
+                "noop": {"not erased": 2},
+                "WGA": {"erased": 1, "inconclusive": 1},
+            },
+            "by_model": {
+                "true retrain": [{"erased": 2}],
+                "noop": [{"not erased": 2}],
+                "WGA": [{"erased": 1, "inconclusive": 1}],
+            },
+            "not_passed": {"noop": {f"check {i}": 2 for i in range(7)}, "WGA": {"quantised": 1}},
+            "cost": {"WGA": 0.1},
+        },
+        "other": {
+            "verdicts": {"true retrain": {"inconclusive": 2}, "noop": {"not erased": 2}, "WGA": {"erased": 2}},
+            "by_model": {"true retrain": [{"inconclusive": 2}], "noop": [{"not erased": 2}], "WGA": [{"erased": 2}]},
+            "not_passed": {"true retrain": {"relearning": 2}, "WGA": {}},
+            "cost": {"WGA": 0.2},
+        },
+    }
+    monkeypatch.setattr(figures, "results", worlds.get)
+    assert figures.verdicts("one", "other").splitlines()[2:] == [
+        "| retrained adapters | 2 | 4 | 2 | 2 | 0 | 1 | relearning 50% | 100 |",
+        "| the original | 2 | 4 | 0 | 0 | 4 | 0 | 7 checks | 0 |",
+        "| WGA | 2 | 4 | 3 | 1 | 0 | 1 | quantised 25% | 15.0 |",
+    ]
+
+
 def test_what_adapters_keep_and_what_classifiers_do_stand_apart(monkeypatch):
     def row(name, value):
         return {"name": name, "value": value, "target": None, "better": "higher", "unit": "%", "interval": None}
