@@ -1,5 +1,6 @@
 """Bad input: one error that says what, where, found, expected and how to fix it; nothing half-written, no secret."""
 
+import io
 import json
 import os
 import pickle
@@ -8,15 +9,18 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
 
 from expunge import workflow
 from expunge.certify import keys
 from expunge.cli.main import main
 from expunge.core import wording
 from expunge.core.errors import InvalidProblem, UsageError
+from expunge.models._skops import save_object
 from expunge.workflow.bad_input import look
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
@@ -261,6 +265,72 @@ def test_a_module_that_fails_while_it_is_imported(project, call):
     path = project / "job.toml"
     path.write_text('problem = "case:problem"')
     sound(call("plan", path, "--json"), 2, "cannot import", "JSONDecodeError", "case.py, line 3")
+
+
+ROWS = "id,person,size,label\n" + "".join(f"zebra-{i},okapi-{i % 5},{i % 7}.5,{i % 2}\n" for i in range(40))
+SAVED = """
+[model]
+path = "model.skops"
+[data]
+path = "rows.csv"
+id = "id"
+subject = "person"
+label = "label"
+[request]
+subjects = ["okapi-1"]
+"""
+SLIPS = {
+    "a model that is not there": ("model.skops", "modle.skops", ["no such model", "modle.skops", "[model] path"]),
+    "rows that are not there": ("rows.csv", "rwos.csv", ["rwos.csv", "No such file"]),
+    "an address": ("rows.csv", "https://example.org/zebra-1.csv", ["[data] path", "https://...", "fetches nothing"]),
+    "an address of a model": ("model.skops", "http://localhost:80/m", ["[model] path", "fetches nothing"]),
+    "a folder": ('"rows.csv"', '"."', ["a folder", ".csv or .jsonl"]),
+    "an empty file": ("rows.csv", "empty.csv", ["empty.csv", "an empty file"]),
+    "a head alone": ("rows.csv", "head.csv", ["without rows", "4 columns and no row"]),
+    "a CSV file in the place of JSON lines": ("rows.csv", "rows.jsonl", ["rows.jsonl, line 1", "no JSON object"]),
+    "JSON lines in the place of a CSV file": ("rows.csv", "lines.csv", ["lacks columns", "first line that names"]),
+    "a file without a head": ("rows.csv", "bare.csv", ["lacks columns", "4 entries, none of them asked for"]),
+    "a column that is misspelt": ('id = "id"', 'id = "idd"', ["lacks columns", "did you mean 'id'?"]),
+    "a holdout that is not there": ("[model]", 'holdout = { path = "h.csv" }\n[model]', ["h.csv", "No such file"]),
+    "a key that is misspelt": ("label =", "lable =", ["unknown key 'lable'", "did you mean 'label'?"]),
+    "a negative seed": ("[model]", "seed = -1\n[model]", ["seed", "-1", "0 or more"]),
+    "a policy that is misspelt": ("[model]", 'policy = "standrad"\n[model]', ["did you mean 'standard'?"]),
+    "a policy that is no text": ("[model]", 'policy = "model.skops"\n[model]', ["cannot read the policy", "no text"]),
+    "a method that cannot act": ("[model]", 'method = "finetune"\n[model]', ["trains a network", "no network"]),
+}
+
+
+@pytest.mark.parametrize("name", SLIPS)
+def test_a_slip_in_a_job_of_files_is_told_with_all_its_parts_and_no_record(project, call, name):
+    there, here, words = SLIPS[name]
+    frame = pandas.read_csv(io.StringIO(ROWS))
+    save_object(LogisticRegression().fit(frame[["size"]], frame["label"]), project / "model.skops")
+    texts = {"rows.csv": ROWS, "rows.jsonl": ROWS, "empty.csv": "", "head.csv": ROWS.split("\n")[0] + "\n"}
+    texts |= {"bare.csv": ROWS.partition("\n")[2], "lines.csv": frame.to_json(orient="records", lines=True)}
+    for file, text in texts.items():
+        (project / file).write_text(text)
+    assert there in SAVED
+    (project / "job.toml").write_text(SAVED.replace(there, here))
+    sound(call("erase", project / "job.toml", "--json", "--out", project / "run"), 2, *words)
+    assert not (project / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["erase", "job.toml", "--seed", "-1"], ["--seed", "'-1'", "greater than or equal to 0"]),
+        (["erase", "job.toml", "--references=many"], ["--references", "'many'", "integer"]),
+        (["erase", "job.toml", "--method", "retrian"], ["retrian", "did you mean 'retrain'?"]),
+        (["erase", ".", "--method", "retrain"], ["cannot read the job file", "Is a directory"]),
+        (["erase", "job.toml", "--method", "replay"], ["needs the ledger"]),
+        (["verify", "job.toml", "--model", ".", "--key", "none.pub"], ["none.pub", "No such file"]),
+        (["verify", "none.json", "--model", ".", "--key", "own.pub"], ["none.json", "No such file"]),
+    ],
+)
+def test_a_slip_on_the_command_line_is_told_with_all_its_parts(project, call, monkeypatch, words, said):
+    monkeypatch.chdir(project)
+    assert call("keygen", "--out", "own").code == 0
+    sound(call(*words, "--json"), 2, *said)
 
 
 # --- the output directory -----------------------------------------------------------------------------------

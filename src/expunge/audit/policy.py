@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, replace
@@ -142,13 +143,15 @@ def load(source: str | Path = STANDARD) -> Policy:
         else:
             text = Path(source).read_text()
         policy = build(Policy, tomllib.loads(text), where=f"policy {Path(source).name}")
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
+        near = difflib.get_close_matches(Path(source).name, names(), n=1)
+        said = "no text" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or str(error)
         raise UsageError(
             "cannot read the policy",
             where=Path(source).name,
-            found=str(getattr(error, "strerror", None) or error),
+            found=said,
             expected=f"one of {', '.join(names())}, or a TOML file like expunge/audit/standard.toml",
-            fix="check the path and the line that is named",
+            fix=f"did you mean {near[0]!r}?" if near else "check the path and the line that is named",
         ) from error
     for name, margin in policy.checks.items():
         registry.load("checks", name)

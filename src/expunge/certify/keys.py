@@ -153,6 +153,7 @@ def _read_pem(path: Path, *, label: str, kind: str) -> bytes:
             f"cannot read the {kind} key",
             where=str(path),
             found=error.strerror or type(error).__name__,
+            expected=f"a file with one Ed25519 {kind} key in PEM form",
             fix="give the path of a key file; `expunge keygen` makes a pair",
         ) from None
     labels = [found.decode() for found in re.findall(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----", data)]

@@ -168,5 +168,6 @@ def _read(path: Path, *, what: str) -> bytes:
             f"cannot read the {what}",
             where=str(path),
             found=error.strerror or type(error).__name__,
+            expected=f"the {what} file, as the run directory holds it",
             fix=f"give the path of the {what} file",
         ) from None

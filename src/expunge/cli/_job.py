@@ -145,12 +145,13 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(
             "cannot read the job file",
-            where=path.name,
+            where=path.name or str(path),
             found=str(getattr(error, "strerror", None) or error),
             expected='a TOML file with problem = "module:function", or with [model] and [data]',
             fix="check the path and the line that is named",
         ) from error
     job = build(Job, data, where=path.name)
+    _on_this_machine(job, where=path.name)
     folder, own = path.resolve().parent, job.lm_eval.get("include")
 
     def near(name: str) -> Path:
@@ -177,6 +178,27 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         "lm_eval": {**job.lm_eval, "include": str(near(own))} if own and isinstance(own, str) else job.lm_eval,
         "key": near(job.key) if job.key else None,
     }
+
+
+def _on_this_machine(job: Job, *, where: str) -> None:
+    """Refuse addresses in the place of files: nothing is fetched, and of an address a path would keep the end alone."""
+    tables = {"model": job.model, "data": job.data, "holdout": job.holdout}
+    named = {f"[{name}] path": table.path for name, table in tables.items() if table is not None}
+    named |= {
+        "[model] base": (job.model and job.model.base) or "",
+        "out": job.out,
+        "policy": job.policy,
+        "key": job.key,
+    }
+    for key, path in named.items():
+        if "://" in path:
+            raise UsageError(
+                "an address in the place of a file",
+                where=f"{where}, {key}",
+                found=f"{path.partition('://')[0]}://...",
+                expected="a path on this machine: expunge fetches nothing",
+                fix="download it first, and name the file or directory",
+            )
 
 
 _TABLES, _TEXTS = "expunge.workflow.tables:problem", "expunge.workflow.texts:problem"
@@ -209,6 +231,14 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
         )
     if job.model is None or job.data is None:
         return Origin(job.problem, str(folder), request=job.request)
+    if not (folder / job.model.path).exists():
+        raise UsageError(
+            "there is no such model",
+            where=f"{where}, [model] path",
+            found=f"{Path(job.model.path).name}: No such file or directory",
+            expected="a .skops file, or the directory of a model, relative to the job file",
+            fix="check the path",
+        )
     of_texts = any((folder / job.model.path / name).is_file() for name in ("config.json", "adapter_config.json"))
     given = {name: value for name, value in vars(job.data).items() if value not in (None, False) and name != "path"}
     arguments = {

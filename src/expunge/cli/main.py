@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = typer.main.get_command(build_app()).main(words, prog_name="expunge", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last stop, for bugs as well
-        failure = _failure(error)
+        failure = _failure(error, words)
         if os.environ.get("EXPUNGE_DEBUG") == "1":
             traceback.print_exception(error)
     _console.show_error(failure, as_json="--json" in words)
@@ -135,14 +136,14 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _failure(error: BaseException) -> ExpungeError:
+def _failure(error: BaseException, words: Sequence[str]) -> ExpungeError:
     """Return whatever ended a command as an error of ours."""
     if isinstance(error, ExpungeError):
         return error
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _interrupted()
     if isinstance(error, _WrongCall):
-        return _wrong_call(error)
+        return _wrong_call(error, words)
     if isinstance(error, ModuleNotFoundError) and (error.name or "expunge").partition(".")[0] != "expunge":
         return missing_extra(error)
     return _unexpected(error)
@@ -152,8 +153,16 @@ def _interrupted() -> Interrupted:
     return Interrupted("interrupted; the same command resumes")
 
 
-def _wrong_call(error: Any) -> UsageError:
+def _wrong_call(error: Any, words: Sequence[str]) -> UsageError:
     path = error.ctx.command_path if getattr(error, "ctx", None) else "expunge"
+    flags = [flag for flag in getattr(getattr(error, "param", None), "opts", ()) if flag.startswith("-")]
+    if flags and error.message:
+        said = [word.partition("=")[2] for word in words if word.partition("=")[0] in flags and "=" in word]
+        said += [after for word, after in pairwise(words) if word in flags]
+        found = repr(said[-1]) if said else ""
+        return UsageError(
+            f"no value for {flags[0]}", where=path, found=found, expected=error.message, fix=f"{path} --help"
+        )
     return UsageError(error.format_message(), where=path, fix=f"{path} --help")
 
 

@@ -100,7 +100,9 @@ class Method(ABC):
             lacks.append(
                 Obstacle(
                     what=f"{self.name} needs a trainer",
+                    where="trainer",
                     found="none",
+                    expected="what trains a model like the original, so that one can be retrained without the records",
                     fix="pass trainer=function(records, *, seed) -> model to the Problem",
                 )
             )
@@ -108,12 +110,22 @@ class Method(ABC):
             lacks.append(
                 Obstacle(
                     what=f"{self.name} needs the ledger of the training",
+                    where="ledger",
                     found="none",
+                    expected="the folder that was written while the model was trained",
                     fix="record the next training: expunge.train(..., ledger=folder); then Problem(ledger=folder)",
                 )
             )
         if Need.RETAIN in self.needs and not len(problem.retain_view):
-            lacks.append(Obstacle(what=f"{self.name} needs retained records", found="none"))
+            lacks.append(
+                Obstacle(
+                    what=f"{self.name} needs retained records",
+                    where="training records",
+                    found="none: the request names all there are",
+                    expected="records that stay",
+                    fix="choose a method that reads none: `expunge plan` lists them",
+                )
+            )
         return lacks
 
     def guarantee_on(self, problem: Problem) -> Level:

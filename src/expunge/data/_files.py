@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
         raise UsageError(
             "cannot tell what kind of table a file is",
             where=path.name,
-            found=path.suffix or "no suffix",
+            found="a folder" if path.is_dir() else path.suffix or "no suffix",
             expected=".parquet, .csv or .jsonl",
             fix="write it in one of these forms",
         )
@@ -41,15 +42,24 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
         frame = reader(path)
         if frame.index.name != "line":
             frame.index = _pandas().RangeIndex(1, len(frame) + 1, name="row")
-        return frame, path.name
     except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
+        empty = path.is_file() and not path.stat().st_size
         raise UsageError(
             "cannot read a table",
             where=path.name,
-            found=getattr(error, "strerror", None) or type(error).__name__,
+            found="an empty file" if empty else getattr(error, "strerror", None) or type(error).__name__,
             expected=f"a whole {path.suffix.lower()} file with a head that names its columns",
             fix="check the path, and open the file by hand: pandas says more",
         ) from error
+    if not len(frame):
+        raise UsageError(
+            "a table without rows",
+            where=path.name,
+            found=f"{len(frame.columns)} columns and no row" if len(frame.columns) else "an empty file",
+            expected="a row for each record",
+            fix="check whether this is the file that was meant, and whether it was written to its end",
+        )
+    return frame, path.name
 
 
 def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], Any]]:
@@ -107,12 +117,13 @@ def present(wanted: list[str], there: list[str], where: str) -> None:
     """Refuse a table that lacks a column, or has one of this name twice."""
     missing = [name for name in wanted if name not in there]
     if missing:
+        near = difflib.get_close_matches(missing[0], there, n=1)
         raise UsageError(
             "the table lacks columns",
             where=where,
             found=f"no {', '.join(missing[:5])}",
-            expected=f"some of {', '.join(there[:20])}",
-            fix="correct the names of the columns",
+            expected=_names(wanted, there, where),
+            fix=f"did you mean {near[0]!r}?" if near else "correct the names of the columns",
         )
     double = sorted({name for name in wanted if there.count(name) > 1 or wanted.count(name) > 1})
     if double:
@@ -123,6 +134,15 @@ def present(wanted: list[str], there: list[str], where: str) -> None:
             expected="every column with a name and a use of its own",
             fix="rename it, or take it out of the features: ids and labels are no features",
         )
+
+
+def _names(wanted: list[str], there: list[str], where: str) -> str:
+    """Return which columns there are; of a CSV file that has none of these names its first line may be a record."""
+    if where.lower().endswith(".csv") and not set(wanted) & set(there):
+        return (
+            f"a first line that names the columns: that of this file has {len(there)} entries, none of them asked for"
+        )
+    return f"some of {', '.join(there[:20])}"
 
 
 def plain_value(value: Any) -> Any:

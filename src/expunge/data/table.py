@@ -48,7 +48,8 @@ class TableRecords(Records):
         named = [name for name in (label, id, subject) if name is not None]
         chosen = list(features) if features is not None else [c for c in map(str, frame.columns) if c not in named]
         frame.columns = frame.columns.map(str)
-        present([*named, *chosen], list(frame.columns), where)
+        present([*named, *(features or ())], list(frame.columns), where)
+        present([*named, *chosen], list(frame.columns), where)  # nor may one of all the others stand there twice
         self._named = {"label": label, "id": id, "subject": subject, "features": chosen}
         self._frame = frame[chosen].reset_index(drop=True)
         self.columns = columns or Columns.of(self._frame)

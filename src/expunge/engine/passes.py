@@ -176,7 +176,8 @@ class Passes(Method):
         found = super().obstacles(problem)
         if not problem.source.gradients:
             what = f"{self.name} trains a network further"
-            found.append(Obstacle(what=what, found="no network", fix="see which methods `expunge plan` offers instead"))
+            fix = "see which methods `expunge plan` offers instead"
+            found.append(Obstacle(what=what, where="the model", found="no network", expected="a network", fix=fix))
         elif self.config.blocks < 1 and Need.FORGET not in self.needs:
             what, fix = f"{self.name} does not read the forgotten records", "set blocks = 1: all of them move"
             found.append(

@@ -104,7 +104,14 @@ def load_object(path: Path, kind: type[T]) -> T:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError("cannot read a saved estimator", where=path.name, found=error.strerror or "nothing") from error
+        raise UsageError(
+            "cannot read a saved estimator",
+            where=path.name,
+            found=error.strerror or "nothing",
+            expected="a .skops file, or a folder with estimator.skops; of a network or a language model, a directory "
+            "with its safetensors",
+            fix="check the path",
+        ) from error
     return open_object(data, path.name, kind)
 
 

@@ -10,7 +10,7 @@ from expunge.core.report import Report
 from expunge.core.serial import build, canonical, plain
 
 _FORMAT = "expunge-report-1"
-_FIX = "restore the file from where it came, or run the audit again"
+_FIX = "see whether it is the file that was meant; restore it from where it came, or run the audit again"
 
 
 def dump(report: Report) -> bytes:
@@ -36,7 +36,7 @@ def load(data: bytes, *, digest: str | None = None) -> Report:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise _tampered(found="no whole JSON document", expected="what expunge wrote") from error
+        raise _tampered(found="no whole JSON document", expected="a report.json as expunge wrote it") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != _FORMAT:
         raise _tampered(found=f"format {found!r}", expected=f"format {_FORMAT!r}")

@@ -164,7 +164,11 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 def _wrong(name: str, value: object, expected: str) -> UsageError:
     found = type(value).__name__ if not isinstance(value, (bool, int, float)) else str(value)
     return UsageError(
-        "a setting that means nothing", where=name, found=found, expected=expected, fix=f"give {name} as that"
+        "a setting that means nothing",
+        where=name,
+        found=found,
+        expected=expected,
+        fix=f"correct {name}, or leave it out",
     )
 
 
