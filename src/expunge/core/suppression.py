@@ -60,6 +60,7 @@ class Filter:
     passes: tuple[str, ...] = ()
 
     FORMAT: ClassVar[str] = ""
+    """Counts on whenever words are made of a text in another way: marks of earlier words would let it through."""
     what: ClassVar[str] = ""
 
     @classmethod
@@ -113,7 +114,7 @@ class Filter:
             where=Path(path).name,
             found=found,
             expected=f"a file that `suppress` wrote, {cls.FORMAT}",
-            fix="give the path of that file, as it was written",
+            fix="give the path of that file, as it was written; of an earlier version, write it anew with `suppress`",
         )
 
 
@@ -121,7 +122,7 @@ class Filter:
 class OutputFilter(Filter):
     """Stops an answer that holds some words in a row of a forgotten one."""
 
-    FORMAT: ClassVar[str] = "expunge-output-filter-1"
+    FORMAT: ClassVar[str] = "expunge-output-filter-2"
     what: ClassVar[str] = "output filter"
 
     @classmethod
@@ -156,7 +157,7 @@ class InputFilter(Filter):
     it is written, whomever it names; in other words it is stopped where it names whom the forgotten ones name.
     """
 
-    FORMAT: ClassVar[str] = "expunge-input-filter-1"
+    FORMAT: ClassVar[str] = "expunge-input-filter-2"
     what: ClassVar[str] = "input filter"
 
     @classmethod
