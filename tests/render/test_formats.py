@@ -1,11 +1,16 @@
 """The forms of a report: each a pure function of the record, in a file of its own."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from expunge.certify.recheck import contradictions
+from expunge.core.digest import sha256
 from expunge.core.errors import UnknownName
+from expunge.core.level import Level
+from expunge.core.verdict import Verdict
+from expunge.render._words import headline
 from expunge.render.formats import ALWAYS, FORMATS, named
 from expunge.render.html import page
 from expunge.render.record import dump, load
@@ -62,3 +67,15 @@ def test_every_form_says_what_was_expected_without_references(samples, name):
 def test_decisions_and_verdicts_without_references_follow_from_their_figures(samples):
     wrong = [line for line in contradictions(samples["canaries"]) if "is not the one it made" not in line]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "junit", "sarif"])
+def test_of_a_run_that_judged_nothing_no_form_says_the_verdict_that_an_earlier_version_wrote(samples, name):
+    report = samples["noop"]
+    filtered = replace(report.attempts[0], audits=(), claim=Level.SUPPRESSED)
+    now = replace(report, attempts=(filtered,), claim=Level.SUPPRESSED, verdict=None)
+    earlier = replace(now, verdict=Verdict.INCONCLUSIVE)
+    digests = [sha256(dump(each)).encode() for each in (earlier, now)]
+    assert FORMATS[name].render(earlier).replace(*digests) == FORMATS[name].render(now)
+    assert summary(earlier) == summary(now)
+    assert headline(replace(earlier, claim=None)).endswith("no model was judged")

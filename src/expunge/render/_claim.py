@@ -18,6 +18,7 @@ from expunge.render._words import (
     sentences,
     tone,
     verdict_line,
+    verdict_of,
     verdict_tone,
 )
 
@@ -45,7 +46,7 @@ def _facts(report: Report) -> Markup:
         ("Case", report.title if report.title != report.request.get("reference") else None),
         ("Request", _request(report)),
         ("Claim", claim_line(report)),
-        ("Verdict of the audit", badge(verdict_tone(report.verdict), verdict_line(report.verdict))),
+        ("Verdict of the audit", badge(verdict_tone(verdict_of(report)), verdict_line(verdict_of(report)))),
         ("Records to forget", _records(report)),
         ("Model that ships", _ships(report)),
         ("Whole cost", retrainings(report.total)),

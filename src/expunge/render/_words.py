@@ -41,7 +41,7 @@ def headline(report: Report) -> str:
     if report.forget_count == 0:
         return NOTHING_TO_DO
     if report.claim is None:
-        return _WITHOUT_CLAIM[report.verdict]
+        return _WITHOUT_CLAIM[verdict_of(report)]
     shipped = report.shipped
     if report.claim is Level.AUDITED and not uses_references(shown_audit(judged(report))):
         shown = ", ".join(_GONE[name] for name in rests_on(shown_audit(judged(report)))) or "no trace was found"
@@ -57,7 +57,7 @@ def tone(report: Report) -> Decision:
         return Decision.NOT_MEASURED
     if report.claim is not None:
         return Decision.FAIL if report.claim is Level.SUPPRESSED else Decision.PASS
-    return Decision.FAIL if report.verdict is Verdict.NOT_ERASED else Decision.INCONCLUSIVE
+    return Decision.FAIL if verdict_of(report) is Verdict.NOT_ERASED else Decision.INCONCLUSIVE
 
 
 def ending(report: Report) -> str:
@@ -101,6 +101,11 @@ def _apart(report: Report) -> str | None:
 def claim_line(report: Report) -> str:
     """Return the claim in a word or two."""
     return "None" if report.claim is None else LEVELS[report.claim]
+
+
+def verdict_of(report: Report) -> Verdict | None:
+    """Return the verdict; None where no model was judged, of which earlier versions wrote ``inconclusive``."""
+    return report.verdict if any(attempt.audits for attempt in report.attempts) else None
 
 
 def verdict_line(verdict: Verdict | None) -> str:

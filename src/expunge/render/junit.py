@@ -36,6 +36,7 @@ from expunge.render._words import (
     powerless,
     prose,
     vacuous,
+    verdict_of,
 )
 
 # What XML 1.0 allows (production 2, Char), less what XML 1.1 discourages: C1 controls steer terminals.
@@ -128,8 +129,9 @@ def _claim(report: Report) -> _Case:
     name = f"claim: {claim_line(report)}"
     if report.forget_count == 0 or report.claim not in (None, Level.SUPPRESSED):
         return _Case(name, said=said)
-    failed = report.claim is Level.SUPPRESSED or report.verdict is Verdict.NOT_ERASED
-    kind = report.verdict.value if report.verdict is not None else "not judged"
+    verdict = verdict_of(report)
+    failed = report.claim is Level.SUPPRESSED or verdict is Verdict.NOT_ERASED
+    kind = verdict.value if verdict is not None else "not judged"
     return _Case(name, "failure" if failed else "error", kind, headline(report), f"{said} {ending(report)}")
 
 

@@ -31,6 +31,7 @@ from expunge.render._words import (
     shown_audit,
     vacuous,
     verdict_line,
+    verdict_of,
 )
 from expunge.render.record import dump
 
@@ -83,7 +84,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Case", report.title),
         ("Request", request or "no reference given"),
         ("Claim", claim_line(report)),
-        ("Verdict of the audit", verdict_line(report.verdict)),
+        ("Verdict of the audit", verdict_line(verdict_of(report))),
         ("Control", control_line(report.control)),
         ("Records to forget", f"{count(report.forget_count)} of {count(report.forget_count + report.retain_count)}"),
         ("Model before", report.model_before),

@@ -23,7 +23,7 @@ from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision
 from expunge.render._markup import printable
 from expunge.render._numbers import SPACE, Scale, many
-from expunge.render._words import because, headline, judged, prose, yardstick
+from expunge.render._words import because, headline, judged, prose, verdict_of, yardstick
 from expunge.render.record import dump
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -37,6 +37,7 @@ def log(report: Report) -> str:
     rules = [_claim_rule(), *_rules(report)]
     places = {rule["id"]: place for place, rule in enumerate(rules)}
     results = [_claim(report), *_results(report)]
+    verdict = verdict_of(report)
     for result in results:
         result["ruleIndex"] = places[result["ruleId"]]
         result["partialFingerprints"] = {"expunge/v1": _fingerprint(report, result)}
@@ -54,7 +55,7 @@ def log(report: Report) -> str:
         "results": results,
         "properties": {
             "title": printable(report.title),
-            "verdict": report.verdict.value if report.verdict is not None else None,
+            "verdict": verdict.value if verdict is not None else None,
             "claim": report.claim.value if report.claim is not None else None,
             "reportDigest": sha256(dump(report)),
         },

@@ -19,6 +19,7 @@ from expunge.render._words import (
     shown_audit,
     vacuous,
     verdict_line,
+    verdict_of,
     yardstick,
 )
 
@@ -49,7 +50,7 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Case", report.title),
         ("Claim", claim_line(report)),
         ("", report.statement),
-        ("Verdict", verdict_line(report.verdict).lower()),
+        ("Verdict", verdict_line(verdict_of(report)).lower()),
         ("Control", control_line(report.control)),
         (
             "Records",
