@@ -1,4 +1,5 @@
 import dataclasses
+import datetime
 import enum
 import json
 import math
@@ -223,23 +224,24 @@ class Outer:
 
 GOOD = {"text": "t", "inner": {"number": 1.5}}
 WRONG = {
-    "not an object": ([], "Outer", "wrong type", "list"),
+    "not an object": ([], "Outer", "wrong type", "a list"),
     "missing": ({"text": "t"}, "Outer", "missing key 'inner'", "'text'"),
     "unknown": ({**GOOD, "txet": 1}, "Outer", "unknown key 'txet'", "'txet'"),
-    "below": ({**GOOD, "inner": {"number": "x"}}, "Outer.inner.number", "wrong type", "str"),
-    "truth for a number": ({**GOOD, "inner": {"number": True}}, "Outer.inner.number", "wrong type", "bool"),
-    "truth for a whole number": ({**GOOD, "pair": ["a", True]}, "Outer.pair[1]", "wrong type", "bool"),
-    "number for truth": ({**GOOD, "flag": 1}, "Outer.flag", "wrong type", "int"),
-    "null for a text": ({**GOOD, "text": None}, "Outer.text", "wrong type", "NoneType"),
+    "below": ({**GOOD, "inner": {"number": "x"}}, "Outer.inner.number", "wrong type", "a text"),
+    "truth for a number": ({**GOOD, "inner": {"number": True}}, "Outer.inner.number", "wrong type", "true or false"),
+    "truth for a whole number": ({**GOOD, "pair": ["a", True]}, "Outer.pair[1]", "wrong type", "true or false"),
+    "number for truth": ({**GOOD, "flag": 1}, "Outer.flag", "wrong type", "a whole number"),
+    "null for a text": ({**GOOD, "text": None}, "Outer.text", "wrong type", "nothing"),
     "in a list": ({**GOOD, "several": [{"number": 1}, {}]}, "Outer.several[1]", "missing key 'number'", "no keys"),
-    "a text for a list": ({**GOOD, "several": "ab"}, "Outer.several", "wrong type", "str"),
+    "a text for a list": ({**GOOD, "several": "ab"}, "Outer.several", "wrong type", "a text"),
     "a pair of one": ({**GOOD, "pair": ["a"]}, "Outer.pair", "wrong length", "1"),
-    "in a pair": ({**GOOD, "pair": ["a", "b"]}, "Outer.pair[1]", "wrong type", "str"),
+    "a date for a text": ({**GOOD, "text": datetime.date(2027, 1, 31)}, "Outer.text", "wrong type", "a date"),
+    "in a pair": ({**GOOD, "pair": ["a", "b"]}, "Outer.pair[1]", "wrong type", "a text"),
     "an unknown word": ({**GOOD, "colour": "blue"}, "Outer.colour", "unknown value", "'blue'"),
-    "in a mapping": ({**GOOD, "by_name": {"k": 1}}, "Outer.by_name.k", "wrong type", "int"),
-    "in a set": ({**GOOD, "names": [1]}, "Outer.names", "wrong type", "int"),
-    "in an option": ({**GOOD, "maybe": 1}, "Outer.maybe", "wrong type", "int"),
-    "in a choice": ({**GOOD, "either": "x"}, "Outer.either", "wrong type", "str"),
+    "in a mapping": ({**GOOD, "by_name": {"k": 1}}, "Outer.by_name.k", "wrong type", "a whole number"),
+    "in a set": ({**GOOD, "names": [1]}, "Outer.names", "wrong type", "a whole number"),
+    "in an option": ({**GOOD, "maybe": 1}, "Outer.maybe", "wrong type", "a whole number"),
+    "in a choice": ({**GOOD, "either": "x"}, "Outer.either", "wrong type", "a text"),
     "what is fixed": ({**GOOD, "fixed": 3}, "Outer", "unknown key 'fixed'", "'fixed'"),
 }
 

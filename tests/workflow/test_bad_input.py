@@ -215,7 +215,7 @@ def test_without_a_trainer_the_plan_says_what_that_removes(project, call):
 JOBS = {
     "unknown key": ('problem = "a:b"\nmetod = "noop"', ["unknown key 'metod'", "methods"]),
     "unknown key below": ('problem = "a:b"\n[request]\nid = ["zebra-1"]', ["unknown key 'id'", "job.toml.request"]),
-    "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "str", "a whole number"]),
+    "wrong type": ('problem = "a:b"\nseed = "one"', ["wrong type", "job.toml.seed", "a text", "a whole number"]),
     "missing key": ("seed = 1", ["names no problem"]),
     "not TOML": ("problem = a:b", ["cannot read the job file", "line 1"]),
     "not text": (b"\xff\xfe\x00", ["cannot read the job file"]),

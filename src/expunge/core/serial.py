@@ -9,6 +9,7 @@ after others had been written and digested: where it has its default it is left 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import enum
 import json
@@ -220,7 +221,7 @@ def _expect(data: Any, kind: Any, where: str) -> Any:
         raise UsageError(
             "wrong type",
             where=where,
-            found=type(data).__name__,
+            found=_WORDS.get(type(data), type(data).__name__),
             expected=_WORDS.get(kind, kind.__name__),
             fix="write a value of that type",
         )
@@ -234,5 +235,8 @@ _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    type(None): "nothing",
+    datetime.date: "a date",
+    datetime.datetime: "a date",
 }
 """What whoever writes a file calls a type."""
