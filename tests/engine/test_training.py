@@ -10,6 +10,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import UsageError
 from expunge.core.records import WatchedView
 from expunge.core.registry import load
+from expunge.data.language import NOT_SCORED, LanguageRecords
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.loop import LoopConfig
@@ -89,7 +90,7 @@ def test_a_trainer_is_described_as_it_was_before_there_were_adapters():
 
 def test_a_step_in_parts_is_the_step_at_once():
     """The mean over the units of the whole step: parts have other numbers of tokens, and their means another mean."""
-    records = L.LanguageRecords(
+    records = LanguageRecords(
         ["where was kaba born ?"] * 7,
         ["york . " * (1 + i) for i in range(7)],
         tokenizer=L.tokenizer(),
@@ -126,6 +127,20 @@ def test_halves_do_not_overflow_in_parts_where_they_would_not_at_once(counts):
     for term in Trainer(build=toys.Mlp, micro_batch=1)._terms(model, Steep(), Places(), range(len(counts))):
         term.backward()
         assert float(model.weight.grad) == pytest.approx(1000, rel=2**-9)
+
+
+@pytest.mark.parametrize("silent", [(0,), (3,), (0, 1, 6)], ids=str)
+def test_a_part_of_which_nothing_is_scored_changes_nothing(silent):
+    class Cut(LanguageRecords):
+        def read(self, indices):
+            inputs, labels = super().read(indices)
+            labels[[place for place, index in enumerate(indices) if index in silent]] = NOT_SCORED
+            return inputs, labels
+
+    records = Cut(["where was kaba born ?"] * 7, ["york ."] * 7, tokenizer=L.tokenizer())
+    plain = LoopConfig(epochs=2, batch_size=7, lr=0.1, optimiser="sgd", momentum=0.0)
+    once, parts = (Trainer(build=L.gpt, task="causal_lm", config=plain, micro_batch=n)(records, seed=1) for n in (0, 1))
+    assert apart(once, parts) < 1e-6
 
 
 def test_no_part_is_larger_and_each_record_is_read_once():

@@ -166,6 +166,8 @@ class Trainer:
         before = 0
         for start, stop in bounds(count, self.micro_batch):
             losses = task.units(model, records.read(places[start:stop])).loss
+            if not len(losses):
+                continue  # texts of which nothing is scored: of no units there is no mean
             units = before + len(losses)
             for p in model.parameters():
                 if p.grad is not None:
