@@ -224,6 +224,48 @@ def test_places_that_go_on_through_a_row_are_those_of_one_text():
     assert not [each for each in CausalLM().examine(None, Packed("nothing"), where="training records") if each.fatal]
 
 
+class Placed(LanguageRecords):
+    """Facts with places beside them, as ``places`` makes them of the mask; ``left``: padded on that side."""
+
+    def __init__(self, places, *, left=False):
+        prompts, answers, *_ = L.facts(L.NAMES[:4])
+        super().__init__(prompts, answers, tokenizer=L.tokenizer())
+        self._places, self._left = places, left
+
+    def read(self, indices):
+        inputs, labels = super().read(indices)
+        if self._left:
+            ends = (labels.shape[1] - inputs["attention_mask"].sum(dim=1)).tolist()
+            inputs = {name: self._pushed(part, ends) for name, part in inputs.items()}
+            labels = self._pushed(labels, ends)
+        return {**inputs, "position_ids": self._places(inputs["attention_mask"])}, labels
+
+    @staticmethod
+    def _pushed(rows, ends):
+        return torch.stack([row.roll(end) for row, end in zip(rows, ends, strict=True)])
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+@pytest.mark.parametrize("filling", [0, 1])
+def test_places_that_begin_again_in_padding_are_those_of_one_text(filling, left):
+    records = Placed(lambda mask: (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, filling), left=left)
+    assert not CausalLM().examine(L.untrained(), records, where="training records")
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        lambda mask: torch.arange(mask.shape[1]),
+        lambda mask: torch.arange(mask.shape[1]).expand(3, *mask.shape),
+        lambda mask: mask.tolist(),
+    ],
+    ids=["one row", "three of each token", "a list"],
+)
+def test_places_of_another_form_are_told_and_not_thrown(places):
+    (said,) = CausalLM().examine(L.untrained(), Placed(places), where="training records")
+    assert said.what == "the model does not fit the task"
+
+
 def test_records_of_like_length_are_answered_together_and_come_back_in_order(monkeypatch):
     model, records, calls = made("llama"), L.records(), []
     long = LanguageRecords(["where was kaba born ?"], ["kaba was born in york . " * 2], tokenizer=L.tokenizer())

@@ -430,14 +430,16 @@ def _misread(batch: Any) -> dict[str, str] | None:
 
 def _packed(inputs: Any) -> str:
     """Return by what the inputs of a batch say that a row holds several texts; empty where each holds one."""
-    said = sorted(name for name in inputs if name.startswith(("cu_seq_len", "cu_seqlen", "seq_idx")))
+    said = sorted(name for name in map(str, inputs) if name.startswith(("cu_seq_len", "cu_seqlen", "seq_idx")))
     if said:
         return f"{said[0]} in a batch"
     mask, places = inputs.get("attention_mask"), inputs.get("position_ids")
     if mask is not None and (mask.dim() != 2 or bool((mask > 1).any())):
         return f"an attention_mask {list(mask.shape)} that tells parts of a row apart"
-    if places is None:
+    if not isinstance(places, Tensor):
         return ""
     real = torch.ones_like(places) if mask is None else mask
+    if places.dim() != 2 or places.shape != real.shape:
+        return ""  # no place for every token of a row: whether the model reads that, it says itself
     again = ((places[:, 1:] <= places[:, :-1]) & (real[:, 1:] > 0) & (real[:, :-1] > 0)).any(dim=1)
     return f"position_ids that begin again in {int(again.sum())} of {len(again)} rows" if bool(again.any()) else ""
