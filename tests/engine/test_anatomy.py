@@ -8,6 +8,7 @@ from expunge.core.errors import InvalidProblem
 from expunge.engine.anatomy import (
     blocks,
     classes_of,
+    drawing,
     freeze_all_but,
     head,
     head_of,
@@ -290,3 +291,26 @@ def test_classes_are_counted_in_the_answer():
 def test_that_there_is_no_head_is_an_obstacle_of_the_method_that_changes_it():
     assert head(toys.network(toys.Alone), toys.problem(build=toys.Alone)) is None
     assert str(no_head("x resets the head")).startswith("x resets the head (the model)")
+
+
+@pytest.mark.parametrize(
+    ("layer", "draws"),
+    [
+        (lambda rate: nn.Dropout(rate), "Dropout"),
+        (lambda rate: nn.LSTM(4, 4, num_layers=2, dropout=rate), "LSTM"),
+        (lambda rate: nn.MultiheadAttention(4, 2, dropout=rate), "MultiheadAttention"),
+    ],
+)
+def test_what_draws_in_training_is_known_where_no_layer_of_dropout_stands_in_it(layer, draws):
+    assert [type(each).__name__ for each in drawing(nn.Sequential(nn.Linear(4, 4), layer(0.1)))] == [draws]
+    assert not drawing(nn.Sequential(nn.Linear(4, 4), layer(0.0)))
+
+
+def test_what_draws_by_a_rate_in_a_block_of_transformers_is_known():
+    from transformers import BartConfig, BartForSequenceClassification
+
+    sizes = {"d_model": 8, "vocab_size": 20, "encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 12}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    one, none = (BartForSequenceClassification(BartConfig(**sizes, **heads, dropout=rate)) for rate in (0.1, 0.0))
+    assert {type(each).__name__ for each in drawing(one)} >= {"BartEncoderLayer", "BartDecoderLayer"}
+    assert not drawing(none)

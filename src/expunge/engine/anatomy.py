@@ -35,8 +35,17 @@ _LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def drawing(model: nn.Module) -> list[nn.Module]:
-    """Return the layers of ``model`` that draw at random in training: dropout, of a rate above 0."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p]
+    """Return the layers of ``model`` that draw at random in training: dropout, of a rate above 0.
+
+    Also what drops by a rate of its own, as recurrent layers and attention do: a number called after that.
+    """
+    return [layer for layer in model.modules() if any(rate > 0 for rate in _rates(layer))]
+
+
+def _rates(layer: nn.Module) -> list[float]:
+    if isinstance(layer, nn.modules.dropout._DropoutNd):
+        return [layer.p]
+    return [value for name, value in vars(layer).items() if "drop" in name and isinstance(value, float)]
 
 
 def blocks(model: nn.Module) -> list[list[nn.Module]]:
