@@ -8,6 +8,7 @@ import torch
 from scipy.special import log_softmax
 
 from expunge.conformance import problems as conformance
+from expunge.core import registry
 from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
@@ -238,3 +239,11 @@ def test_whoever_watches_may_stop_it_and_what_he_reads_is_counted():
     assert (whole.stopped, cut.stopped, len(cut.history)) == (unwatched.stopped, "enough", 1)
     assert whole.cost == unwatched.cost + Cost(read=200)
     assert all(torch.equal(*pair) for pair in zip(whole.model.parameters(), unwatched.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["distill_anew", "salun", "msg"])
+def test_nothing_is_prepared_for_no_epochs_and_nothing_is_told_of_it(name):
+    of = toys.problem()
+    prepared, none = (registry.load("methods", name)({"epochs": epochs}) for epochs in (1, 0))
+    assert prepared.preparation(of) != Cost()
+    assert none.unlearn(of, toys.context(of)).cost == none.cost(of) == Cost()

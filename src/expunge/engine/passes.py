@@ -207,7 +207,8 @@ class Passes(Method):
         if epochs and self.config.blocks < 1:
             located = localised.most(problem, self.config.located)
         looks += self.observation(problem)
-        return self.preparation(problem) + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
+        prepared = self.preparation(problem) if epochs else Cost()
+        return prepared + located + Cost(trained=visits, read=taught if self.teacher else 0) + looks
 
     def unlearn(self, problem: Problem, run: Context) -> Outcome:
         """Return the original, trained further on a fresh copy.
