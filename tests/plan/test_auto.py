@@ -93,6 +93,16 @@ def test_of_texts_no_others_are_glanced_at(monkeypatch):
     assert auto.others(of, {}, chosen) == ()
 
 
+def test_a_second_short_retraining_is_not_glanced_at_beside_the_one_that_is_tuned():
+    of = toys.problem()
+    chosen = auto.candidates(of, {})
+    assert "eu_k" in {each.method for each in chosen}
+    assert "distill_anew" not in {each.method for each in auto.others(of, {}, chosen)}
+    head = auto.candidates(of, {"eu_k": {"k": 0}})
+    assert "eu_k" in {each.method for each in head}
+    assert "distill_anew" in {each.method for each in auto.others(of, {}, head)}, "of eu_k most blocks stay"
+
+
 def test_a_method_that_breaks_when_it_is_asked_is_none_of_the_others_unless_it_was_named(monkeypatch):
     of = toys.problem()
     chosen = auto.candidates(of, {})

@@ -73,13 +73,15 @@ def others(
 
     What a recipe measured on one kind of data need not hold on another: where one of these does better at first sight
     than all that the recipes speak for, it is tuned in the place of the last of them (:func:`ahead`). Of texts there
-    are none: how hard to push them is found in several trials, and at first sight no method does well.
+    are none: how hard to push them is found in several trials, and at first sight no method does well. Nor is another
+    short retraining one where one is chosen: it ends as near, and would take the place of a method of another kind.
     """
     taken, case = {each.method for each in chosen}, recipes.case_of(problem)
     if case == "texts":
         return ()
+    retrains = any(_anew(problem, each) for each in chosen)
     possible = _possible(problem, configs, case, tolerant=True)
-    found = [(spent, one.method, one) for one, spent in possible]
+    found = [(spent, one.method, one) for one, spent in possible if not (retrains and _anew(problem, one))]
     return tuple(one for _, name, one in sorted(found, key=lambda each: each[:2]) if name not in taken)
 
 
@@ -87,6 +89,11 @@ def ahead(chosen: Sequence[Tuned], glanced: Sequence[Tuned]) -> list[Tuned]:
     """Return which of the others do better in their one trial than each of the ``chosen`` in its first, best first."""
     best = min((preference(t.value, anew=t.anew, harm=t.harm) for t in chosen if t.best is not None), default=None)
     return [t for t in order(glanced) if best is None or preference(t.value, anew=t.anew, harm=t.harm) < best]
+
+
+def _anew(problem: Problem, one: Candidate) -> bool:
+    method: Method = registry.load("methods", one.method)(one.base)
+    return method.anew(problem)
 
 
 def _possible(
