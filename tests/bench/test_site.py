@@ -36,6 +36,14 @@ def test_the_same_benchmark_goes_on_and_another_is_refused(tmp_path):
         Site.open(tmp_path / "mine")
 
 
+@pytest.mark.parametrize("wrong", [{"data": "nosuch"}, {"data": "nosuch:function"}, {"network": "nosuch"}])
+def test_data_that_cannot_be_had_leave_no_benchmark_behind(tmp_path, wrong):
+    with pytest.raises(UsageError):
+        Site.begin(Bench(**{"data": "digits", **wrong}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "bed" not in vars(Site.begin(small(tmp_path), tmp_path / "out")), "no data go with it to other processes"
+
+
 def test_a_floor_is_part_of_the_benchmark_and_one_without_is_written_as_before(tmp_path):
     Site.begin(small(tmp_path), tmp_path / "without")
     assert '"floor"' not in (tmp_path / "without" / "bench.json").read_text()

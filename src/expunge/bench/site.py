@@ -161,6 +161,7 @@ class Site:
 
         Raises:
             ForeignRun: the directory holds another benchmark, or other files.
+            UsageError: the data or the network cannot be had; nothing is written then.
         """
         place = Path(folder)
         if (place / "bench.json").exists():
@@ -184,6 +185,7 @@ class Site:
                 expected="an empty directory, or one of this benchmark",
                 fix="choose another --out",
             )
+        _ = cls(bench, place).bed  # not kept on what is returned: that crosses to other processes
         write_file(place / "bench.json", canonical(bench) + b"\n")
         return cls(bench, place)
 
