@@ -262,7 +262,7 @@ UNLABELLED = (
     "random_label",
 )
 CANNOT = {
-    **dict.fromkeys((*UNLABELLED, "retain_distill", "rum", "salun", "unsir"), "class labels"),
+    **dict.fromkeys((*UNLABELLED, "distill_anew", "retain_distill", "rum", "salun", "unsir"), "class labels"),
     **dict.fromkeys(("delta_grad", "replay", "retrain", "sharded"), "needs a trainer"),
     "alt_dpo": "another answer to every forgotten record",
     "ct": "kernels of convolutions",
