@@ -349,7 +349,6 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=MORE if there else STEPS, help="of which the first do not count")
     parser.add_argument("--vocabularies", type=int, nargs="+", default=list(SHAPES["small"]))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES) if there else WHOLE)
-    parser.add_argument("--keep", action="store_true", help="leave other cases as the file of --save has them")
     parser.add_argument("--targets", action="store_true", help="write targets anew into the file of --save, no more")
     parser.add_argument("--one", help="internal: what to measure in this process")
     given = parser.parse_args()
@@ -382,21 +381,11 @@ def main() -> int:
         facts["counted"] = counted(given.cases, given.vocabularies, given.size, given.precision)
         facts["out of memory"] = lacking
     note = "other work shared the machine" if load > 0.5 else "nothing else ran"
-    told = {case: COUNT[case] for case in dict.fromkeys([*WHOLE, *given.cases])}
+    told = written(list(dict.fromkeys([*WHOLE, *given.cases])), given.size)
     measured = [f"{case}, {vocabulary // 1000}k" for vocabulary in given.vocabularies for case in given.cases]
-    if given.keep:
-        rows = beside_earlier(rows, earlier["results"])
-    more = {"repeats": given.repeats, "count": told, "note": note, "measured": measured, **facts}
+    more = {"repeats": given.repeats, "note": note, "measured": measured, **told, **facts}
     finish(rows, given, load_before=round(load, 2), **more)
     return 0 if not lacking and all(row.met != "MISSED" for row in rows) else 1
-
-
-def beside_earlier(rows: list[Row], earlier: list[dict[str, Any]]) -> list[Row]:
-    """Return the rows and those of other cases that were measured earlier, in the order of vocabularies and cases."""
-    mine = {row.name for row in rows}
-    order = [f"{case}, {vocabulary // 1000}k words" for vocabulary in SHAPES["small"] for case in CASES]
-    kept = [Row(**row) for row in earlier if row["name"] not in mine]
-    return sorted([*rows, *kept], key=lambda row: order.index(row.name.partition(" (")[0]))
 
 
 def retargeted(earlier: dict[str, Any]) -> dict[str, Any]:
@@ -412,8 +401,13 @@ def retargeted(earlier: dict[str, Any]) -> dict[str, Any]:
         case, what = row["name"].split(" (")[0], row["name"].split(": ")[1]
         rows.append({**row, "target": wanted.get((case, what), row["target"])})
     cases = [case for case in CASES if case in WHOLE or any(row["name"].startswith(f"{case}, ") for row in rows)]
-    told = {"count": {case: COUNT[case] for case in cases}, "bytes": {case: BYTES[case] for case in cases}}
-    return {**earlier, "results": rows, **(told if size == "small" else {})}
+    return {**earlier, "results": rows, **written(cases, size)}
+
+
+def written(cases: list[str], size: str) -> dict[str, Any]:
+    """Return the written count of passes, and of bytes where weights and words are what is held."""
+    count = {"count": {case: COUNT[case] for case in cases}}
+    return {**count, "bytes": {case: BYTES[case] for case in cases}} if size == "small" else count
 
 
 def counted(cases: list[str], vocabularies: list[int], size: str, precision: str) -> dict[str, dict[str, float]]:

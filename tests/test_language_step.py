@@ -28,17 +28,6 @@ def count(step):
     return sys.modules["_count"]
 
 
-def test_new_rows_replace_those_of_their_name_and_stand_in_the_order_of_cases(step):
-    def row(case, words, value):
-        name = f"{case}, {words}k words (26M weights): steps a second"
-        return step.Row(name=name, value=value, target=None, better="higher", unit="", against="", n=1)
-
-    earlier = [row("npo, nll", 32, 1.0), row("rmu", 32, 2.0), row("npo, nll", 128, 3.0)]
-    new = [row("dpo, nll", 32, 4.0), row("rmu", 32, 5.0), row("dpo, nll", 128, 6.0)]
-    found = step.beside_earlier(new, [vars(one) for one in earlier])
-    assert [one.value for one in found] == [1.0, 4.0, 5.0, 3.0, 6.0]
-
-
 def test_targets_are_what_was_asked_of_one_case_and_as_much_beyond_their_count_of_others(count):
     assert [count.speed("npo, nll"), count.memory("npo, nll", 32_000), count.memory("npo, nll", 128_000)] == [
         1.7,
