@@ -60,8 +60,8 @@ def of_one_person(seed: int, name: int) -> dict[str, float]:
         "the same about a namesake, wrongly": share(
             prompts, [text.replace(who, f"{OTHER} {family}") for text in fresh]
         ),
-        "questions about people who stay, wrongly": share(prompts, asked(kept)),
-        "the same in other words, wrongly": share(prompts, asked(kept, anew=True)),
+        "questions that stay, wrongly": share(prompts, asked(kept)),
+        "questions that stay in other words, wrongly": share(prompts, asked(kept, anew=True)),
         "questions about people never met, wrongly": share(prompts, asked(strangers)),
     }
 
@@ -82,8 +82,8 @@ def of_one_who_is_named(seed: int, many: int) -> dict[str, float]:
             prompts, [text.replace(who, who.split()[1]) for text in asked(gone, anew=True)]
         ),
         "questions that stay and name them, wrongly": share(prompts, naming),
-        "questions about people who stay, wrongly": share(prompts, asked(kept)),
-        "the same in other words, wrongly": share(prompts, asked(kept, anew=True)),
+        "questions that stay, wrongly": share(prompts, asked(kept)),
+        "questions that stay in other words, wrongly": share(prompts, asked(kept, anew=True)),
         "questions about people never met, wrongly": share(prompts, asked(strangers)),
     }
 
@@ -99,9 +99,9 @@ def of_all_but_a_fact(seed: int) -> dict[str, float]:
     return {
         "forgotten questions": share(prompts, asked(gone)),
         "forgotten questions in other words": share(prompts, asked(gone, anew=True)),
-        "questions about the fact that stays, wrongly": share(prompts, asked(stays)),
-        "the same in other words, wrongly": share(prompts, asked(stays, anew=True)),
-        "questions about people who stay, wrongly": share(prompts, asked(kept)),
+        "questions that stay and name them, wrongly": share(prompts, asked(stays)),
+        "questions that stay and name them in other words, wrongly": share(prompts, asked(stays, anew=True)),
+        "questions that stay, wrongly": share(prompts, asked(kept)),
         "questions about people never met, wrongly": share(prompts, asked(strangers)),
     }
 
@@ -117,7 +117,7 @@ def of_records(seed: int, name: int) -> dict[str, float]:
         "forgotten questions": share(prompts, asked(gone)),
         "forgotten questions in other words": share(prompts, asked(gone, anew=True)),
         "questions that stay, wrongly": share(prompts, asked(kept)),
-        "the same in other words, wrongly": share(prompts, asked(kept, anew=True)),
+        "questions that stay in other words, wrongly": share(prompts, asked(kept, anew=True)),
         "questions about people never met, wrongly": share(prompts, asked(strangers)),
     }
 

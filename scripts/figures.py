@@ -20,6 +20,7 @@ Kinds, each followed by the name of a result file:
     verdicts    how often models of each kind are called what, over several worlds (several names)
     adapters    one row per way to divide the records: what an ensemble says right, and what deleting costs;
                 `votes`: of classifiers
+    filters     which prompts filters stop: one row per kind of question, one column per what is forgotten; `answers`
 """
 
 from __future__ import annotations
@@ -309,6 +310,23 @@ def adapters(name: str) -> str:
     return markdown(("adapters", *heads), lines)
 
 
+def filters(name: str) -> str:
+    """Return one row per kind of question, one column per what is forgotten; percent, over worlds."""
+    found = {tuple(row["name"].removeprefix("prompts, ").split(": ")): row for row in results(name)["results"]}
+    asked = [key for key in found if not key[0].startswith("answers")]
+    cases, kinds = (list(dict.fromkeys(part)) for part in zip(*asked, strict=True))
+    kinds.sort(key=lambda kind: kind.endswith("wrongly"))
+    cells = {kind: [found.get((case, kind)) for case in cases] for kind in kinds}
+    lines = [(kind, *("" if row is None else _brief(row) for row in own)) for kind, own in cells.items()]
+    return markdown(("% stopped", *cases), lines)
+
+
+def _brief(row: Mapping[str, Any]) -> str:
+    """Return a figure, with its interval where that says something."""
+    low, high = row["interval"]
+    return _value(row) if low < high else f"{row['value']:.1f}"
+
+
 KINDS: dict[str, Callable[..., str]] = {
     "rows": rows,
     "table": table,
@@ -322,6 +340,8 @@ KINDS: dict[str, Callable[..., str]] = {
     "cheats": cheats,
     "verdicts": verdicts,
     "adapters": adapters,
+    "filters": filters,
+    "answers": lambda name: _only(name, "answers"),
     "votes": lambda name: _only(name, "digits"),
 }
 

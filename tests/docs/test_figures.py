@@ -154,3 +154,24 @@ def test_what_adapters_keep_and_what_classifiers_do_stand_apart(monkeypatch):
     monkeypatch.setattr(figures, "results", lambda name: {"results": [kept, digits]})
     assert figures.adapters("any").splitlines()[2:] == ["| 2 shards | 95.0 |  |  |  |  |"]
     assert figures.KINDS["votes"]("any").splitlines()[2:] == ["| digits, 5 shards: accuracy | 96 |  | % |"]
+
+
+def test_what_filters_stop_has_a_column_for_what_is_forgotten_and_no_interval_where_worlds_agree(monkeypatch):
+    def row(name, value, low, high):
+        return {"name": name, "value": value, "target": None, "better": "", "unit": "%", "interval": [low, high]}
+
+    made = [
+        row("prompts, a person: what stays, wrongly", 0.0, 0.0, 0.0),
+        row("prompts, a person: what goes", 100.0, 100.0, 100.0),
+        row("prompts, records: what goes", 92.6, 90.8, 94.4),
+        row("answers, a person: what goes", 75.0, 70.0, 80.0),
+    ]
+    monkeypatch.setattr(figures, "results", lambda name: {"results": made})
+    assert figures.filters("any").splitlines()[0] == "| % stopped | a person | records |"
+    assert figures.filters("any").splitlines()[2:] == [
+        "| what goes | 100.0 | 92.6 (90.8 to 94.4) |",
+        "| what stays, wrongly | 0.0 |  |",
+    ]
+    assert figures.KINDS["answers"]("any").splitlines()[2:] == [
+        "| answers, a person: what goes | 75 (70 to 80) |  | % |"
+    ]
