@@ -71,7 +71,7 @@ def test_without_a_method_texts_are_forgotten_by_their_recipe(monkeypatch):
     planned = plan_of(asked, settings, policy, passes=L.TRAINER.passes)
     assert planned.order == ("wga", "retrain")
     assert planned.choosing_references == 0, "its settings need none"
-    (name, config, said), (last, none, _) = course(SimpleNamespace(problem=asked), settings, planned, blind=False)
+    (name, config, said), (last, none, _) = course(SimpleNamespace(problem=asked), settings, planned, [], blind=False)
     assert (name, last, none) == ("wga", "retrain", None)
     assert config == choosing.spoken_for(asked, {}).base
     assert "recipe for texts" in said
@@ -87,6 +87,17 @@ def test_what_tuning_found_is_tried_and_said(tuned):
     assert first.tuned == best.sentence
     assert "found without a retrained model" in first.tuned
     assert best.value < best.original, "nearer than the original"
+
+
+def test_search_and_attempts_together_stay_within_the_budget(tuned, erase, monkeypatch):
+    report = tuned.report
+    spent = sum(one.share for one in report.tuned)
+    assert len(report.attempts) == 2, "the first did not erase, and both fit"
+    assert spent + sum(one.share for one in report.attempts) <= BUDGET
+    monkeypatch.setattr("expunge.workflow.tuning._share", lambda stages, one: 0.6 * (BUDGET - spent))
+    again = erase("auto", problem=problem(), budget=BUDGET, configs=START).report
+    assert [one.method for one in again.attempts] == [report.attempts[0].method]
+    assert any(f"{report.attempts[1].method} was tuned and not tried: one run of it" in each for each in again.notes)
 
 
 def test_what_a_run_costs_is_told_of_the_whole_holdout(erase, monkeypatch):

@@ -271,7 +271,7 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
     if stages.passes() is None:
         stages.trainer()  # what a retraining costs bounds the search
     plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
-    first = next(course(stages, settings, plan, blind=False), None)
+    first = next(course(stages, settings, plan, [], blind=False), None)
     if first is None:
         raise InvalidProblem(
             [
@@ -437,7 +437,7 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     stages.original()
     control = stages.control()
     tried: list[int] = []
-    for name, config, tuned in course(stages, settings, plan, blind=_blind(control)):
+    for name, config, tuned in course(stages, settings, plan, notes, blind=_blind(control)):
         method: Method = registry.load("methods", name)(config)
         guarantee = method.guarantee_on(stages.problem)
         if _blind(control) and guarantee is Level.AUDITED and name not in settings.methods:

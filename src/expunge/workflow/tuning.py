@@ -24,12 +24,13 @@ _STUDY = re.compile(r"tuning-(.+)-[0-9a-f]{8}-of-.+")
 
 
 def course(
-    stages: Stages, settings: Settings, plan: Plan, *, blind: bool
+    stages: Stages, settings: Settings, plan: Plan, notes: list[str], *, blind: bool
 ) -> Iterator[tuple[str, Mapping[str, object] | None, str]]:
     """Yield what to try, in order: a method, its settings, and how these were found where neither user nor method says.
 
     The methods that ``auto`` chose are tuned before the first of them is tried, and come in the order of what tuning
-    found. Where the audit is ``blind``, nothing is tuned: no verdict on a model would mean anything.
+    found, as many as fit with the search into the budget; ``notes`` get which did not. Where the audit is ``blind``,
+    nothing is tuned: no verdict on a model would mean anything.
     """
     chosen = [option.method for option in plan.options if option.planned and option.why == TUNED]
     recipe = {option.method for option in plan.options if option.planned and option.why == BY_RECIPE}
@@ -47,9 +48,18 @@ def course(
         elif not tuned:
             tuned = True
             most = settings.budget - plan.tuning
-            for one in order(tune_all(stages, settings, plan.tuning, most=most))[:MOST]:
-                if one.best is not None or _affordable(stages, one, settings):
-                    yield one.method, one.config, one.sentence
+            searched = tune_all(stages, settings, plan.tuning, most=most)
+            spent = sum(each.share for each in searched)
+            for one in order(searched)[:MOST]:
+                share = _share(stages, one)
+                if spent + share > settings.budget * (1 + 1e-9):
+                    notes.append(
+                        f"{one.method} was tuned and not tried: one run of it ({share:.0%} of one retraining) is more "
+                        f"than the budget of {settings.budget:.0%} has left"
+                    )
+                    continue
+                spent += share
+                yield one.method, one.config, one.sentence
 
 
 def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) -> list[Tuned]:
@@ -136,13 +146,11 @@ def found(stages: Stages, floor: float | None) -> tuple[Tuned, ...]:
     )
 
 
-def _affordable(stages: Stages, one: Tuned, settings: Settings) -> bool:
-    """Return whether settings that no trial was made with fit into what tuning left of the budget."""
+def _share(stages: Stages, one: Tuned) -> float:
+    """Return what one run with the settings found costs, as a share of one retraining."""
     whole = stages.retraining()
     assert whole is not None
-    cost = registry.load("methods", one.method)(one.config).cost(stages.problem)
-    spent = sum(each.share for each in found(stages, settings.floor))
-    return bool(cost.share_of(whole) + spent <= settings.budget * (1 + 1e-9))
+    return float(registry.load("methods", one.method)(one.config).cost(stages.problem).share_of(whole))
 
 
 def _summary(study: Study, candidate: Candidate, trials: list[Trial]) -> Tuned:
