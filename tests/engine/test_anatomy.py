@@ -55,6 +55,19 @@ def kinds(model):
     return [[type(part).__name__ for part in block] for block in blocks(model)]
 
 
+def test_statistics_without_parameters_belong_to_the_block_before_them_and_in_front_to_the_first():
+    bare = nn.Sequential(
+        nn.BatchNorm1d(4, affine=False), nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False), nn.ReLU(), nn.Linear(6, 3)
+    )
+    assert kinds(bare) == [["BatchNorm1d", "Linear", "BatchNorm1d"], ["Linear"]]
+    front = nn.Module()
+    front.norm, front.net = nn.BatchNorm1d(4, affine=False), Deep()
+    assert kinds(front) == [["BatchNorm1d", "Linear", "BatchNorm1d"], *kinds(Deep())[1:]]
+    bare(torch.rand(8, 4))
+    reset(bare, last(bare, 1))
+    assert int(bare[2].num_batches_tracked) == 0, "what it had learnt of the records goes with the layer before it"
+
+
 def test_blocks_come_in_order_and_take_their_normalisation_along():
     wanted = [["Linear", "BatchNorm1d"], ["Residual"], ["Residual"], ["Residual"], ["Linear"]]
     assert kinds(Deep()) == kinds(nn.Sequential(Deep())) == wanted

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch import nn
 from torch.nn import functional
 
 from expunge.core.digest import sha256
-from expunge.core.errors import Diverged, UsageError
+from expunge.core.errors import Diverged, InvalidProblem, UsageError
 from expunge.core.serial import canonical
 from expunge.engine.batches import shuffled
 from expunge.engine.checkpoint import Checkpoints
@@ -417,6 +418,22 @@ def test_a_frozen_block_keeps_its_batch_statistics():
     assert all(torch.equal(before[name], buffer) for name, buffer in model[1].named_buffers())
     free, _, _ = train(LoopConfig(epochs=2, lr=0.1))
     assert not torch.equal(before["running_mean"], free[1].running_mean)
+
+
+@pytest.mark.parametrize(("frozen", "resting"), [((1, 3), (0, 2)), ((3,), ()), ((1,), (0, 2)), ((), ())])
+def test_statistics_without_parameters_rest_with_the_layer_before_them_and_the_first_with_the_first(frozen, resting):
+    layers = [nn.BatchNorm1d(4, affine=False), nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False), nn.Linear(6, 3)]
+    model = nn.Sequential(*layers)
+    for place in frozen:
+        model[place].requires_grad_(False)
+    train_mode(model)
+    assert [place for place in (0, 2) if not model[place].training] == list(resting)
+
+
+def test_a_network_of_which_nothing_may_move_is_told():
+    model = toys.network().requires_grad_(False)
+    with pytest.raises(InvalidProblem, match="nothing of the network may move"):
+        LoopConfig().optimise(model)
 
 
 def test_batch_statistics_are_kept_where_that_is_asked_for():

@@ -357,6 +357,13 @@ def test_a_model_without_parameters_is_listed():
     assert ["no parameters" in o.what for o in TorchModel.adopt(nn.ReLU()).examine()] == [True]
 
 
+def test_a_network_of_which_nothing_may_move_is_told_before_any_work():
+    (said,) = TorchModel.adopt(nn.Linear(2, 2).requires_grad_(False)).examine()
+    assert (said.fatal, "requires_grad_(True)" in said.fix) == (True, True)
+    half = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
+    assert not TorchModel.adopt(half).examine()
+
+
 def test_only_modules_are_accepted():
     assert TorchModel.accepts(toys.network())
     assert not TorchModel.accepts(toys.network().state_dict())

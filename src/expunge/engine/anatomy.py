@@ -53,14 +53,19 @@ def blocks(model: nn.Module) -> list[list[nn.Module]]:
 
     Containers that only order others (Sequential, ModuleList) are opened, as are the model itself and what holds a
     stack of like modules (a transformer's encoder); any other module with children is one block. Parameters that a
-    module holds beside its children are in no block: they stand for themselves and belong to the model.
+    module holds beside its children are in no block: they stand for themselves and belong to the model. Statistics
+    without parameters that come before all else belong to the first block.
     """
     found: list[list[nn.Module]] = []
+    ahead: list[nn.Module] = []
     for part in _opened(model):
         if found and _rescales(part):
             found[-1].append(part)
+        elif next(part.parameters(), None) is None:
+            ahead.append(part)
         else:
-            found.append([part])
+            found.append([*ahead, part])
+            ahead = []
     return found
 
 
@@ -71,13 +76,20 @@ def _rescales(part: nn.Module) -> bool:
 
 
 def _opened(module: nn.Module, *, outermost: bool = True) -> list[nn.Module]:
-    children = [child for child in module.children() if next(child.parameters(), None) is not None]
+    children = [child for child in module.children() if _holds(child)]
     if not children:
-        return [module] if next(module.parameters(), None) is not None else []
-    wrapper = len(children) == 1 and not list(module.parameters(recurse=False))
+        return [module] if _holds(module) else []
+    inside = [child for child in children if next(child.parameters(), None) is not None]
+    wrapper = len(inside) == 1 and not list(module.parameters(recurse=False))
     if outermost or wrapper or isinstance(module, _LISTS) or _holds_a_stack(module):
         return [part for child in children for part in _opened(child, outermost=wrapper and outermost)]
     return [module]
+
+
+def _holds(module: nn.Module) -> bool:
+    """Return whether something of a module is learnt: parameters, or batch statistics alone."""
+    counts = (getattr(part, "running_mean", None) is not None for part in module.modules())
+    return next(module.parameters(), None) is not None or any(counts)
 
 
 def _holds_a_stack(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
-from expunge.core.errors import Diverged, UsageError
+from expunge.core.errors import Diverged, InvalidProblem, Obstacle, UsageError
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
 from expunge.engine.masters import HALF, Masters
@@ -62,8 +62,24 @@ class LoopConfig(Config):
         """Return the optimiser over the parameters of ``model`` that may move; of half precision, over copies of them.
 
         Gradients are to be cleared by ``model.zero_grad()``: those of halves are the model's own.
+
+        Raises:
+            InvalidProblem: none may.
         """
-        masters = Masters([p for p in model.parameters() if p.requires_grad])
+        moving = [p for p in model.parameters() if p.requires_grad]
+        if not moving:
+            raise InvalidProblem(
+                [
+                    Obstacle(
+                        what="nothing of the network may move that should be trained",
+                        where="the model",
+                        found="requires_grad = False in all of it",
+                        expected="weights that may move",
+                        fix="call requires_grad_(True) on the layers that this trains, or choose another method",
+                    )
+                ]
+            )
+        masters = Masters(moving)
         optimiser = self._over(masters.trained, model)
         masters.follow(optimiser)
         return optimiser
@@ -233,14 +249,25 @@ def _descend(objective: Tensor | Iterable[Tensor]) -> float:
 def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
     """Put ``model`` in training mode, but for layers whose parameters are all frozen: their batch statistics stay.
 
+    Statistics without parameters rest with the layer before them; in front of all layers, with the first.
     With ``keep_statistics`` those of all other layers stay as well, and are what these normalise by.
     """
     model.train()
+    before: bool | None = None
+    waiting: list[nn.Module] = []
     for layer in model.modules():
         own = list(layer.parameters(recurse=False))
         # A frozen number of the model's own (a class token) puts none of its layers to rest: eval() would reach them.
         frozen = bool(own) and not any(p.requires_grad for p in layer.parameters())
-        if frozen or (keep_statistics and getattr(layer, "running_mean", None) is not None):
+        counts = getattr(layer, "running_mean", None) is not None
+        if own and next(layer.children(), None) is None:
+            if before is None and frozen:
+                for each in waiting:
+                    each.eval()
+            before = frozen
+        elif counts and before is None:
+            waiting.append(layer)
+        if frozen or (counts and (keep_statistics or (not own and before))):
             layer.eval()
 
 

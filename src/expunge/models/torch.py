@@ -118,7 +118,18 @@ class TorchModel(ModelSource):
                     fix="keep extra state out of the state_dict",
                 )
             )
-        if not any(True for _ in self._original.parameters()):
+        parameters = list(self._original.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            found.append(
+                Obstacle(
+                    what="no weight of the model may move: no method could change it, nor the audit teach it again",
+                    where=type(self._original).__name__,
+                    found=f"requires_grad = False in all of {len(parameters)} parameters",
+                    expected="the network as it was trained",
+                    fix="call model.requires_grad_(True), then freeze what the training froze",
+                )
+            )
+        if not parameters:
             found.append(
                 Obstacle(
                     what="the model has no parameters",
