@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from expunge.core.method import Cost
+from expunge.core import registry
+from expunge.core.method import Cost, Need
 from expunge.engine import localised
+from expunge.engine.passes import Passes
 from expunge.methods.finetune import Finetune
 from expunge.methods.gradient_ascent import GradientAscent
 from expunge.methods.neg_grad_plus import NegGradPlus
@@ -278,3 +280,22 @@ def test_one_block_moves_at_the_least_and_models_are_opened_once_for_the_count(m
     costs = {localised.most(given, "patching") for _ in range(5)}
     assert costs == {Cost(read=5 * len(given.forget_view))}
     assert len(opened) == 1
+
+
+def reading():
+    """Names of the methods that train a network further and read what is to be forgotten, on the problem here."""
+    names = (name for name in registry.names("methods"))
+    kinds = {name: registry.load("methods", name) for name in names}
+    passes = {name: kind for name, kind in kinds.items() if issubclass(kind, Passes) and Need.FORGET in kind.needs}
+    return sorted(name for name, kind in passes.items() if not kind({"blocks": 0.3}).obstacles(posed()))
+
+
+@pytest.mark.parametrize("name", reading())
+def test_what_rests_keeps_its_bits_with_every_method_whatever_it_prepares(name):
+    given = posed()
+    method = registry.load("methods", name)({"epochs": 1, "blocks": 0.3})
+    outcome, original = method.unlearn(given, toys.context(given)), given.source.open()
+    before = dict(original.named_parameters())
+    moved = {n.split(".")[0] for n, p in outcome.model.named_parameters() if not torch.equal(p, before[n])}
+    ranked = sorted(slopes(given), key=slopes(given).get, reverse=True)
+    assert moved <= {ranked[0]}

@@ -234,7 +234,8 @@ class Passes(Method):
         teachers = self._opened(problem, run, model)
         guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
         seed_everything(keyed_int(b"expunge prepare", run.seed) % 2**31)
-        prepared = self.prepare(model, problem, run) + self._located(model, problem)
+        prepared = self._located(model, problem)  # of the original: what is prepared may change weights
+        prepared += self.prepare(model, problem, run)
         spent = run.spent.read - spent
         beside = self._adapters(model, run)
         whole: Stateful = model if beside is None else beside

@@ -94,7 +94,8 @@ class SmallGradients(Passes):
     def before_update(self, model: nn.Module, step: int, steps: int) -> None:
         """Slow the weights that were kept; weight decay comes later, in the step itself."""
         for weight, factor in self._factors:
-            weight.grad.mul_(factor)
+            if weight.grad is not None:  # a layer that this batch did not use has none
+                weight.grad.mul_(factor)
 
 
 def _smallest(size: Tensor, count: int) -> Tensor:
