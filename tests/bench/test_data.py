@@ -99,6 +99,12 @@ def problem():
 
 def bare():
     return expunge.Problem(model=build(), train=problem().train)
+
+def regression():
+    x, y = torch.rand(30, 3), torch.rand(30, 2)
+    trainer = expunge.Trainer(build=build, task="regression")
+    return expunge.Problem(model=build(), train=ArrayRecords(x, y), holdout=ArrayRecords(x, y), trainer=trainer,
+                           forget=["3"], task="regression")
 """
 
 
@@ -109,6 +115,8 @@ def test_a_problem_of_the_users(tmp_path, monkeypatch):
     assert (len(bed.train), bed.given.forget_ids) == (30, ("3",))
     with pytest.raises(UsageError, match="trainer and a holdout"):
         data.bed("own_bench:bare", path=str(tmp_path))
+    with pytest.raises(UsageError, match="measures classifiers"):
+        data.bed("own_bench:regression", path=str(tmp_path))
     with pytest.raises(UsageError, match="says itself"):
         data.bed("own_bench:problem", path=str(tmp_path), network="mlp")
     sys.modules.pop("own_bench")

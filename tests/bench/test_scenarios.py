@@ -162,3 +162,11 @@ def test_what_the_data_do_not_carry_is_said(name):
     flat = ArrayRecords(torch.rand(COUNT, 5), torch.arange(COUNT) % CLASSES)
     with pytest.raises(InvalidProblem, match="do not carry this scenario"):
         drawn(name, train=flat)
+
+
+@pytest.mark.parametrize(("name", "most"), [("wrong_labels_half", 0.8), ("backdoor", 0.95)])
+def test_of_classes_too_unlike_in_size_it_is_said_too(name, most):
+    one = bed().train
+    labels = (torch.arange(COUNT) >= most * COUNT).long()  # the lowest class is the large one
+    with pytest.raises(InvalidProblem, match="do not carry this scenario"):
+        drawn(name, train=ArrayRecords(one.x, labels))

@@ -48,6 +48,10 @@ def test_run_compare_and_resume(tmp_path, call, alone):
         assert (tmp_path / "out" / name).stat().st_size > 100
     again = call("bench", "compare", "--out", str(tmp_path / "out"), "--form", "csv")
     assert [r["method"] for r in csv.DictReader(io.StringIO(again.out))] == ["retrained", "original", "finetune"]
+    page = tmp_path / "out" / "bench.html"
+    assert page.name in again.err
+    page.unlink()
+    assert page.name not in call("bench", "compare", "--out", str(page.parent)).err
     assert call("bench", "resume", "--out", str(tmp_path / "out")).code == 0
     other = call("bench", "run", *words, "--floor", "90%")
     assert (other.code, "differs in floor" in other.err) == (5, True)

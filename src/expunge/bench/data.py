@@ -191,6 +191,14 @@ def _own(target: str, path: str) -> Bed:
             expected="a Problem with both: originals and references are trained here, and utility is measured",
             fix="pass trainer= and holdout= to the Problem",
         )
+    if not problem.meaning.labelled:
+        raise UsageError(
+            "a benchmark measures classifiers",
+            where=target,
+            found=f"task {problem.task}, which has no classes",
+            expected="a Problem whose models answer with classes",
+            fix="compare methods on it by `expunge erase --method NAME`, one run directory each",
+        )
     return Bed(
         name=target,
         train=problem.records,

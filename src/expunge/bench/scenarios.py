@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from expunge.bench.data import Bed
 from expunge.core.digest import keyed_int
-from expunge.core.errors import InvalidProblem, Obstacle
+from expunge.core.errors import InvalidProblem, Obstacle, UsageError
 from expunge.core.records import Records
 from expunge.core.trigger import Triggered
 from expunge.data import poison
@@ -150,7 +150,11 @@ def _ranked(bed: Bed, scores: Scores, generator: np.random.Generator, *, by: str
 def _wrong_labels(bed: Bed, scores: Scores, generator: np.random.Generator, *, known: float) -> Draw:
     """Deal the labels of a tenth of the records out among them; a share of these is known and must be forgotten."""
     count = max(2, round(POISONED * len(_labels(bed))))
-    return _poisoned(poison.swap_labels(bed.train, count=count, seed=int(generator.integers(2**31))), known)
+    try:
+        found = poison.swap_labels(bed.train, count=count, seed=int(generator.integers(2**31)))
+    except UsageError as error:  # more than half of those drawn are of one class
+        raise _unfit(bed, error.obstacles[0].expected, error.obstacles[0].found) from error
+    return _poisoned(found, known)
 
 
 def _widened(name: str, bed: Bed, scores: Scores, generator: np.random.Generator) -> Draw:
@@ -168,7 +172,10 @@ def _backdoor(bed: Bed, scores: Scores, generator: np.random.Generator, *, known
     target, count = int(labels.min()), max(1, round(POISONED * len(labels)))
     patch = poison.Patch(value=float(inputs.max()))
     seed = int(generator.integers(2**31))
-    found = poison.backdoor(bed.train, target=target, count=count, seed=seed, patch=patch)
+    try:
+        found = poison.backdoor(bed.train, target=target, count=count, seed=seed, patch=patch)
+    except UsageError as error:  # too few records of other classes
+        raise _unfit(bed, error.obstacles[0].expected, error.obstacles[0].found) from error
     trigger = found.triggered(bed.holdout)
     return _poisoned(found, known, Triggered(records=_held(trigger.records), target=target))
 

@@ -103,6 +103,15 @@ class Bench:
                 expected="one of each or more",
                 fix="name methods, and a number of seeds",
             )
+        twice = sorted(name for names in (self.scenarios, self.methods) for name in set(names) if names.count(name) > 1)
+        if twice:
+            raise UsageError(
+                f"{twice[0]!r} is named twice",
+                where="bench",
+                found=", ".join(twice),
+                expected="each scenario and method once: a cell that counted twice would narrow its own interval",
+                fix="name it once; seeds say how often it is run",
+            )
         for name in (*(Entry.of(label).method for label in self.methods), *self.configs):
             given = {name: self.configs[name]} if name in self.configs else {}
             spend = {"budget": self.budget, "tuning": self.tuning, "floor": self.floor}
@@ -161,7 +170,7 @@ class Site:
 
         Raises:
             ForeignRun: the directory holds another benchmark, or other files.
-            UsageError: the data or the network cannot be had; nothing is written then.
+            UsageError: the data, the network or a policy cannot be had; nothing is written then.
         """
         place = Path(folder)
         if (place / "bench.json").exists():
@@ -185,6 +194,8 @@ class Site:
                 expected="an empty directory, or one of this benchmark",
                 fix="choose another --out",
             )
+        for policy in dict.fromkeys(map(bench.judged_by, bench.scenarios)):
+            policies.load(policy)
         _ = cls(bench, place).bed  # not kept on what is returned: that crosses to other processes
         write_file(place / "bench.json", canonical(bench) + b"\n")
         return cls(bench, place)

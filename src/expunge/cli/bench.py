@@ -242,13 +242,14 @@ def _show(site: Site, form: Form, *, pages: bool) -> None:
     from expunge.bench.table import FORMS, table
     from expunge.core.storage import write_file
 
-    found = table(site)
+    found, drawn = table(site), site.folder / "bench.html"
     if pages:
         for name, ending in (("markdown", "md"), ("latex", "tex"), ("csv", "csv"), ("json", "json")):
             write_file(site.folder / f"table.{ending}", FORMS[name](found).encode())
-        write_file(site.folder / "bench.html", page(site, found).encode())
+        write_file(drawn, page(site, found).encode())
     if form is Form.JSON:
         _console.emit_json(found)
     else:
         print(FORMS[form.value](found), end="")
-    _console.verbatim(f"page         {site.folder / 'bench.html'}")
+    if drawn.exists():
+        _console.verbatim(f"page         {drawn}")
