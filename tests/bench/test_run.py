@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from expunge.core.errors import Diverged, Obstacle, StorageFailed
 from expunge.core.method import Cost
 from expunge.core.serial import plain
 from expunge.engine.runtime import Here
+from expunge.engine.split import split
+from expunge.engine.training import Trainer
 from expunge.methods.finetune import Finetune
 from expunge.methods.retrain import Retrain
 from expunge.plan import auto as choosing
@@ -87,17 +90,19 @@ def test_requests_in_a_row_cost_what_each_costs(grid):
 
 
 def test_requests_in_a_row_leave_out_all_that_went_before(grid, monkeypatch):
-    seen = []
+    seen, chosen_by = [], []
     outcome = type("Made", (), {"model": None, "cost": Cost(trained=240 * 12)})
 
-    def unlearn(site, problem, method, seed):
+    def unlearn(problem, method, seed, choosing):
         seen.append((set(problem.records.ids), set(problem.forget_ids)))
+        chosen_by.append(choosing)
         outcome.model = problem.source.open()
         return outcome
 
     monkeypatch.setattr(running, "_unlearn", unlearn)
     problem = grid.problem("drift", 0)
-    _, share, _ = running._in_a_row(grid, problem, "drift", Retrain(), 0)
+    choosing, judging = split(problem, 0)
+    _, share, _ = running._in_a_row(grid, problem, "drift", Retrain(), 0, choosing)
     requests = grid.draw("drift").requests
     assert [forget for _, forget in seen] == [set(request) for request in requests]
     gone = set()
@@ -105,6 +110,26 @@ def test_requests_in_a_row_leave_out_all_that_went_before(grid, monkeypatch):
         assert records == set(problem.records.ids) - gone
         gone |= forget
     assert share == pytest.approx(240 / 220), "per request"
+    shown = {name for part in chosen_by for name in (*part.forget.ids, *part.holdout.ids)}
+    assert shown == {*choosing.forget.ids, *choosing.holdout.ids}
+    assert shown.isdisjoint([*judging.forget.ids, *judging.holdout.ids]), "what judges no request was shown"
+    assert all(set(part.forget.ids) <= forget for part, (_, forget) in zip(chosen_by, seen, strict=True))
+
+
+def test_seconds_are_those_of_the_method_alone(grid, alone, tmp_path, monkeypatch):
+    """What is looked at before, and what is saved after, are none of its; a retraining is."""
+    bench = replace(grid.bench, scenarios=("class",), methods=("noop", "retrain"), seeds=1)
+    site, train, opened = Site.begin(bench, tmp_path / "out"), Trainer.__call__, running.workflow.attempt
+
+    def slow(self, records, *, seed, **more):
+        time.sleep(0.5)
+        return train(self, records, seed=seed, **more)
+
+    monkeypatch.setattr(Trainer, "__call__", slow)
+    monkeypatch.setattr(running.workflow, "attempt", lambda *a, **b: (time.sleep(0.5), opened(*a, **b))[1])
+    seconds = {cell.method: cell.seconds for cell in run(site)}
+    assert seconds["retrain"] >= 0.5
+    assert seconds["noop"] < 0.4
 
 
 def test_a_scenario_that_the_data_do_not_carry_is_a_result(grid):
@@ -273,9 +298,9 @@ def test_for_requests_in_a_row_auto_searches_once(tmp_path, alone, monkeypatch):
     seen = []
     honest = running._unlearn
 
-    def unlearn(site, problem, method, seed):
+    def unlearn(problem, method, seed, choosing):
         seen.append((method.name, plain(method.config)))
-        return honest(site, problem, method, seed)
+        return honest(problem, method, seed, choosing)
 
     monkeypatch.setattr(running, "_unlearn", unlearn)
     few = {"finetune": {"epochs": 1, "batch_size": 64}}

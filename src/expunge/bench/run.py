@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +31,8 @@ from expunge.engine.context import Context
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact
-from expunge.engine.runtime import Workers, seed_everything
-from expunge.engine.split import split
+from expunge.engine.runtime import Workers, resolve, seed_everything
+from expunge.engine.split import Part, split
 from expunge.numerics.forgetting import MIN_MODELS, Rule, forgetting
 from expunge.plan import auto
 from expunge.workflow import Choice
@@ -69,8 +69,8 @@ def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, progr
     pairs = list(dict.fromkeys((scenario, seed) for _, _, seed in todo))
     reasons = _all(makers, progress, f"{scenario}: draw, and train originals", "begin", pairs, first=True)
     fit = [pair for pair in pairs if pair not in reasons]
-    broken = _all(makers, progress, f"{scenario}: train references", "refer", [(scenario,)] if fit else [])
-    reasons |= {pair: broken[scenario,] for pair in fit if broken}
+    broken = refer(site, scenario, makers, progress) if fit else ""
+    reasons |= {pair: broken for pair in fit if broken}
     reasons |= _all(judges, progress, f"{scenario}: audit originals", "lay", [] if broken else fit)
     for key in todo:
         if (scenario, key[2]) in reasons:
@@ -111,10 +111,26 @@ def begin(site: Site, scenario: str, seed: int) -> str:
     return ""
 
 
-def refer(site: Site, scenario: str) -> str:
-    """Train the references of a scenario; return why that cannot be, or nothing."""
+class _Lent(Workers):
+    """Workers that hold a benchmark, lent to one of its scenarios, whose problem they open."""
+
+    def __init__(self, pool: Workers, scenario: str) -> None:
+        self._lender, self._scenario = pool, scenario
+
+    def map(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Call ``module:function(problem, *arguments)`` for each tuple; yield (index, result) as they finish."""
+        return self._lender.map(f"{__name__}:on", [(self._scenario, name, *each) for each in arguments])
+
+
+def on(site: Site, scenario: str, name: str, *arguments: Any) -> Any:
+    """Return ``module:function(problem, *arguments)`` on the problem of a scenario."""
+    return resolve(name)(site.problem(scenario, 0), *arguments)
+
+
+def refer(site: Site, scenario: str, pool: Workers, progress: Progress) -> str:
+    """Train the references of a scenario, several at a time; return why that cannot be, or nothing."""
     try:
-        site.references(scenario)
+        site.references(scenario, workers=_Lent(pool, scenario), progress=progress)
     except (InvalidProblem, BrokenTrainer, Diverged) as error:
         return _said(error)
     return ""
@@ -159,7 +175,8 @@ def rate(site: Site, scenario: str, method: str) -> str:
         seed = references.seed_of(index, f"bench quality {method}", 0)
         try:
             again = _rated(site, problem, (scenario, method, number))
-            phi.append(_confidence(problem, _in_a_row(site, problem, scenario, again, seed)[0].model))
+            choosing = split(problem, seed)[0]
+            phi.append(_confidence(problem, _in_a_row(site, problem, scenario, again, seed, choosing)[0].model))
         except Exception as error:
             why = fault_of_method(error)
             if not why:
@@ -251,7 +268,7 @@ def _forget(site: Site, key: Key) -> None:
         if entry.tuned:  # once, by the choosing part of all of them: what each request had to choose by would be judged
             made = workflow.choose(problem, out=run, methods=(entry.method,), **settings)
         method: Method = registry.load("methods", made.method)(made.config)
-        outcome, share, seconds = _in_a_row(site, problem, scenario, method, seed)
+        outcome, share, seconds = _in_a_row(site, problem, scenario, method, seed, split(problem, seed)[0])
         write_folder(run.parent / "model", lambda aside: problem.source.save(outcome.model, aside))
         tuning = made.share / len(site.draw(scenario).requests)
         found = {"share": None if share is None else share + tuning, "seconds": seconds}
@@ -304,9 +321,11 @@ def _judged(site: Site, key: Key) -> Cell:
 
 
 def _in_a_row(
-    site: Site, problem: Problem, scenario: str, method: Method, seed: int
+    site: Site, problem: Problem, scenario: str, method: Method, seed: int, choosing: Part
 ) -> tuple[Outcome, float | None, float]:
     """Carry out the requests of a scenario one after the other, each on the model that the one before left.
+
+    Of all of them only what lies in the ``choosing`` part is chosen by: what judges at the end no request was shown.
 
     Returns:
         (the last outcome, mean work of a request as a share of one retraining, seconds).
@@ -316,7 +335,9 @@ def _in_a_row(
     spent, start, outcome = Cost(), time.perf_counter(), Outcome()
     for index, request in enumerate(requests):
         step = _step(problem, model, request, gone=gone)
-        outcome = _unlearn(site, step, method, references.seed_of(seed, f"bench request {method.name}", index))
+        mine = choosing.forget.select([name for name in choosing.forget.ids if name in set(request)])
+        part = Part(mine, choosing.holdout)
+        outcome = _unlearn(step, method, references.seed_of(seed, f"bench request {method.name}", index), part)
         model, gone, spent = outcome.model, [*gone, *request], spent + outcome.cost
     passes = float(getattr(problem.trainer, "passes", 0.0))
     whole = Cost(trained=passes * len(problem.retain_view))
@@ -338,9 +359,8 @@ def _step(problem: Problem, model: Any, request: Sequence[str], *, gone: Sequenc
     )
 
 
-def _unlearn(site: Site, problem: Problem, method: Method, seed: int) -> Outcome:
+def _unlearn(problem: Problem, method: Method, seed: int, choosing: Part) -> Outcome:
     """Run a method without a run directory, with no model retrained for its choices."""
-    choosing = split(problem, seed)[0]
 
     def retrain(chosen: int) -> tuple[Any, Retrained]:
         assert problem.trainer is not None
@@ -363,8 +383,8 @@ def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, Any]:
         chosen = [line.cost for line in report.costs if line.what.startswith("references for choosing")]
         share += tuning + sum(cost.share_of(whole) for cost in chosen)
     events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
-    seconds = [e["seconds"] for e in events if e["event"] == "finished" and e["stage"] == f"attempt-{attempt.number}"]
-    return {"share": share, "tuning": tuning, "seconds": float(seconds[0]) if seconds else None}
+    seconds = [e["took"] for e in events if e["event"] == "worked" and e["attempt"] == attempt.number]
+    return {"share": share, "tuning": tuning, "seconds": float(seconds[-1]) if seconds else None}
 
 
 def _said(error: ExpungeError) -> str:

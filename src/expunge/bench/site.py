@@ -43,7 +43,7 @@ from expunge.engine import manifests, references
 from expunge.engine.progress import Progress
 from expunge.engine.references import TrainerFacts
 from expunge.engine.runs import RunDirectory
-from expunge.engine.runtime import Here
+from expunge.engine.runtime import Here, Workers
 
 DRAWN = 0
 """Seed of the scenarios: all seeds of a benchmark forget the same records, so that they share references."""
@@ -284,21 +284,31 @@ class Site:
         bed = self.bed
         return Problem(model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task)
 
-    def references(self, scenario: str) -> list[Path]:
-        """Return the folders of the retrained models of a scenario, which all methods and seeds share."""
+    def references(
+        self, scenario: str, *, workers: Workers | None = None, progress: Progress | None = None
+    ) -> list[Path]:
+        """Return the folders of the retrained models of a scenario, which all methods and seeds share.
+
+        They are trained now unless they are there; by ``workers``, or in this process.
+        """
         place = self.folder / "references" / scenario
         given = [place / "given" / str(index) for index in range(self.bench.judges)]
         if all(folder.exists() for folder in given):
             return given
         problem = self.problem(scenario, 0)
-        run = RunDirectory(place / "run", {"references": plain(problem.spec)})
-        workers = Here(problem)
+        run, pool = RunDirectory(place / "run", {"references": plain(problem.spec)}), workers or Here(problem)
+        asked = f"{references.__name__}:{references.check_trainer.__name__}"
         try:
-            facts = run.stage("trainer", lambda: references.check_trainer(problem), TrainerFacts)
+            facts = run.stage("trainer", lambda: next(pool.map(asked, [()]))[1], TrainerFacts)
             assert facts.passes
             seeds = [references.seed_of(DRAWN, "bench judging", index) for index in range(self.bench.judges)]
             found = references.build(
-                problem, run, seeds, workers=workers, progress=Progress(), label="train references"
+                problem,
+                run,
+                seeds,
+                workers=pool,
+                progress=progress or Progress(),
+                label=f"{scenario}: train references",
             )
             for folder, one in zip(given, found, strict=True):
                 source = run.open_artefact(one.artefact)
@@ -309,7 +319,6 @@ class Site:
 
                 write_folder(folder, fill)
         finally:
-            workers.close()
             run.close()
         return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -234,6 +235,15 @@ class Stages:
         checkpoints = Checkpoints(self.run.folder / "checkpoints" / f"attempt-{number}")
         visible, choosing = self.visible()
         said = (method.name, plain(method.config), seed, self.seed, str(self.run.folder), number, alone)
+        waited = 0.0
+
+        def chosen_by() -> list[Any]:
+            nonlocal waited
+            began = time.perf_counter()
+            found = [] if alone else opened(lambda: self.retrained("choosing"))
+            waited += time.perf_counter() - began
+            return found
+
         try:
             with self.workers.beside(f"{__name__}:follow", *said) as here:
                 problem = here(visible)
@@ -243,14 +253,16 @@ class Stages:
                     seed=seed,
                     label=f"attempt {number}: {method.name}",
                     choosing=choosing,
-                    choosing_models=lambda: [] if alone else opened(lambda: self.retrained("choosing")),
+                    choosing_models=chosen_by,
                     retrain=lambda seed: self._retrain_one(seed, opened),
                     checkpoints=checkpoints,
                     folder=self.run.folder / attempt_folder(number),
                     progress=self.progress,
                 )
                 seed_everything(seed)
+                began = time.perf_counter()
                 outcome = method.unlearn(problem, context)
+                self.run.event("worked", attempt=number, took=round(time.perf_counter() - began - waited, 3))
                 model = ranks.gathered(problem, outcome.model)
         except Exception as error:
             why = fault_of_method(error)
