@@ -170,8 +170,13 @@ def test_a_template_that_strips_texts_is_followed():
         [{"from": "user", "value": "a"}],
         [{"role": "assistant", "content": None}],
         [{"role": "user", "content": ["a"]}],
+        ["hi"],
+        [None],
+        "hi",
+        None,
+        {"role": "user", "content": "a"},
     ],
-    ids=["empty", "other names", "nothing", "parts"],
+    ids=["empty", "other names", "nothing", "parts", "texts", "none", "a text", "no turns", "one turn"],
 )
 def test_conversations_of_another_form_are_told(talk):
     made = L.tokenizer()

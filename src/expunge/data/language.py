@@ -307,11 +307,12 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
             expected="chat_template",
             fix="give prompts and answers with a template of your own, or set tokenizer.chat_template",
         )
-    if not talk or not all(isinstance(turn.get("content"), str) and isinstance(turn.get("role"), str) for turn in talk):
+    listed = isinstance(talk, Sequence) and not isinstance(talk, str)
+    if not listed or not talk or not all(map(_is_turn, talk)):
         raise UsageError(
             "a conversation is no list of messages",
             where=where,
-            found=f"{len(talk)} turns",
+            found=f"{len(talk)} turns" if listed else type(talk).__name__,
             expected='{"role": "user", "content": "text"} for every turn, one of them at least',
             fix="write roles and texts under these names",
         )
@@ -349,6 +350,10 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
     nexts = [start for start, _ in places[1:]] + [len(text)]
     endings = [_shared(ending, text[places[i][1] : nexts[i]]) for i in answers]
     return Written(text, tuple(spans), special=False, asks=tuple(asked), endings=tuple(endings))
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, Mapping) and all(isinstance(turn.get(name), str) for name in ("role", "content"))
 
 
 def _marked(talk: Sequence[Mapping[str, str]], marks: Sequence[str]) -> list[dict[str, str]]:
