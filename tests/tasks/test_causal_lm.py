@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from expunge.data.language import LanguageRecords
-from expunge.numerics.tokens import Made
+from expunge.numerics.tokens import Head, Made
 from expunge.tasks import causal_lm
 from expunge.tasks.causal_lm import CausalLM, blocks, body_and_head
 from tests.support import languages as L
@@ -156,6 +156,16 @@ def test_a_head_that_does_more_is_told():
     model.__class__ = Twice
     found = CausalLM().examine(model, L.records(), where="training records")
     assert "more than one linear layer" in str(found[0])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_cap_that_is_rounded_is_no_other_head_and_a_lost_one_is(kind, monkeypatch):
+    model = made("gemma, capped").to(kind)
+    assert not CausalLM().examine(model, L.records(), where="training records")
+    body, head = body_and_head(model)
+    monkeypatch.setattr(causal_lm, "body_and_head", lambda model: (body, Head(head.weight)))
+    (found,) = CausalLM().examine(model, L.records(), where="training records")
+    assert "more than one linear layer" in str(found)
 
 
 def test_classes_in_the_place_of_tokens_are_told():

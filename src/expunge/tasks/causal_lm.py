@@ -24,8 +24,9 @@ _WIDTH = 256
 _CALL, _CALL_OF_A_DEVICE = 1e9, 1e12
 """Multiplications in the time that one more call of a body costs: some 20 ms on a core and the slower products of fewer
 tokens, 10 ms of launches on a device."""
-_ALIKE = 1e-4
-"""How far logits that are made from hidden states may lie from the model's own, of the largest."""
+_ALIKE, _ROUNDED = 1e-4, 4
+"""How far logits that are made from hidden states may lie from the model's own, of the largest: so much, or so many
+times the precision of these (a cap in bfloat16 rounds three times; ours is in float32)."""
 
 
 class CausalLM(Task):
@@ -138,7 +139,7 @@ class CausalLM(Task):
         try:
             with torch.no_grad():
                 loss = self.units(model, batch).loss
-                apart = _apart(model, batch)
+                apart, allowed = _apart(model, batch)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
             # The type alone: the text of an error from user code could hold data.
             return [
@@ -160,7 +161,7 @@ class CausalLM(Task):
                     fix="restore the model from an intact checkpoint, or mend what overflows in it",
                 )
             ]
-        if apart > _ALIKE:
+        if apart > allowed:
             return [
                 Obstacle(
                     what="the head of this model is more than one linear layer",
@@ -387,16 +388,18 @@ def _logits(model: Any, inputs: Any) -> Tensor:
     return logits
 
 
-def _apart(model: Any, batch: Any) -> float:
-    """Return how far the logits of some units lie from those of the whole model, of the largest."""
+def _apart(model: Any, batch: Any) -> tuple[float, float]:
+    """Return how far logits of some units lie from those of the whole model, of the largest, and how far they may."""
     inputs, labels = batch
     parts = body_and_head(model)
     if parts is None:
-        return 0.0
+        return 0.0, _ALIKE
     asked = labels[:, 1:] != NOT_SCORED
-    own = _logits(model, inputs)[:, :-1][asked].float()
+    own = _logits(model, inputs)[:, :-1][asked]
+    allowed = max(_ALIKE, _ROUNDED * torch.finfo(own.dtype).eps)
     made = parts[1](_run(parts[0], inputs).last_hidden_state[:, :-1][asked]).float()
-    return float((made - own).abs().max() / own.abs().max().clamp_min(1e-12))
+    own = own.float()
+    return float((made - own).abs().max() / own.abs().max().clamp_min(1e-12)), allowed
 
 
 def limits(model: Any) -> tuple[float, float]:
