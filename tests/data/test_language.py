@@ -12,11 +12,11 @@ CHAT = (
 )
 
 
-def letters(**more):
-    """Return a tokenizer of single bytes, which never joins anything, and one pair that it always joins."""
+def letters(*pairs, **more):
+    """Return a tokenizer of single bytes, which never joins anything but ":A" and these pairs; "Ċ" ends a line."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {symbol: i for i, symbol in enumerate(["[EOS]", *alphabet, ":A"])}
-    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[(":", "A")]))
+    vocabulary = {symbol: i for i, symbol in enumerate(["[EOS]", *alphabet, ":A", *pairs])}
+    made = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(pair) for pair in (":A", *pairs)]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="[EOS]", **{"model_max_length": 64, **more})
@@ -214,6 +214,30 @@ def test_a_token_over_the_border_is_told():
     assert "Answer" not in str(told.value)
     apart = LanguageRecords(["Q:"], ["Answer"], tokenizer=letters(), template="{prompt}\n{answer}")
     assert len(scored(apart, 0)) == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "template", "wanted"),
+    [
+        ("me.", "{prompt}\nA {answer}\n", " me.\n"),  # the line's end goes with the full stop
+        ("me.", '{prompt}\nA {answer}" x', ' me."'),
+        ("me ", "{prompt}\nA {answer}x", " me"),  # a blank that begins what comes next is none of the answer
+        ("me.", "{prompt}\nA {answer} x", " me."),
+    ],
+    ids=["line", "mark", "next word", "apart"],
+)
+def test_a_last_token_that_takes_the_template_along_is_scored(answer, template, wanted):
+    made = letters(".Ċ", '."', "Ġx")
+    records = LanguageRecords(["who"], [answer], tokenizer=made, template=template)
+    assert scored(records, 0) == [*made(wanted)["input_ids"], made.eos_token_id]
+
+
+def test_a_turn_whose_last_token_takes_the_end_of_its_line_along_is_scored_whole():
+    made = letters(".Ċ")
+    made.chat_template = "{% for m in messages %}{{ m.role }} {{ m.content }}\n{% endfor %}"
+    talk = [{"role": role, "content": "it is me."} for role in ("user", "assistant", "user")]
+    said = LanguageRecords.of_messages([talk], tokenizer=made)
+    assert scored(said, 0) == made("it is me.\n")["input_ids"]
 
 
 def test_nothing_is_cut_off_unasked():

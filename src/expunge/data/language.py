@@ -413,7 +413,7 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
             one.text, add_special_tokens=one.special, return_offsets_mapping=True, truncation=False, verbose=False
         )
         tokens, offsets = list(told["input_ids"]), list(told["offset_mapping"])
-        scored = [any(_inside(offset, span) for span in one.scored) for offset in offsets]
+        scored = [any(_inside(offset, span, one.text) for span in one.scored) for offset in offsets]
         if any(_across(offset, span) for offset in offsets for span in one.scored):
             joined.append(place)
         if one.special:
@@ -492,8 +492,12 @@ def _special(tokenizer: Any) -> frozenset[int]:
     return frozenset({*tokenizer.all_special_ids, *added} - {tokenizer.unk_token_id})
 
 
-def _inside(offset: Span, span: Span) -> bool:
-    return span[0] <= offset[0] < offset[1] <= span[1]
+def _inside(offset: Span, span: Span, text: str) -> bool:
+    """Return whether a token stands for some of a span. The last one may take along what the template writes next."""
+    first, last = offset
+    if last > span[1]:  # with a blank alone it is none of the answer: that is how the next word begins
+        first += len(text[first:last]) - len(text[first:last].lstrip())
+    return span[0] <= offset[0] < last and first < span[1]
 
 
 def _across(offset: Span, span: Span) -> bool:
