@@ -250,6 +250,30 @@ def test_nothing_is_cut_off_unasked():
 
 
 @pytest.mark.parametrize(
+    ("limit", "question", "said", "instead"),
+    [
+        (20, "where was kaba born ?", SAID[:1], ["at", "lima", ".", "[EOS]"]),
+        (25, "is a ?", SAID, ["at"]),  # of the second answer one token is left
+        (28, "is a ?", SAID, ["at", "lima", ".", "[EOS]"]),
+    ],
+    ids=["between", "within", "whole"],
+)
+def test_of_a_conversation_that_is_cut_the_last_answer_is_the_last_one_left(limit, question, said, instead):
+    made = L.tokenizer(model_max_length=limit)
+    made.add_tokens(["at"])
+    made.chat_template = CHAT
+    records = LanguageRecords.of_messages([TURNS], tokenizer=made, truncate=True)
+    assert (records.question(0), list(records.said(0))) == (question, said)
+    tokens, labels = records[0]
+    gaps = (labels == NOT_SCORED).nonzero()[:, 0]
+    first = int(gaps[gaps < (labels != NOT_SCORED).nonzero().max()].max()) + 1
+    assert records.prompt(0).tolist() == tokens["input_ids"][:first].tolist()
+    other = records.answered({"0": ["at lima ."]})
+    assert made.convert_ids_to_tokens(scored(other, 0)) == instead
+    assert other.longest == limit
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: LanguageRecords(["a"], ["is", "a"], tokenizer=L.tokenizer()), "differ in number"),

@@ -7,7 +7,7 @@ text that they stand for, never by tokenising a part of it again: tokenizers joi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -145,8 +145,8 @@ class LanguageRecords(Records):
                 fix="leave it out: the tokenizer's own limit holds then",
             )
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-        self._written, self._limit = tuple(written), limit
-        self._rows = _tokenised(written, tokenizer, limit, truncate)
+        self._limit, self._truncate = limit, truncate
+        self._written, self._rows = _tokenised(written, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer)
         self.padding = {"input_ids": self._pad, "attention_mask": 0}, NOT_SCORED
         self.longest = max((len(tokens) for tokens, _ in self._rows), default=0)
@@ -180,8 +180,8 @@ class LanguageRecords(Records):
     def answered(self, answers: Mapping[str, Sequence[str]]) -> LanguageRecords:
         """Return what these records ask with other ``answers``, by id: records called ``ID#0``, ``ID#1``, ...
 
-        They are written and tokenised as if they had been given so. Of a conversation the last answer is another one,
-        and it alone is scored.
+        They are written, tokenised and, where these are, cut as if they had been given so. Of a conversation the last
+        answer is another one, and it alone is scored.
 
         Raises:
             UsageError: a record is plain text, which asks nothing; or becomes too long.
@@ -207,7 +207,8 @@ class LanguageRecords(Records):
                 whole = f"{one.text[:start]}{new}{one.text[end:]}"
                 written.append(Written(whole, (span,), one.special, one.asks, one.endings[-1:]))
                 ids.append(f"{name}#{number}")
-        return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, max_length=self._limit)
+        more = {"max_length": self._limit, "truncate": self._truncate}
+        return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, **more)
 
     def prompt(self, index: int, wording: str = "{prompt}", begun: str = "") -> Tensor:
         """Return the tokens [T] that ask the question of a record, up to where its answer begins.
@@ -397,7 +398,10 @@ def _written(tokenizer: Any, talk: Sequence[Mapping[str, str]], where: str) -> s
 # --- tokens -----------------------------------------------------------------------------------------------------
 
 
-def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate: bool) -> list[tuple[Tensor, Tensor]]:
+def _tokenised(
+    written: Sequence[Written], tokenizer: Any, limit: int, truncate: bool
+) -> tuple[tuple[Written, ...], list[tuple[Tensor, Tensor]]]:
+    """Return what of these records is left, and per record (tokens, which of them are scored)."""
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
             "the tokenizer does not say which part of the text a token stands for",
@@ -406,7 +410,7 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
             expected="a fast tokenizer of transformers",
             fix="AutoTokenizer.from_pretrained(directory, use_fast=True)",
         )
-    rows, long, joined, lost = [], [], [], []
+    left, rows, long, joined, lost = [], [], [], [], []
     special = _special(tokenizer)
     for place, one in enumerate(written):
         told = tokenizer(
@@ -423,10 +427,12 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
         if len(tokens) > limit:
             long.append((place, len(tokens)))
             tokens, scored = tokens[:limit], scored[:limit]
+            one = _cut(one, offsets[:limit])
         if not any(scored[1:]):
             lost.append(place)
         if scored:
             scored[0] = False  # nothing comes before it that could predict it
+        left.append(one)
         rows.append((torch.tensor(tokens, dtype=torch.long), torch.tensor(scored, dtype=torch.bool)))
     if joined:
         raise UsageError(
@@ -452,7 +458,17 @@ def _tokenised(written: Sequence[Written], tokenizer: Any, limit: int, truncate:
             expected="a token of the answer, with one before it",
             fix="drop them, or allow longer records: a cut answer is not learnt",
         )
-    return rows
+    return tuple(left), rows
+
+
+def _cut(one: Written, offsets: Sequence[Span]) -> Written:
+    """Return a record without the turns after the last one that is still scored in its tokens, from the second on."""
+    there = [i for i, span in enumerate(one.scored) if any(_inside(offset, span, one.text) for offset in offsets[1:])]
+    count = max(there, default=-1) + 1
+    if not count:
+        return one
+    asks = tuple(ask for ask in one.asks if ask[1] <= one.scored[count - 1][0])
+    return replace(one, scored=one.scored[:count], asks=asks, endings=one.endings[:count])
 
 
 def _ended(tokens: list[int], scored: list[bool], tokenizer: Any) -> tuple[list[int], list[bool]]:
