@@ -1,7 +1,10 @@
+import datetime
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AddedToken, PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 from expunge.core.errors import UsageError
 from expunge.data.language import NOT_SCORED, LanguageRecords
@@ -191,6 +194,54 @@ def test_a_template_that_refuses_is_told_without_its_text():
     with pytest.raises(UsageError, match="refuses a conversation") as told:
         LanguageRecords(["ada"], ["is"], tokenizer=made)
     assert "ada" not in str(told.value)
+
+
+# Begins with an empty line and blanks before a block, which transformers leaves out: what is put before must not.
+DATED = "\n   {% if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}of {{ day }}\n" + CHAT
+
+
+def put_today(monkeypatch, day):
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromisoformat(day)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Clock)
+
+
+def dated(kind, template, **more):
+    made = letters(model_max_length=200)
+    made.chat_template = template
+    if kind == "talks":
+        return LanguageRecords.of_messages([TURNS], tokenizer=made, **more)
+    return LanguageRecords(["where ?"], ["in york"], tokenizer=made, **more)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "talks"])
+def test_a_template_reads_the_day_that_is_named_and_no_clock(kind, monkeypatch):
+    found = set()
+    for today in ("2026-11-23", "2026-11-24"):
+        put_today(monkeypatch, today)
+        records = dated(kind, DATED, date="2024-07-26")
+        found.add(records.manifest.digest)
+        assert found.isdisjoint({dated(kind, DATED, date="2024-07-27").manifest.digest})
+    assert len(found) == 1
+    put_today(monkeypatch, "2024-07-26")
+    made, pair = records.tokenizer, [("user", "where ?"), ("assistant", "in york")]
+    talk = TURNS if kind == "talks" else [{"role": role, "content": text} for role, text in pair]
+    assert records.words(0) == made.apply_chat_template(talk, tokenize=False)
+    assert "of 26 Jul 2024" in records.words(0)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "talks"])
+def test_a_template_that_writes_the_date_wants_it_named(kind):
+    with pytest.raises(UsageError, match="today's date"):
+        dated(kind, DATED)
+    with pytest.raises(UsageError, match="not a day"):
+        dated(kind, DATED, date="26 Jul 2024")
+    asleep = "{% if False %}{{ strftime_now('%Y') }}{% endif %}" + CHAT
+    plain = dated(kind, CHAT).manifest
+    assert plain == dated(kind, asleep).manifest == dated(kind, CHAT, date="2024-07-26").manifest
 
 
 @pytest.mark.parametrize(

@@ -362,6 +362,19 @@ def test_conversations_are_read_from_parquet_as_from_lines(folder, tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", [{}, {"messages": "talk", "prompt": None, "answer": None}], ids=["pairs", "talks"])
+def test_a_template_that_writes_the_date_wants_it_named(folder, tmp_path, kind):
+    dated = chat(folder, tmp_path)
+    file = dated / "chat_template.jinja"
+    file.write_text("{{ strftime_now('%b') }} " + file.read_text())
+    with pytest.raises(UsageError, match="today's date") as caught:
+        made(folder, model=str(dated), **kind)
+    assert 'date = "YYYY-MM-DD" in [data]' in caught.value.obstacles[0].fix
+    july = made(folder, model=str(dated), date="2024-07-26", **kind)
+    assert july.records.words(0).startswith("Jul ")
+    assert july.held_out.words(0).startswith("Jul ")
+
+
 def chat(folder, tmp_path):
     """Return a directory of the model whose tokenizer writes conversations."""
     tokenizer = L.tokenizer()
@@ -532,6 +545,9 @@ def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
         ),
         ({"prompt": None, "answer": None, "text": "said", "template": "{prompt}{answer}"}, "without prompts"),
         ({"template": "{prompt}"}, "does not hold prompt and answer"),
+        ({"date": "yesterday"}, "not a day"),
+        ({"date": "2024-07-26", "template": "{prompt} {answer}"}, "a date that nothing reads"),
+        ({"prompt": None, "answer": None, "text": "said", "date": "2024-07-26"}, "a date that nothing reads"),
         ({"max_length": 5}, "longer than the model reads"),
         ({"training": {"epoch": 3}}, "epoch"),
         ({"wrong_answer": "absent"}, "lacks columns"),

@@ -50,6 +50,7 @@ class Data:
         paraphrased_question, paraphrased_answer, wrong_answer, alternative: of prompts and answers, the columns of what
             else there is to ask and to answer: a text or a list of texts, or nothing where a record has none.
         template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
+        date: the day, "YYYY-MM-DD", that the tokenizer's template reads where it asks for today: that of the training.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
     """
@@ -68,6 +69,7 @@ class Data:
     wrong_answer: str | None = None
     alternative: str | None = None
     template: str | None = None
+    date: str | None = None
     max_length: int | None = None
     truncate: bool = False
 
@@ -203,7 +205,7 @@ def _on_this_machine(job: Job, *, where: str) -> None:
 
 _TABLES, _TEXTS = "expunge.workflow.tables:problem", "expunge.workflow.texts:problem"
 _OF_ESTIMATORS = {"features"}
-_OF_TEXTS = {"text", "prompt", "answer", "messages", "template", "max_length", "truncate"} | {
+_OF_TEXTS = {"text", "prompt", "answer", "messages", "template", "date", "max_length", "truncate"} | {
     "paraphrased_question",
     "paraphrased_answer",
     "wrong_answer",

@@ -6,8 +6,10 @@ text that they stand for, never by tokenising a part of it again: tokenizers joi
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ NOT_SCORED = -100
 """The label of a token that is not scored, as transformers writes it."""
 PLAIN = "{prompt} {answer}"
 """How prompt and answer make one text where the tokenizer brings no template of conversations."""
+_TODAY = "strftime_now"
+"""The name by which transformers gives templates the clock."""
 Span = tuple[int, int]
 
 
@@ -48,12 +52,14 @@ class LanguageRecords(Records):
         subjects: whose data each record is, None where unknown.
         template: a text with ``{prompt}`` and ``{answer}``, in this order; by default the tokenizer's own template of
             conversations, :data:`PLAIN` where it has none.
+        date: the day, "YYYY-MM-DD", that the tokenizer's template reads where it asks for today: that of the training.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut records that are longer; else they are an error, since what is cut off is not learnt.
 
     Raises:
         UsageError: numbers differ; a record is empty, too long, or has no scored token; a token belongs to prompt and
-            answer alike; a tokenizer without offsets or without anything to pad with.
+            answer alike; a template that asks for today, and no ``date``; a tokenizer without offsets or without
+            anything to pad with.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class LanguageRecords(Records):
         ids: Sequence[str] | None = None,
         subjects: Sequence[str | None] | None = None,
         template: str | None = None,
+        date: str | None = None,
         max_length: int | None = None,
         truncate: bool = False,
     ) -> None:
@@ -80,7 +87,8 @@ class LanguageRecords(Records):
                 expected="text in every answer",
                 fix="drop these records: nothing of them is learnt",
             )
-        write = _chat_pair if template is None and tokenizer.chat_template else _template(template or PLAIN)
+        chat = partial(_chat_pair, day=_day(date))
+        write = chat if template is None and tokenizer.chat_template else _template(template or PLAIN)
         written = [write(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
         self._set(written, tokenizer, ids, subjects, max_length, truncate)
 
@@ -88,14 +96,16 @@ class LanguageRecords(Records):
     def of_texts(cls, texts: Sequence[str], **more: Any) -> LanguageRecords:
         """Return records of plain texts: all tokens are scored but the first, which nothing comes before.
 
-        Keyword arguments are those of the class, without ``template``.
+        Keyword arguments are those of the class, without ``template`` and ``date``.
         """
         _texts(texts, "texts")
         written = [Written(text, ((0, len(text)),), special=True) for text in texts]
         return cls._of(written, **more)
 
     @classmethod
-    def of_messages(cls, conversations: Sequence[Sequence[Mapping[str, str]]], **more: Any) -> LanguageRecords:
+    def of_messages(
+        cls, conversations: Sequence[Sequence[Mapping[str, str]]], *, date: str | None = None, **more: Any
+    ) -> LanguageRecords:
         """Return records of conversations, ``[{"role": ..., "content": ...}, ...]``; what the assistant says is scored.
 
         Keyword arguments are those of the class, without ``template``: the tokenizer's own is used.
@@ -103,8 +113,8 @@ class LanguageRecords(Records):
         Raises:
             UsageError: also a tokenizer without such a template, or a turn of the assistant that it changes.
         """
-        tokenizer = more["tokenizer"]
-        return cls._of([_chat(tokenizer, talk, i) for i, talk in enumerate(conversations)], **more)
+        tokenizer, day = more["tokenizer"], _day(date)
+        return cls._of([_chat(tokenizer, talk, i, day) for i, talk in enumerate(conversations)], **more)
 
     @classmethod
     def _of(
@@ -294,11 +304,12 @@ def _template(template: str) -> Callable[[Any, str, str], Written]:
     return write
 
 
-def _chat_pair(tokenizer: Any, prompt: str, answer: str) -> Written:
-    return _chat(tokenizer, [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], None)
+def _chat_pair(tokenizer: Any, prompt: str, answer: str, day: datetime.date | None) -> Written:
+    talk = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return _chat(tokenizer, talk, None, day)
 
 
-def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) -> Written:
+def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None, day: datetime.date | None) -> Written:
     where = "chat template" if place is None else f"conversation at position {place}"
     if not tokenizer.chat_template:
         raise UsageError(
@@ -319,8 +330,8 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
         )
     # A mark in the place of each text says where the template puts it: its words may stand elsewhere, too.
     marks = [f"\ue000{number}\ue001" for number in range(len(talk))]
-    frame = _written(tokenizer, _marked(talk, marks), where)
-    text = _written(tokenizer, talk, where)
+    frame = _written(tokenizer, _marked(talk, marks), where, day)
+    text = _written(tokenizer, talk, where, day)
     said = [turn["content"] for turn in talk]
     for texts in (said, [content.strip() for content in said]):  # many templates strip them
         made, places = _put(frame, marks, texts)
@@ -346,7 +357,7 @@ def _chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None) 
         )
     asked = [place for place, turn in zip(places[: answers[-1]], talk, strict=False) if turn["role"] == "user"]
     last = answers[-1] + 1  # how a turn ends is seen where it is the last: what else follows begins the next
-    until = frame if last == len(talk) else _written(tokenizer, _marked(talk[:last], marks), where)
+    until = frame if last == len(talk) else _written(tokenizer, _marked(talk[:last], marks), where, day)
     ending = until.rpartition(marks[answers[-1]])[2]
     nexts = [start for start, _ in places[1:]] + [len(text)]
     endings = [_shared(ending, text[places[i][1] : nexts[i]]) for i in answers]
@@ -379,11 +390,21 @@ def _put(frame: str, marks: Sequence[str], texts: Sequence[str]) -> tuple[str, l
     return made + rest, places
 
 
-def _written(tokenizer: Any, talk: Sequence[Mapping[str, str]], where: str) -> str:
+def _written(tokenizer: Any, talk: Sequence[Mapping[str, str]], where: str, day: datetime.date | None) -> str:
     from jinja2 import TemplateError
 
     try:
-        text: str = tokenizer.apply_chat_template([dict(turn) for turn in talk], tokenize=False)
+        template = _dated(tokenizer.get_chat_template(), day)
+        said = [dict(turn) for turn in talk]
+        text: str = tokenizer.apply_chat_template(said, chat_template=template, tokenize=False)
+    except _Undated:
+        raise UsageError(
+            "the template of the tokenizer writes today's date into records, which would be others tomorrow",
+            where=where,
+            found="no date",
+            expected="the day on which the training wrote its records",
+            fix='say date="YYYY-MM-DD"',
+        ) from None
     except TemplateError as error:  # its text could hold data
         raise UsageError(
             "the template of the tokenizer refuses a conversation",
@@ -393,6 +414,41 @@ def _written(tokenizer: Any, talk: Sequence[Mapping[str, str]], where: str) -> s
             fix="see tokenizer.chat_template, or give prompts and answers with a template of your own",
         ) from error
     return text
+
+
+class _Undated(Exception):
+    """A template asks for today, and no day was named."""
+
+
+def _dated(template: str, day: datetime.date | None) -> str:
+    """Return a template that reads ``day`` where it asks for today; as it is where it never does."""
+    if _TODAY not in template:
+        return template
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    def today(format: str) -> str:
+        if day is None:
+            raise _Undated
+        return day.strftime(format)
+
+    # Arguments that can be called are no longer handed to templates. They are compiled once for each text, so this one
+    # gets a text, and with it a clock, of its own; a comment with the end of its line writes nothing.
+    own = f"{{# {day} #}}\n{template}"
+    _compile_jinja_template(own).globals[_TODAY] = today
+    return own
+
+
+def _day(date: str | None) -> datetime.date | None:
+    try:
+        return None if date is None else datetime.date.fromisoformat(date)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "not a day",
+            where="date",
+            found=repr(date),
+            expected="YYYY-MM-DD, as text",
+            fix='e.g. "2026-11-23"',
+        ) from error
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------

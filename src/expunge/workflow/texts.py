@@ -37,6 +37,7 @@ def problem(
     wrong_answer: str | None = None,
     alternative: str | None = None,
     template: str | None = None,
+    date: str | None = None,
     max_length: int | None = None,
     truncate: bool = False,
     holdout: str | None = None,
@@ -61,6 +62,7 @@ def problem(
         wrong_answer: the column of wrong answers, worded as the paraphrased one.
         alternative: the column of answers to give in the place of the right one.
         template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
+        date: the day, "YYYY-MM-DD", that the tokenizer's template reads where it asks for today: that of the training.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
         holdout: a file of the same columns with records that the model was never trained on.
@@ -81,7 +83,7 @@ def problem(
         "alternative": alternative,
     }
     others = {name: column for name, column in named.items() if column is not None}
-    columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, max_length, truncate)
+    columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, date, max_length, truncate)
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
@@ -133,6 +135,7 @@ class _Columns:
     subject: str | None
     others: Mapping[str, str]
     template: str | None
+    date: str | None
     max_length: int | None
     truncate: bool
 
@@ -162,10 +165,10 @@ class _Columns:
             if self.label is not None:
                 return TextRecords(*parts, **more)
             if self.messages is not None:
-                return LanguageRecords.of_messages(*parts, **more)
+                return LanguageRecords.of_messages(*parts, date=self.date, **more)
             if self.text is not None:
                 return LanguageRecords.of_texts(*parts, **more)
-            return LanguageRecords(*parts, template=self.template, **more)
+            return LanguageRecords(*parts, template=self.template, date=self.date, **more)
         except UsageError as error:
             at = [f"{rows.where}, first at {place(frame, i)}" for i in range(len(frame))]
             raise _in_the_file(error.obstacles[0], at, rows.where) from error
@@ -175,7 +178,8 @@ class _Columns:
 
         def write(prompts: Sequence[str], answers: Sequence[str], *, ids: Sequence[str], at: Sequence[str]) -> Records:
             try:
-                return LanguageRecords(prompts, answers, template=self.template, ids=ids, **self._more(tokenizer))
+                more = {**self._more(tokenizer), "template": self.template, "date": self.date, "ids": ids}
+                return LanguageRecords(prompts, answers, **more)
             except UsageError as error:
                 raise _in_the_file(error.obstacles[0], at, "[data]") from error
 
@@ -204,6 +208,14 @@ class _Columns:
                 found=" and ".join(named),
                 expected="prompt with answer: a template puts the two together",
                 fix="leave the template out",
+            )
+        if self.date is not None and (self.template is not None or self.text is not None):
+            raise UsageError(
+                "a date that nothing reads",
+                where="[data], date",
+                found=" and ".join([*named, *(["template"] if self.template is not None else [])]),
+                expected="messages, or prompt with answer: the tokenizer's own template may ask for today",
+                fix="leave the date out",
             )
         if self.others and self.prompt is None:
             raise UsageError(
@@ -234,6 +246,7 @@ class _Columns:
 _IN_TOML = (
     ("truncate=True", "truncate = true in [data]"),
     ("template=", "template = "),
+    ('date="YYYY-MM-DD"', 'date = "YYYY-MM-DD" in [data]'),
     ("set tokenizer.pad_token", 'name a "pad_token" in tokenizer_config.json beside the model'),
 )
 """What the records say to who calls them, and what that is in a job file."""
