@@ -153,6 +153,39 @@ def test_a_conversation_goes_on_from_what_was_said_and_gathers(told, monkeypatch
     assert said.calls[2] == [[*ids("what is it ? in oslo"), 2, *ids(asks)]], "whole turns go where there is no room"
 
 
+def test_a_conversation_goes_on_as_the_template_of_the_records_writes_it(told, monkeypatch):
+    """What stands before all turns stands there once, and each ends as the template ends it."""
+    monkeypatch.setattr(prompting, "TALK", ("{prompt}", "what is it ?", "{prompt}"))
+    made = L.tokenizer(model_max_length=96)
+    made.chat_template = (
+        "the poet {% for m in messages %}{% if m.role == 'user' %}of {{ m.content }} baker "
+        "{% else %}in {{ m.content }} [EOS] miner {% endif %}{% endfor %}"
+    )
+    talk = [{"role": role, "content": text} for role, text in (("user", "where ?"), ("assistant", "in york ."))]
+    records = LanguageRecords.of_messages([talk, [*talk[:1], {**talk[1], "content": "."}]], tokenizer=made)
+    posed = problem(records=records, forget=["0"])
+    own = asked(posed, EvidenceKind.CONVERSATION)
+    said = told("is", "was", "born")
+    own.answered(posed.source.open(), seed=0)
+    first, second = "the poet of where ? baker in", "is [EOS] miner of what is it ? baker in"
+    third = "was [EOS] miner of where ? baker in"
+    assert said.calls == [[ids(first)], [ids(f"{first} {second}")], [ids(f"{first} {second} {third}")]]
+    object.__setattr__(own, "context", len(ids(f"{first} {second} {third}")))
+    said.calls.clear()
+    own.answered(posed.source.open(), seed=0)
+    assert said.calls[2] == [ids(f"the poet of what is it ? baker in {third}")], "the first turn left begins the text"
+
+
+def test_a_template_that_takes_one_question_alone_begins_anew():
+    made = L.tokenizer(model_max_length=96)
+    made.chat_template = (
+        "{% if messages | length > 2 %}{{ raise_exception('no') }}{% endif %}"
+        "the {% for m in messages %}of {{ m.content }} {% endfor %}"
+    )
+    records = LanguageRecords(["where ?"], ["in york ."], tokenizer=made)
+    assert records.again(0, "what ?").tolist() == [2, *ids("the of what ? of")]
+
+
 def test_what_is_drawn_for_a_record_hangs_on_no_other(told):
     posed, said, name = problem(), told("in york"), f"{NAMES[1]}-work"
     model, drawn = posed.source.open(), []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -87,10 +87,11 @@ class LanguageRecords(Records):
                 expected="text in every answer",
                 fix="drop these records: nothing of them is learnt",
             )
-        chat = partial(_chat_pair, day=_day(date))
+        day = _day(date)
+        chat = partial(_chat_pair, day=day)
         write = chat if template is None and tokenizer.chat_template else _template(template or PLAIN)
         written = [write(tokenizer, *pair) for pair in zip(prompts, answers, strict=True)]
-        self._set(written, tokenizer, ids, subjects, max_length, truncate)
+        self._set(written, tokenizer, ids, subjects, max_length, truncate, day)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str], **more: Any) -> LanguageRecords:
@@ -114,7 +115,7 @@ class LanguageRecords(Records):
             UsageError: also a tokenizer without such a template, or a turn of the assistant that it changes.
         """
         tokenizer, day = more["tokenizer"], _day(date)
-        return cls._of([_chat(tokenizer, talk, i, day) for i, talk in enumerate(conversations)], **more)
+        return cls._of([_chat(tokenizer, talk, i, day) for i, talk in enumerate(conversations)], day=day, **more)
 
     @classmethod
     def _of(
@@ -126,9 +127,10 @@ class LanguageRecords(Records):
         subjects: Sequence[str | None] | None = None,
         max_length: int | None = None,
         truncate: bool = False,
+        day: datetime.date | None = None,
     ) -> LanguageRecords:
         records = cls.__new__(cls)
-        records._set(written, tokenizer, ids, subjects, max_length, truncate)
+        records._set(written, tokenizer, ids, subjects, max_length, truncate, day)
         return records
 
     def _set(
@@ -139,6 +141,7 @@ class LanguageRecords(Records):
         subjects: Sequence[str | None] | None,
         max_length: int | None,
         truncate: bool,
+        day: datetime.date | None,
     ) -> None:
         count = len(written)
         self.ids = check_names([str(i) for i in range(count)] if ids is None else ids, count, where="LanguageRecords")
@@ -155,7 +158,7 @@ class LanguageRecords(Records):
                 fix="leave it out: the tokenizer's own limit holds then",
             )
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-        self._limit, self._truncate = limit, truncate
+        self._limit, self._truncate, self._day = limit, truncate, day
         self._written, self._rows = _tokenised(written, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer)
         self.padding = {"input_ids": self._pad, "attention_mask": 0}, NOT_SCORED
@@ -217,7 +220,7 @@ class LanguageRecords(Records):
                 whole = f"{one.text[:start]}{new}{one.text[end:]}"
                 written.append(Written(whole, (span,), one.special, one.asks, one.endings[-1:]))
                 ids.append(f"{name}#{number}")
-        more = {"max_length": self._limit, "truncate": self._truncate}
+        more = {"max_length": self._limit, "truncate": self._truncate, "day": self._day}
         return LanguageRecords._of(written, tokenizer=self.tokenizer, ids=ids, **more)
 
     def prompt(self, index: int, wording: str = "{prompt}", begun: str = "") -> Tensor:
@@ -248,6 +251,35 @@ class LanguageRecords(Records):
         if one.special and tokens and tokens[-1] == self.tokenizer.eos_token_id:
             tokens = tokens[:-1]  # a tokenizer that ends every text: this one goes on
         return torch.tensor(tokens, dtype=torch.long)
+
+    def again(self, index: int, wording: str = "{prompt}") -> Tensor:
+        """Return the tokens [T] that end an answer to the question of a record, and ask once more.
+
+        As the tokenizer's template goes on; what it writes first of all stands before the first question alone. Where
+        it was not used, or takes no second question: the token that ends a text, and :meth:`prompt`.
+        """
+        one = self._written[index]
+        if one.special or not self._between:
+            end = self.tokenizer.eos_token_id
+            ends = torch.tensor([] if end is None else [end], dtype=torch.long)
+            return torch.cat([ends, self.prompt(index, wording)])
+        first, last = one.asks[-1]
+        question = wording.replace("{prompt}", one.text[first:last])
+        text = f"{self._between}{question}{one.text[last : one.scored[-1][0]]}"
+        tokens = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        return torch.tensor(tokens, dtype=torch.long)
+
+    @cached_property
+    def _between(self) -> str:
+        """What the tokenizer's template writes between an answer and the next question; empty where it takes none."""
+        turns = [("user", "\ue0000\ue001"), ("assistant", "\ue0001\ue001"), ("user", "\ue0002\ue001")]
+        talk = [{"role": role, "content": mark} for role, mark in turns]
+        try:
+            frame = _written(self.tokenizer, talk, "chat template", self._day)
+        except UsageError:
+            return ""
+        between, found, _ = frame.partition(turns[1][1])[2].partition(turns[2][1])
+        return between if found else ""
 
     def question(self, index: int) -> str:
         """Return what the last answer of a record is an answer to; empty for a plain text."""

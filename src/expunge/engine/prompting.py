@@ -192,22 +192,23 @@ class Prompting:
         return _recalled(said, own, len(ROLES))
 
     def _in_conversation(self, model: Any, own: Sequence[Question]) -> Array:
-        end = self._records.tokenizer.eos_token_id
-        lengths = [len(q.answer) for q in own]
-        turns: list[list[Tensor]] = [[] for _ in own]
+        records, lengths = self._records, [len(q.answer) for q in own]
+        # A turn as the first one of a text, and as one that goes on.
+        asked = [[(records.prompt(q.place, turn), records.again(q.place, turn)) for turn in TALK] for q in own]
+        replies: list[list[Tensor]] = [[] for _ in own]
         told: list[list[str]] = [[] for _ in own]
-        rows = []
-        for turn in TALK:
-            asked = [self._records.prompt(q.place, turn) for q in own]
-            before = [
-                _last(past, self.context - len(prompt) - length)
-                for past, prompt, length in zip(turns, asked, lengths, strict=True)
-            ]
-            prompts = [torch.cat([*past, prompt]) for past, prompt in zip(before, asked, strict=True)]
+        since, rows = [0] * len(own), []
+        for turn in range(len(TALK)):
+            prompts = []
+            for i, length in enumerate(lengths):
+                made = _talk(asked[i][: turn + 1], replies[i], since[i])
+                while since[i] < turn and len(made) + length > self.context:  # whole turns go where there is no room
+                    since[i] += 1
+                    made = _talk(asked[i][: turn + 1], replies[i], since[i])
+                prompts.append(made)
             for i, text in enumerate(self._texts(model, prompts, lengths)):
-                reply = torch.tensor([*text.tokens, *([] if end is None else [end])], dtype=torch.long)
-                turns[i] = [*before[i], torch.cat([asked[i], reply])]
-                told[i].append(decoded(self._records, text.tokens))
+                replies[i].append(torch.tensor(text.tokens, dtype=torch.long))
+                told[i].append(decoded(records, text.tokens))
             rows.append([recall(" ".join(texts), q.wanted) for texts, q in zip(told, own, strict=True)])
         return np.ascontiguousarray(np.array(rows).T)
 
@@ -280,12 +281,9 @@ def ends(model: Any, records: LanguageRecords) -> frozenset[int]:
     return frozenset(int(token) for token in told if token is not None)
 
 
-def _last(turns: Sequence[Tensor], room: float) -> list[Tensor]:
-    """Return the last turns that fit into so many tokens, whole ones."""
-    kept: list[Tensor] = []
-    for turn in reversed(turns):
-        room -= len(turn)
-        if room < 0:
-            break
-        kept.insert(0, turn)
-    return kept
+def _talk(asked: Sequence[tuple[Tensor, Tensor]], replies: Sequence[Tensor], since: int) -> Tensor:
+    """Return a conversation from the turn ``since`` on, up to where the last one is answered."""
+    parts = [asked[since][0]]
+    for reply, (_, again) in zip(replies[since:], asked[since + 1 :], strict=True):
+        parts += [reply, again]
+    return torch.cat(parts)
