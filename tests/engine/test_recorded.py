@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 import expunge
 from expunge.core.errors import Diverged, ForeignRun, Refused, UsageError
 from expunge.engine import replay
 from expunge.engine.ledger import Ledger
+from tests.support import languages
 from tests.support import recordings as own
 
 ROOT = Path(__file__).parents[2]
@@ -192,3 +194,50 @@ def test_a_weight_that_was_left_empty_is_told():
 
     with pytest.raises(Diverged, match="NaN"):
         own.recorded(build, config=own.config(), steps=8).run(own.records(), seed=4)
+
+
+# --- texts, of which every scored token is a unit ----------------------------------------------------------------
+
+
+def told(build=languages.based, **more):
+    """Return a trainer of one step of SGD, all records in it, by the loss of a token."""
+    plain = own.config(epochs=1, lr=0.5, optimiser="sgd", momentum=0.0)
+    return own.recorded(build, config=plain, steps=1, task="causal_lm", **more)
+
+
+@pytest.mark.parametrize("micro_batch", [0, 5])
+def test_a_step_on_texts_is_one_by_the_mean_loss_of_a_token(tmp_path, micro_batch):
+    """Records have answers of several lengths, and parts of a step as many tokens as they have."""
+    records = languages.records()
+    model, ledger = train(tmp_path / "ledger", told(micro_batch=micro_batch), records)
+    wanted = languages.based()
+    inputs, labels = records.read(range(len(records)))
+    logits = wanted(**inputs).logits[:, :-1]
+    loss = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())  # -100 is left out, and not counted
+    loss.backward()
+    for p, mine in zip(wanted.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(mine, p - 0.5 * p.grad, atol=1e-6)
+    assert [line.loss for line in ledger.lines()] == [pytest.approx(loss.item(), rel=1e-6)]
+
+
+def test_a_training_on_texts_is_another_program_than_when_its_steps_were_sums(tmp_path, monkeypatch):
+    """And a training of a classifier is the program that it always was."""
+    program, classifier = told().program, PLAIN.program
+    monkeypatch.setattr("expunge.engine.recorded.by_record", lambda task: True)
+    assert PLAIN.program == classifier
+    assert told().program != program
+    train(tmp_path / "ledger", told(), languages.records())
+    monkeypatch.undo()
+    with pytest.raises(ForeignRun, match="program"):
+        train(tmp_path / "ledger", told(), languages.records())
+    rest = languages.records().select(languages.records().ids[1:])
+    found = replay.obstacles(Ledger(tmp_path / "ledger"), told(), rest, languages.records().ids[:1])
+    assert [each.what[:44] for each in found] == ["the code or the settings of the training dif"]
+    assert "version of expunge" in found[0].fix
+
+
+def test_empty_slots_of_texts_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="many units each"):
+        expunge.train(told(rule="mask"), languages.records(), seed=0, ledger=tmp_path / "ledger")
+    assert not (tmp_path / "ledger").exists()
+    assert own.recorded(own.dropped, config=own.config(), steps=8, rule="mask").rule == "mask"

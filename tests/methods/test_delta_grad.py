@@ -12,8 +12,8 @@ from expunge.engine.ledger import Ledger
 from expunge.engine.loop import LoopConfig
 from expunge.engine.recorded import recorded
 from expunge.methods.delta_grad import DeltaGrad, _unlike
+from tests.support import languages, running, toys
 from tests.support import recordings as own
-from tests.support import running, toys
 
 in_process = running.in_process
 
@@ -142,6 +142,13 @@ def test_half_precision_is_refused(tmp_path):
     problem = posed(tmp_path, trainer())
     model = problem.source.open().to(torch.bfloat16)
     assert any("half precision" in o.what for o in _unlike(Ledger(problem.ledger), problem.trainer, model))
+
+
+def test_texts_are_refused(tmp_path):
+    """A step of theirs is a mean over tokens, and its gradients do not add up by record."""
+    problem = posed(tmp_path, trainer())
+    told = trainer(languages.based, task="causal_lm")
+    assert any("means over tokens" in o.what for o in _unlike(Ledger(problem.ledger), told, problem.source.open()))
 
 
 def test_a_state_that_was_changed_is_told(tmp_path):

@@ -76,6 +76,14 @@ class Recorded:
                 )
         if self.rule not in ("drop", "mask"):
             raise UsageError("unknown rule", where="rule", found=repr(self.rule), expected="'drop' or 'mask'")
+        if self.rule == "mask" and isinstance(self.loop, Standard) and not by_record(self.loop.task):
+            raise UsageError(
+                "an empty slot stands for a record, and the records of this task are many units each",
+                where="rule",
+                found=f"'mask', and task '{self.loop.task}'",
+                expected="'drop' where every scored token is a unit",
+                fix="record with rule='drop'",
+            )
         if self.stages and (self.stages[-1] != self.epochs or list(self.stages) != sorted(set(self.stages))):
             raise UsageError(
                 "stages do not end with the run",
@@ -206,7 +214,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Standard:
-    """Expunge's own loop: the mean loss of a step's records, in parts of at most ``micro_batch`` where that is set.
+    """Expunge's own loop: the mean loss of a step's units; with ``micro_batch`` in parts of at most so many records.
 
     ``merge``: adapters go into the weights at the end; else they stay beside them, in a model that holds both.
     ``stacked``: adapters are trained in so many parts of the layers one after the other, each for as many epochs, those
@@ -273,10 +281,17 @@ class Standard:
         for group in optimiser.param_groups:
             group["lr"] = self.config.rate(place, whole, epoch=step.epoch - first + 1)
         model.zero_grad(set_to_none=True)
-        total = 0.0
+        total, units, one_each = 0.0, 0, by_record(self.task)
         for part, weight in self._parts(step, recorder):
             losses = task.units(model, part).loss
-            loss = (losses if weight is None else losses * weight).sum() / len(step.indices)
+            before, units = units, units + len(losses)
+            by = len(step.indices) if one_each else max(1, units)
+            if before and not one_each:  # how many a step has is known once all were read: the mean over those so far
+                total *= before / by
+                for p in model.parameters():
+                    if p.grad is not None:
+                        p.grad *= before / by
+            loss = (losses if weight is None else losses * weight).sum() / by
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         for p in still:
@@ -417,6 +432,13 @@ def _go_on(trainer: Recorded, records: Records, seed: int, values: Mapping[str, 
     return replace(trainer, stages=stages)
 
 
+@functools.cache
+def by_record(task: str) -> bool:
+    """Return whether each record of a task is one unit; of texts every scored token is one."""
+    meaning: Any = registry.load("tasks", task)()
+    return bool(meaning.labelled or not meaning.scored)
+
+
 def _cut(value: Any, start: int, stop: int) -> Any:
     if isinstance(value, Mapping):
         return {name: _cut(each, start, stop) for name, each in value.items()}
@@ -437,6 +459,8 @@ def _source(function: Any) -> Any:
         beside = [function.lora, function.lora_alpha, list(function.lora_layers)] if function.lora else []
         # When a part begins hangs on the length of the run: a longer one is no continuation.
         beside += [f"in {function.stacked} parts of {function.config.epochs} epochs"] if function.stacked else []
+        # Without it the ledger of a training whose steps were sums over tokens, divided by records, would pass for one.
+        beside += [] if by_record(function.task) else ["a mean over units"]
         return ["expunge's loop", function.task, length_apart, function.micro_batch, *beside, _source(function.build)]
     if isinstance(function, functools.partial):
         return ["partial", _source(function.func), repr(function.args), repr(sorted(function.keywords.items()))]

@@ -181,7 +181,7 @@ def obstacles(ledger: Ledger, trainer: object, records: Records, forget: Sequenc
                     where="ledger",
                     found=str(now)[:16],
                     expected=str(said)[:16],
-                    fix="replay with the trainer as it was when the run was recorded",
+                    fix="replay with the trainer, and the version of expunge, with which the run was recorded",
                 )
             )
     if not head.finished:

@@ -24,7 +24,7 @@ from expunge.engine.edits import Edit, Edited
 from expunge.engine.ledger import Ledger, StepLine
 from expunge.engine.loop import train_mode
 from expunge.engine.masters import HALF
-from expunge.engine.recorded import Recorded, Standard
+from expunge.engine.recorded import Recorded, Standard, by_record
 from expunge.numerics.quasi_newton import Hessian
 
 
@@ -196,6 +196,9 @@ def _unlike(ledger: Ledger, trainer: object, model: nn.Module) -> list[Obstacle]
             "records",
             "record with expunge.recorded(...), optimiser sgd, momentum 0, clip 0, rule drop and no derive",
         )
+    if isinstance(loop, Standard) and not by_record(loop.task):
+        what = "steps are means over tokens, of which each record has as many as it has: no gradients of records add up"
+        wrong(what, f"task '{loop.task}'", "record a network whose records are one unit each")
     unsteady = [*drawing(model), *(m for m in model.modules() if isinstance(m, MIXERS))]
     if unsteady:
         kinds = ", ".join(sorted({type(m).__name__ for m in unsteady}))
