@@ -115,3 +115,20 @@ def test_the_new_answers_become_the_likelier_ones():
         new = others.read(range(0, 12, 2))
         gaps = [float((summed(of, old) - summed(of, new)).mean()) for of in (given.source.open(), model)]
     assert gaps[0] < 0 < gaps[1]
+
+
+@pytest.mark.parametrize("retain", ["nll", "none"])
+def test_repairs_read_no_other_answers_and_count_none(retain, monkeypatch):
+    given, seen = spoken(), []
+    units, settings = type(given.meaning).units, {**LOOP, "epochs": 1, "retain": retain, "repairs": 1.0}
+
+    def counting(task, model, batch):
+        if torch.is_grad_enabled():
+            seen.append(len(batch[1]))
+        return units(task, model, batch)
+
+    monkeypatch.setattr(type(given.meaning), "units", counting)
+    method = Toy(settings)
+    outcome = method.unlearn(given, toys.context(given))
+    beside = 6 if retain == "nll" else 0
+    assert sum(seen) == outcome.cost.trained == method.cost(given).trained == 2 * 6 + beside + 18

@@ -58,8 +58,8 @@ class Instead(Forgetting):
         return self.preparation(problem)
 
     def passes(self, epoch: int) -> Sequence[Pass]:
-        """Return the pass of every such method; another answer is read for each forgotten record."""
-        return tuple(replace(each, doubled=True) for each in super().passes(epoch))
+        """Return the passes of every such method; another answer is read for each forgotten record, in repairs none."""
+        return tuple(replace(each, doubled=each.over != "retain") for each in super().passes(epoch))
 
     def forgotten(self, batch: Batch) -> Tensor:
         """Return the loss of preferring the other answers."""
