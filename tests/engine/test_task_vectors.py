@@ -9,8 +9,10 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.task_vectors import Negated
+from expunge.engine.visits import Pass
 from expunge.numerics.losses import distillation
 from tests.support import toys
+from tests.support.languages import spoken, untrained
 
 STEP = {"epochs": 2, "batch_size": 64, "lr": 0.1, "optimiser": "sgd", "momentum": 0.0}
 
@@ -182,3 +184,54 @@ def test_held_so_retained_answers_move_less_for_as_much_forgetting():
         found[retain] = float(distillation(mine, theirs).detach()) / rise**2  # whatever the scale, near the original
         assert rise > 0
     assert found["kl"] < 0.7 * found["none"]
+
+
+def test_of_half_precision_only_the_end_is_rounded():
+    """Steps are a tenth of what a bfloat16 can show beside most weights, and the way back is three times as long."""
+    problem = spoken(untrained().bfloat16())
+    settings = {**STEP, "batch_size": 6, "lr": 2e-3, "scale": 3.0}
+    model = Single(settings).unlearn(problem, toys.context(problem)).model
+
+    def by_hand(scale=3.0, wide=torch.float32):
+        twin = problem.source.open().train()
+        copies = [p.detach().float() for p in twin.parameters()]
+        start = [p.clone() for p in copies]
+        for epoch in range(2):
+            twin.zero_grad()
+            (step,) = Pass("forget", None, 6).batches(problem, seed=3, epoch=epoch)
+            problem.meaning.units(twin, step.forget.batch).loss.mean().backward()
+            for p, copy in zip(twin.parameters(), copies, strict=True):
+                copy -= 2e-3 * p.grad.float()
+                p.data.copy_(copy)
+        ends = [p.detach() for p in twin.parameters()] if wide == torch.bfloat16 else copies
+        return [(a.to(wide) - scale * (b.to(wide) - a.to(wide))).bfloat16() for a, b in zip(start, ends, strict=True)]
+
+    def unlike(values):
+        pairs = list(zip(model.parameters(), values, strict=True))
+        assert all(p.dtype == v.dtype == torch.bfloat16 for p, v in pairs)
+        return sum(int((p != v).sum()) for p, v in pairs) / sum(v.numel() for _, v in pairs)
+
+    assert unlike(by_hand()) == 0
+    assert unlike(by_hand(wide=torch.bfloat16)) > 0.1
+    assert unlike(by_hand(scale=1.0)) > 0.1
+
+
+def test_interrupted_it_ends_with_the_same_copies(tmp_path):
+    """The optimiser that a finished fine-tuning had is read back, and with it the copies in float32."""
+
+    class Dying(Checkpoints):
+        offers = 0
+
+        def offer(self, *parts):
+            super().offer(*parts)
+            Dying.offers += 1
+            if Dying.offers == 2:
+                raise KeyboardInterrupt
+
+    problem = spoken(untrained().bfloat16())
+    settings = {**STEP, "batch_size": 6, "lr": 2e-3, "scale": 3.0}
+    whole = Single(settings).unlearn(problem, toys.context(problem)).model
+    with pytest.raises(KeyboardInterrupt):
+        Single(settings).unlearn(problem, toys.context(problem, checkpoints=Dying(tmp_path / "c", every_s=0)))
+    again = Checkpoints(tmp_path / "c", every_s=0)
+    assert toys.same(Single(settings).unlearn(problem, toys.context(problem, checkpoints=again)).model, whole)

@@ -187,16 +187,18 @@ def run_loop(
     seed: int,
     checkpoints: Checkpoints | None = None,
     saved: Stateful | None = None,
+    optimiser: torch.optim.Optimizer | None = None,
 ) -> tuple[list[Mapping[str, float]], str]:
     """Train ``model`` in place; return (history with one mapping per epoch, why it stopped).
 
     Resumed from its latest checkpoint it gives the same bits as uninterrupted. ``saved`` is what checkpoints hold in
-    the place of the whole model, where no more of it can change.
+    the place of the whole model, where no more of it can change. ``optimiser`` is what the settings make of the model
+    (:meth:`LoopConfig.optimise`), given by who asks it afterwards for its copies in float32.
 
     Raises:
         Diverged: an objective or a parameter became NaN or infinite.
     """
-    optimiser = config.optimise(model)
+    optimiser = config.optimise(model) if optimiser is None else optimiser
     state: Stateful = model if saved is None else saved
     earlier = checkpoints.restore(state, optimiser) if checkpoints else None
     history: list[dict[str, float]] = list(earlier["history"]) if earlier else []

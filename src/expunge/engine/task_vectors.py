@@ -19,6 +19,7 @@ from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.forgetting import held
 from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.masters import HALF
 from expunge.engine.memory import sparing
 from expunge.engine.visits import Batch, Pass, Step
 from expunge.numerics.losses import mean_loss
@@ -31,7 +32,8 @@ class Negated(Edit):
     """Fine-tune the original on the forgotten records, once or more often, and go the other way by ``scale``.
 
     Of several fine-tunings the mean of those coordinates is taken on whose sign all agree. Buffers, as batch
-    statistics, are the original's in the end.
+    statistics, are the original's in the end. Of weights in half precision the way is that of their copies in float32,
+    and only where it ends is rounded.
 
     Retained records can be held while it is tuned, by their divergence from the original's answers. At the original
     that divergence is least, so near it one step costs what the step the other way costs: a way that leaves these
@@ -80,13 +82,14 @@ class Negated(Edit):
         ways, histories = [], []
         for place, rate in enumerate(self.rates()):
             model.load_state_dict(start)
-            histories.append(self._tuned(model, problem, run, place, rate))
-            ways.append({name: model.get_parameter(name).detach() - start[name] for name in names})
+            history, ended = self._tuned(model, problem, run, place, rate)
+            histories.append(history)
+            ways.append({name: p.detach() - _wide(start[name]) for name, p in zip(names, ended, strict=True)})
         way = agreed(ways)
         model.load_state_dict(start)
         with torch.no_grad():
             for name in names:
-                model.get_parameter(name).copy_(start[name] - self.config.scale * way[name])
+                model.get_parameter(name).copy_(_wide(start[name]) - self.config.scale * way[name])
         run.spent += self.work(problem)
         share = sum(int((value != 0).sum()) for value in way.values()) / max(1, sum(v.numel() for v in way.values()))
         done = f"after {self.config.epochs} epochs, taken away {self.config.scale:g} times"
@@ -94,7 +97,10 @@ class Negated(Edit):
             done += f"; {len(ways)} fine-tunings agree on {share:.0%} of the weights"
         return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)))
 
-    def _tuned(self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float) -> History:
+    def _tuned(
+        self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float
+    ) -> tuple[History, list[nn.Parameter]]:
+        """Fine-tune the model; return also what the optimiser moved, in order: of halves their copies in float32."""
         over, original = self._over(), problem.source.open().eval() if self._holds else None
         seed = run.seed if place == 0 else keyed_int(b"expunge fine-tuning", run.seed, place) % 2**31
         steps = Steps(
@@ -105,7 +111,9 @@ class Negated(Edit):
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
         with sparing(model, self.config):
-            return run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints)[0]
+            optimiser = self.config.optimise(model)
+            history, _ = run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints, optimiser=optimiser)
+        return history, optimiser.param_groups[0]["params"]
 
     @property
     def _holds(self) -> bool:
@@ -131,6 +139,11 @@ class Negated(Edit):
 
     def _held(self, batch: Batch) -> Tensor:
         return self.config.retain_weight * held(batch, by=self.config.retain)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return numbers in which a small step does not vanish: of a half in float32."""
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def _loss(batch: Batch) -> Tensor:
