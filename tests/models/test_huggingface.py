@@ -13,9 +13,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2
 from expunge.core import registry
 from expunge.core.digest import model_digest
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
-from expunge.models.huggingface import HuggingFaceModel
+from expunge.engine.loop import LoopConfig
+from expunge.engine.training import Trainer
+from expunge.models.huggingface import Anew, HuggingFaceModel
 from expunge.models.torch import TorchModel
-from tests.support import texts
+from tests.support import languages, texts
 
 
 @pytest.fixture
@@ -215,3 +217,47 @@ def test_the_digest_is_the_same_in_every_one_of_several_processes(folder, monkey
     monkeypatch.setattr(mixin, "_get_torch_distributed_rank", lambda: 1)
     second = HuggingFaceModel(folder)
     assert second.digest() == second.digest(second.open()) == alone
+
+
+# --- what a training starts from ----------------------------------------------------------------------------------
+
+
+def written(place, kind=torch.float32, seed=0):
+    """Write a language model whose head is its embedding; return its directory."""
+    languages.untrained(seed).to(kind).save_pretrained(place)
+    return place
+
+
+def test_new_weights_are_of_the_originals_type_and_follow_from_the_seed(tmp_path):
+    plain, half = (Anew(written(tmp_path / str(kind)[6:], kind)) for kind in (torch.float32, torch.bfloat16))
+    for start, kind in ((plain, torch.float32), (half, torch.bfloat16)):
+        torch.manual_seed(3)
+        model = start()
+        torch.manual_seed(3)
+        drawn = languages.gpt()
+        pairs = list(zip(model.parameters(), drawn.parameters(), strict=True))
+        assert all(mine.dtype == kind and torch.equal(mine, p.to(kind)) for mine, p in pairs)
+        assert model.lm_head.weight is model.transformer.wte.weight
+    assert plain.__qualname__ == "GPT2LMHeadModel from new weights"
+    assert half.__qualname__ == "GPT2LMHeadModel from new weights in bfloat16"
+
+
+@pytest.mark.parametrize(("mine", "other"), [("float32", "bfloat16"), ("bfloat16", "float32"), ("float16", "float16")])
+def test_a_base_is_taken_in_the_originals_type_and_comes_back_in_it(tmp_path, mine, other):
+    kind = getattr(torch, mine)
+    like, base = written(tmp_path / "like", kind), written(tmp_path / "base", getattr(torch, other), seed=1)
+    start, source = Anew(like, base), HuggingFaceModel(like)
+    held = HuggingFaceModel(base)
+    said = "" if mine == other else f" in {mine}"
+    assert start.__qualname__ == f"GPT2LMHeadModel from weights {held.digest()[:16]}{said}"
+    pairs = list(zip(start().parameters(), held.open().parameters(), strict=True))
+    assert all(p.dtype == kind and torch.equal(p, q.to(kind)) for p, q in pairs)
+    config = LoopConfig(epochs=1, batch_size=8, lr=1e-3)
+    trained = Trainer(build=start, task="causal_lm", config=config)(languages.records(), seed=0)
+    tmp_path.joinpath("out").mkdir()
+    source.save(trained, tmp_path / "out")
+    again = source.reopen(tmp_path / "out")
+    pairs = list(zip(again.parameters(), trained.parameters(), strict=True))
+    assert all(p.dtype == kind and torch.equal(p, q) for p, q in pairs)
+    weights = "model.safetensors"
+    assert abs((tmp_path / "out" / weights).stat().st_size - (like / weights).stat().st_size) < 64

@@ -142,6 +142,9 @@ class HuggingFaceModel(ModelSource):
 class Anew:
     """Makes the model that a training starts from: the ``base`` it was fine-tuned from, or one with new weights.
 
+    Its numbers are of the original's types, whatever those of the base: what comes of it is compared with the original,
+    and may ship in its place.
+
     Args:
         like: directory of the model; its configuration is that of new weights.
         base: directory of the model before it was trained on the records; None where it started from nothing.
@@ -156,6 +159,7 @@ class Anew:
         self._kind = kind_of(Path(like))
         self._like, self.base = str(like), None if base is None else str(base)
         start = "new weights" if base is None else f"weights {self._checked(Path(base))[:16]}"
+        start += self._cast(Path(like), None if base is None else Path(base))
         # What a trainer is described by.
         self.__module__, self.__qualname__ = "transformers", f"{self._kind.__name__} from {start}"
 
@@ -195,14 +199,34 @@ class Anew:
             )
         return source.digest()
 
+    def _cast(self, like: Path, base: Path | None) -> str:
+        """Note the types of the original's numbers; return to which ones those of the start are cast, if any."""
+        mine, self._types = _types(read_model(self._kind, like))
+        begun = {name: torch.get_default_dtype() for name in mine}
+        if base is not None:
+            begun, _ = _types(read_model(self._kind, base))
+        odd = {str(kind).removeprefix("torch.") for name, kind in mine.items() if begun.get(name, kind) != kind}
+        return f" in {' and '.join(sorted(odd))}" if odd else ""
+
     def __call__(self) -> Any:
         """Return it; new weights follow from torch's generator."""
         if self.base is not None:
-            return read_model(self._kind, Path(self.base))
-        from transformers import AutoConfig
+            model = read_model(self._kind, Path(self.base))
+        else:
+            from transformers import AutoConfig
 
-        with _quiet(keep=False):
-            return self._kind(AutoConfig.from_pretrained(self._like, local_files_only=True))
+            with _quiet(keep=False):
+                model = self._kind(AutoConfig.from_pretrained(self._like, local_files_only=True))
+        # Buffers that no file holds as well: the model computes with both.
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.data = tensor.data.to(self._types.get(name, tensor.dtype))
+        return model
+
+
+def _types(model: nn.Module) -> tuple[dict[str, torch.dtype], dict[str, torch.dtype]]:
+    """Return the types of the parameters by name, and those of parameters and buffers."""
+    weights = {name: p.dtype for name, p in model.named_parameters(remove_duplicate=False)}
+    return weights, {**weights, **{name: tensor.dtype for name, tensor in model.named_buffers()}}
 
 
 def tokenizer_of(folder: str | Path) -> Any:
