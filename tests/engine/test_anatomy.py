@@ -8,6 +8,7 @@ from expunge.core.errors import InvalidProblem
 from expunge.engine.anatomy import (
     blocks,
     classes_of,
+    deciding,
     drawing,
     freeze_all_but,
     head,
@@ -327,3 +328,30 @@ def test_what_draws_by_a_rate_in_a_block_of_transformers_is_known():
     one, none = (BartForSequenceClassification(BartConfig(**sizes, **heads, dropout=rate)) for rate in (0.1, 0.0))
     assert {type(each).__name__ for each in drawing(one)} >= {"BartEncoderLayer", "BartDecoderLayer"}
     assert not drawing(none)
+    words = torch.arange(1, 11).reshape(2, 5)
+    for held in (False, True):
+        one.train()
+        for part in deciding(one) if held else ():
+            part.training = False
+        said = [one.model(input_ids=words).last_hidden_state for _ in range(2)]
+        assert torch.equal(*said) is held
+    assert one.training
+
+
+def test_what_holds_a_layer_of_dropout_decides_but_no_list_no_whole_model_and_nothing_beside():
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm1d(4), nn.Dropout(0.2)
+
+    inner = Dense()
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1)), inner, nn.LSTM(4, 4, 2, dropout=0.3))
+    assert set(deciding(model)) == {model[0][1], inner.drop, inner}
+    assert set(deciding(inner)) == {inner.drop}
+
+
+def test_of_a_gpt_its_attention_decides_and_the_body_stays_in_training():
+    model = _language.gpt()
+    found, block = set(deciding(model)), model.transformer.h[0]
+    assert {block.attn, block.attn.attn_dropout, block.attn.resid_dropout, model.transformer.drop} <= found
+    assert found.isdisjoint({model, model.transformer, block, block.attn.c_attn})

@@ -17,7 +17,7 @@ from expunge.engine.loop import LoopConfig
 from expunge.engine.passes import Passes
 from expunge.engine.training import Trainer
 from expunge.plan.auto import candidate
-from tests.support import toys
+from tests.support import languages, toys
 from tests.support.pushing import STEP, far, regression
 
 
@@ -283,3 +283,78 @@ def test_what_the_training_settles_is_not_searched_but_for_adapters():
         assert found.fixed == fixed, given
         assert found.base["lr"] == given.get("lr", pytest.approx(0.4 * 4e-3))
         assert found.start == "the training"
+
+
+# --- dropout ------------------------------------------------------------------------------------------------------
+
+DROPPING = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+"""Those of GPT-2, as transformers has them."""
+ONE_STEP = {"epochs": 1, "batch_size": 64, "until": "guess"}
+
+
+@pytest.fixture(params=["sdpa", "eager"])
+def dropping(request):
+    """Return a problem whose model knows its facts by heart, and drops out everywhere when it trains."""
+    model = languages.gpt(**DROPPING, attn_implementation=request.param)
+    model.load_state_dict(languages.spoken().model.state_dict())
+    return languages.spoken(model.eval())
+
+
+def first(problem, name, **settings):
+    """Return the objective of a method's first step, all forgotten records in it."""
+    method = registry.load("methods", name)({**ONE_STEP, **settings})
+    return method.unlearn(problem, toys.context(problem)).history[0]
+
+
+def test_what_is_compared_with_the_original_begins_there_although_the_model_has_dropout(dropping):
+    for name in ("npo", "idk_dpo"):
+        assert first(dropping, name, beta=0.1, retain="none")["objective"] == pytest.approx(20 * math.log(2), rel=1e-6)
+    for name in ("kl_min", "grad_diff", "simnpo"):
+        assert first(dropping, name, forget_weight=0.0, retain="kl")["objective"] == pytest.approx(0, abs=1e-6)
+    assert first(dropping, "kl_min", forget_weight=0.0, retain="kl", lora=2)["objective"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_bound_that_was_measured_without_dropout_is_met_without_it(dropping):
+    """Its slack is a hundredth of what dropout costs the original."""
+    settings = {**ONE_STEP, "epochs": 4, "forget_weight": 0.0, "slack": 0.01, "dual_after": 0, "beside": 18}
+    rows = registry.load("methods", "pdu")(settings).unlearn(dropping, toys.context(dropping)).history
+    weights = [100.0, *(row["retain weight"] for row in rows)]
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_a_method_that_asks_no_original_trains_with_dropout(dropping):
+    seen = []
+
+    class Watching(Up):
+        def forgotten(self, batch):
+            seen.append(float(batch.forget.loss.detach().mean()))
+            return 0 * super().forgotten(batch)
+
+    for retain, wanted in (("none", False), ("kl", True)):
+        seen.clear()
+        Watching({**SMALL, "epochs": 1, "batch_size": 6, "retain": retain}).unlearn(dropping, toys.context(dropping))
+        with torch.no_grad():
+            told = dropping.meaning.units(dropping.source.open(), dropping.forget_view.read(range(6))).loss.mean()
+        assert (seen[0] == pytest.approx(float(told), rel=1e-6)) is wanted
+
+
+HELD = {
+    "rmu": ("alpha", {}),
+    "sga": ("retain_weight", {"retain": "kl", "threshold": 0.0}),
+    "task_arithmetic": ("retain_weight", {"retain": "kl"}),
+    "whp": ("retain_weight", {"retain": "kl", "until": "guess"}),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_holds_to_the_original_is_nothing_at_first_whatever_it_weighs(dropping, name):
+    weight, settings = HELD[name]
+    found = []
+    for value in (1.0, 1e3):
+        method = registry.load("methods", name)({"epochs": 1, "batch_size": 64, weight: value, **settings})
+        found.append(method.unlearn(dropping, toys.context(dropping)).history[0]["objective"])
+    assert found[1] == pytest.approx(found[0], abs=1e-4)
+
+
+def test_methods_whose_papers_train_a_student_with_dropout_do_so():
+    assert not any(registry.load("methods", name)().compares for name in ("scrub", "bad_teacher", "kde", "prmq"))

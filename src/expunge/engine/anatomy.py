@@ -48,6 +48,19 @@ def _rates(layer: nn.Module) -> list[float]:
     return [value for name, value in vars(layer).items() if "drop" in name and isinstance(value, float)]
 
 
+def deciding(model: nn.Module) -> list[nn.Module]:
+    """Return the modules whose own mode decides whether ``model`` draws at random: those of :func:`drawing`, and more.
+
+    Attention asks itself whether it trains, and then drops by the rate of a layer inside it: so what holds such a layer
+    counts, unless it holds another one that does; modes of a whole model decide more than that. Recurrent layers do not
+    count: on a device they give no gradients in evaluation mode.
+    """
+    drawn = {layer for layer in drawing(model) if not isinstance(layer, nn.RNNBase)}
+    parts = [part for part in model.modules() if part is not model and not isinstance(part, _LISTS)]
+    holding = {part for part in parts if not drawn.isdisjoint(part.children())}
+    return [*drawn, *(part for part in holding if holding.isdisjoint(list(part.modules())[1:]))]
+
+
 def blocks(model: nn.Module) -> list[list[nn.Module]]:
     """Return the blocks of ``model``, first to last; each a list of modules, which share no parameter with another.
 

@@ -50,6 +50,9 @@ class Forgetting(Passes):
     that never saw it would stand can be seen from outside, and ruins the model in the end. That loss is the model's
     own; what the history says of the push is reckoned where a relearner stands, if there is one.
 
+    Where the original is remembered, or answers beside the model, dropout rests in both: else a ratio of the two would
+    not begin at 1, nor a divergence at 0.
+
     Class attributes: ``remembers``, whether :meth:`then` is asked for; ``distils``, whether the losses of forgotten
     records need all that the original answers.
     """
@@ -176,6 +179,11 @@ class Forgetting(Passes):
     def teacher(self) -> bool:  # type: ignore[override]
         """Whether the original answers beside the model."""
         return self.distils or self.config.retain == "kl"
+
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether the model is held against what the original says."""
+        return self.remembers or self.teacher
 
     def passes(self, epoch: int) -> Sequence[Pass]:
         """Return one pass over the forget set, with retained records beside it where something holds them, and repairs.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -162,6 +162,7 @@ class Steps:
         after_epoch: ``(epoch, history) -> reason to stop``, empty to go on; may evaluate.
         advance: called after every step, for progress.
         keep_statistics: hold batch normalisation to the running statistics it has, and leave these as they are.
+        still: modules that stay in evaluation mode, each without what is inside it.
     """
 
     count: Callable[[int], int]
@@ -177,6 +178,7 @@ class Steps:
     after_epoch: Callable[[int, list[dict[str, float]]], str] = field(default=lambda epoch, history: "")
     advance: Callable[[], None] = field(default=lambda: None)
     keep_statistics: bool = False
+    still: Sequence[nn.Module] = ()
 
 
 def run_loop(
@@ -211,6 +213,8 @@ def run_loop(
         seed_everything(keyed_int(b"expunge epoch", seed, epoch) % 2**31)
         steps.before_epoch(epoch + 1, optimiser)
         train_mode(model, keep_statistics=steps.keep_statistics)
+        for layer in steps.still:
+            layer.training = False
         values: dict[str, list[float]] = {}
         for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
             place = sum(counts[:epoch]) + index

@@ -30,6 +30,7 @@ from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.engine import adapters, localised, ranks
 from expunge.engine.adapters import Adapters, AdaptersConfig
+from expunge.engine.anatomy import deciding
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
@@ -50,7 +51,8 @@ class Passes(Method):
     epochs before the last may ruin the model because later ones repair it; ``classes``, whether its objectives need
     class labels, ``scores``, whether they need logits, of classes or of tokens; ``only_reads``, whether :meth:`prepare`
     leaves the model as it is, ``of_units``, whether all that it says is written over units, so that processes that hold
-    one model together can compute these each for its own records.
+    one model together can compute these each for its own records; ``compares``, whether the model is held against what
+    the original says, which is asked in evaluation mode: then nothing in the model draws at random (dropout) either.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.RETAIN})
@@ -60,6 +62,7 @@ class Passes(Method):
     scores: ClassVar[bool] = False
     only_reads: ClassVar[bool] = False
     of_units: ClassVar[bool] = False
+    compares: ClassVar[bool] = False
 
     @dataclass(frozen=True, kw_only=True)
     class Config(AdaptersConfig):
@@ -273,6 +276,7 @@ class Passes(Method):
                 after_epoch=after_epoch,
                 advance=lambda: run.progress.advance(run.label),
                 keep_statistics=config.batch_statistics == "keep",
+                still=deciding(model) if self.compares else (),
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
             history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)

@@ -15,6 +15,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.method import Cost, Method, Need
 from expunge.core.problem import Problem
 from expunge.core.task import Task
+from expunge.engine.anatomy import deciding
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.forgetting import held
@@ -38,7 +39,7 @@ class Negated(Edit):
     Retained records can be held while it is tuned, by their divergence from the original's answers. At the original
     that divergence is least, so near it one step costs what the step the other way costs: a way that leaves these
     answers alone leaves them alone when it is gone backwards. Their loss is no such hold: it is not least there, so the
-    way would lead down, and backwards up.
+    way would lead down, and backwards up. Held so it is tuned without dropout, since the original answers without.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.FORGET})
@@ -108,6 +109,7 @@ class Negated(Edit):
             batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
             objective=lambda step: self._terms(step, problem.meaning, model, original),
             rate=lambda step: rate,
+            still=deciding(model) if self._holds else (),
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
         with sparing(model, self.config):

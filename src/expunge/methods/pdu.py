@@ -24,8 +24,9 @@ class Pdu(Forgetting):
 
     Primal and dual steps in turn: the weight of the retained term grows by ``dual_rate * (kept - epsilon)`` with every
     step, and never falls below 0. Epsilon is measured: the original's own mean loss of retained tokens plus ``slack``,
-    or ``slack`` itself of a divergence. The paper takes 0.3 for a model of 7 billion weights. The logits are those that
-    predict forgotten tokens; a public code takes those one place later.
+    or ``slack`` itself of a divergence. It is measured without dropout, which therefore rests while one is bounded.
+    The paper takes 0.3 for a model of 7 billion weights. The logits are those that predict forgotten tokens; a public
+    code takes those one place later.
     """
 
     title = "Flat logits under a constraint (PDU)"
@@ -67,6 +68,11 @@ class Pdu(Forgetting):
             self._bound += run.mean_loss(model, some)
             run.spent = reads  # it is counted as preparation
         return self.preparation(problem)
+
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether what is kept is held to what it costs the original."""
+        return super().compares or self.config.retain == "nll"
 
     @property
     def weight(self) -> float:

@@ -44,7 +44,7 @@ class MisdirectedRepresentations(Passes):
 
     Other than by their hidden states, which is the paper's, retained records may be held by what is answered: by their
     loss, or by the divergence from the original's answers. These run the whole network, its head included, and hold
-    nothing that the answers do not show.
+    nothing that the answers do not show. Dropout rests where they are held to what the original says (not by `nll`).
 
     Cost is counted in whole visits: a record that is read up to that block counts as one that is read to the end, so
     the work is less than what is told.
@@ -188,6 +188,11 @@ class MisdirectedRepresentations(Passes):
         run.spent += Cost(read=self._asked)
         self._asked = 0
         return {"c over median length": self._ratio}
+
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether retained records are held to what the original says."""
+        return self._holding and self.config.retain != "nll"
 
     @property
     def _holding(self) -> bool:

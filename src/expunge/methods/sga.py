@@ -93,6 +93,11 @@ class SelectiveAscent(Passes):
         """Whether the original answers beside the model."""
         return bool(self.config.retain == "kl")
 
+    @property
+    def compares(self) -> bool:  # type: ignore[override]
+        """Whether the model is held against what the original says: dropout rests then."""
+        return self.teacher
+
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return also that the task has no tokens, or that there is no unseen text to measure."""
         found = super().obstacles(problem)
