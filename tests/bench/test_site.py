@@ -15,7 +15,6 @@ from tests.bench.conftest import small
     [
         {"scenarios": ("nothing",)}, {"scenarios": ()}, {"methods": ()}, {"seeds": 0}, {"methods": ("nothing",)},
         {"configs": {"finetune": {"epoch": 1}}}, {"models": 8}, {"models": 17, "references": 16},
-        {"methods": ("noop", "finetune", "noop")}, {"scenarios": ("class", "class")},
     ],
 )  # fmt: skip
 def test_what_no_cell_could_be_made_of_is_refused(wrong):
@@ -41,7 +40,8 @@ def test_the_same_benchmark_goes_on_and_another_is_refused(tmp_path):
     "wrong",
     [
         {"data": "nosuch"}, {"data": "nosuch:function"}, {"network": "nosuch"}, {"policy": "nosuch"},
-        {"policy": "nosuch", "references": 5},
+        {"policy": "nosuch", "references": 5}, {"methods": ("noop", "finetune", "noop")},
+        {"scenarios": ("class", "class")},
     ],
 )  # fmt: skip
 def test_data_that_cannot_be_had_leave_no_benchmark_behind(tmp_path, wrong):

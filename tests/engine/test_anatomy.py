@@ -46,6 +46,12 @@ class Deep(nn.Module):
         return self.head(self.stages(self.stem(x)))
 
 
+class Bare(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, affine=False)
+
+
 class Stubborn(nn.Module):
     def __init__(self):
         super().__init__()
@@ -60,10 +66,15 @@ def test_statistics_without_parameters_belong_to_the_block_before_them_and_in_fr
     bare = nn.Sequential(
         nn.BatchNorm1d(4, affine=False), nn.Linear(4, 6), nn.BatchNorm1d(6, affine=False), nn.ReLU(), nn.Linear(6, 3)
     )
-    assert kinds(bare) == [["BatchNorm1d", "Linear", "BatchNorm1d"], ["Linear"]]
+    assert kinds(bare) == [["Linear", "BatchNorm1d", "BatchNorm1d"], ["Linear"]]
     front = nn.Module()
     front.norm, front.net = nn.BatchNorm1d(4, affine=False), Deep()
-    assert kinds(front) == [["BatchNorm1d", "Linear", "BatchNorm1d"], *kinds(Deep())[1:]]
+    assert kinds(front) == [["Linear", "BatchNorm1d", "BatchNorm1d"], *kinds(Deep())[1:]]
+    wrapped = nn.Sequential(nn.Linear(4, 6), Bare(6), nn.Linear(6, 3), Bare(3))
+    assert kinds(wrapped) == [["Linear", "Bare"], ["Linear", "Bare"]]
+    alone = Bare(4)
+    alone.scale = nn.Parameter(torch.ones(4))
+    assert kinds(alone) == [["Bare"]]
     bare(torch.rand(8, 4))
     reset(bare, last(bare, 1))
     assert int(bare[2].num_batches_tracked) == 0, "what it had learnt of the records goes with the layer before it"

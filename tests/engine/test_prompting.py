@@ -95,6 +95,12 @@ def test_no_more_are_asked_than_some(monkeypatch):
     assert len(asked(problem(), EvidenceKind.SAMPLES).questions[EvidenceKind.SAMPLES]) == 2
 
 
+def test_what_is_kept_of_a_conversation_is_told_from_what_was_asked_in_another_way():
+    assert prompting._GOES_ON in asked(problem(), EvidenceKind.CONVERSATION).key
+    assert prompting._GOES_ON not in asked(problem(), EvidenceKind.SAMPLES).key
+    assert asked(problem()).key == []
+
+
 # --- what is got --------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from expunge.core.errors import Diverged, InvalidProblem, RunFailed, UsageError
 from expunge.core.problem import Origin
+from expunge.engine import runtime
 from expunge.engine.runtime import Here, Workers, cores, environment, seed_everything, single_thread
 from tests.support import toys
 
@@ -181,6 +183,7 @@ def test_a_problem_that_cannot_be_made_again_says_why(problem):
 
 SCRIPT = """
 import os
+from concurrent.futures import Future
 from pathlib import Path
 from expunge.engine.runtime import Workers
 from tests.support import toys
@@ -251,3 +254,13 @@ def test_here_everything_is_done_in_this_process(problem):
     assert here.call_fresh("tests.support.toys:who") == own
     assert "made none of the models" in here.process
     here.close()
+
+
+def test_after_an_error_what_was_not_begun_is_not_done():
+    """The pool may have other work to do."""
+    made = [Future() for _ in range(3)]
+    made[0].set_exception(Diverged("a trainer"))
+    pool = type("Pool", (), {"submit": lambda self, call, name, args: made[args[0]]})()
+    with pytest.raises(Diverged):
+        list(runtime._map(pool, "any:function", [(0,), (1,), (2,)]))
+    assert [each.cancelled() for each in made] == [False, True, True]

@@ -233,6 +233,8 @@ def test_padding_and_neighbours_change_nothing():
 
 def test_what_it_cannot_look_into_is_refused():
     assert "blocks of a language model" in Rmu().obstacles(toys.problem())[0].what
+    (own,) = Rmu({"blocks": 0.5}).obstacles(problem())
+    assert "says itself which blocks move" in own.what
     (found,) = Rmu({"block": 5}).obstacles(problem())
     assert found.expected == "at most 4"
     model = network()

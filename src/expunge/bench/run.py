@@ -129,6 +129,7 @@ def on(site: Site, scenario: str, name: str, *arguments: Any) -> Any:
 
 def refer(site: Site, scenario: str, pool: Workers, progress: Progress) -> str:
     """Train the references of a scenario, several at a time; return why that cannot be, or nothing."""
+    site = Site(site.bench, site.folder)  # what it opens is not kept on the one that crosses to other processes
     try:
         site.references(scenario, workers=_Lent(pool, scenario), progress=progress)
     except (InvalidProblem, BrokenTrainer, Diverged) as error:
@@ -383,8 +384,8 @@ def _cost(report: Report, attempt: Attempt, run: Path) -> dict[str, Any]:
         chosen = [line.cost for line in report.costs if line.what.startswith("references for choosing")]
         share += tuning + sum(cost.share_of(whole) for cost in chosen)
     events = map(json.loads, (run / "events.jsonl").read_text().splitlines())
-    seconds = [e["took"] for e in events if e["event"] == "worked" and e["attempt"] == attempt.number]
-    return {"share": share, "tuning": tuning, "seconds": float(seconds[-1]) if seconds else None}
+    seconds = [e["took"] for e in events if e["event"] == "worked" and e["attempt"] == attempt.number]  # one a start
+    return {"share": share, "tuning": tuning, "seconds": float(max(seconds)) if seconds else None}
 
 
 def _said(error: ExpungeError) -> str:

@@ -103,15 +103,6 @@ class Bench:
                 expected="one of each or more",
                 fix="name methods, and a number of seeds",
             )
-        twice = sorted(name for names in (self.scenarios, self.methods) for name in set(names) if names.count(name) > 1)
-        if twice:
-            raise UsageError(
-                f"{twice[0]!r} is named twice",
-                where="bench",
-                found=", ".join(twice),
-                expected="each scenario and method once: a cell that counted twice would narrow its own interval",
-                fix="name it once; seeds say how often it is run",
-            )
         for name in (*(Entry.of(label).method for label in self.methods), *self.configs):
             given = {name: self.configs[name]} if name in self.configs else {}
             spend = {"budget": self.budget, "tuning": self.tuning, "floor": self.floor}
@@ -170,7 +161,7 @@ class Site:
 
         Raises:
             ForeignRun: the directory holds another benchmark, or other files.
-            UsageError: the data, the network or a policy cannot be had; nothing is written then.
+            UsageError: the data, the network or a policy cannot be had, or a name stands twice; nothing is written.
         """
         place = Path(folder)
         if (place / "bench.json").exists():
@@ -193,6 +184,16 @@ class Site:
                 found="files, and no bench.json",
                 expected="an empty directory, or one of this benchmark",
                 fix="choose another --out",
+            )
+        named = [*bench.scenarios, *bench.methods]  # none is called as one of the others
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise UsageError(
+                f"{twice[0]!r} is named twice",
+                where="bench",
+                found=", ".join(twice),
+                expected="each scenario and method once: a cell that counted twice would narrow its own interval",
+                fix="name it once; seeds say how often it is run",
             )
         for policy in dict.fromkeys(map(bench.judged_by, bench.scenarios)):
             policies.load(policy)

@@ -72,12 +72,13 @@ def blocks(model: nn.Module) -> list[list[nn.Module]]:
     found: list[list[nn.Module]] = []
     ahead: list[nn.Module] = []
     for part in _opened(model):
-        if found and _rescales(part):
+        bare = next(part.parameters(), None) is None
+        if found and (bare or _rescales(part)):
             found[-1].append(part)
-        elif next(part.parameters(), None) is None:
+        elif bare:
             ahead.append(part)
         else:
-            found.append([*ahead, part])
+            found.append([part, *ahead])  # a block goes by its first module, which is hooked and named
             ahead = []
     return found
 
@@ -93,6 +94,8 @@ def _opened(module: nn.Module, *, outermost: bool = True) -> list[nn.Module]:
     if not children:
         return [module] if _holds(module) else []
     inside = [child for child in children if next(child.parameters(), None) is not None]
+    if not inside and next(module.parameters(), None) is not None:
+        return [module]
     wrapper = len(inside) == 1 and not list(module.parameters(recurse=False))
     if outermost or wrapper or isinstance(module, _LISTS) or _holds_a_stack(module):
         return [part for child in children for part in _opened(child, outermost=wrapper and outermost)]

@@ -42,6 +42,8 @@ ROLES = (
     ("{prompt}", "Sure, here is the answer:"),
 )
 """Wordings of a question, and how the answer to it is begun."""
+_GOES_ON = "turns go on as the template writes them"
+"""What tells answers that are kept of a conversation from those of versions that asked otherwise."""
 TALK = (
     "{prompt}",
     "Are you sure? {prompt}",
@@ -126,7 +128,8 @@ class Prompting:
     def key(self) -> list[Any]:
         """Return what tells these prompts from others, ready for JSON."""
         asked = [[kind.name, [self._records.ids[q.place] for q in own]] for kind, own in self.questions.items()]
-        return [asked, GIVEN, ROLES, TALK, SAMPLES] if asked else []
+        talk = [_GOES_ON] if EvidenceKind.CONVERSATION in self.questions else []
+        return [asked, GIVEN, ROLES, TALK, SAMPLES, *talk] if asked else []
 
     def _fits(self, question: Question, kind: EvidenceKind) -> bool:
         """Return whether there is room for every prompt and an answer as long as the true one.

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import metadata
@@ -207,8 +207,9 @@ def _pool(payload: bytes, count: int) -> ProcessPoolExecutor:
 
 
 def _map(pool: ProcessPoolExecutor, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    futures: dict[Future[Any], int] = {}
     try:
-        futures = {pool.submit(_call, name, args): index for index, args in enumerate(arguments)}
+        futures |= {pool.submit(_call, name, args): index for index, args in enumerate(arguments)}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -218,6 +219,9 @@ def _map(pool: ProcessPoolExecutor, name: str, arguments: Sequence[tuple[Any, ..
             found="killed from outside, or out of memory",
             fix="the same command resumes; with fewer workers it needs less memory",
         ) from error
+    finally:
+        for future in futures:
+            future.cancel()  # after an error nobody asks for the rest, and the pool may have other work to do
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

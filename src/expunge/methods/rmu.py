@@ -111,6 +111,10 @@ class MisdirectedRepresentations(Passes):
             )
             return [Obstacle(what=what, found="a model that shows none", expected="one of transformers", fix=fix)]
         count = len(blocks(inside[0]))
+        if self.config.blocks < 1:
+            what, said = "rmu says itself which blocks move", str(self.config.blocks)
+            fix = "set blocks = 1, and block to the one that is steered"
+            found.append(Obstacle(what=what, where=self.at("blocks"), found=said, expected="1", fix=fix))
         if self.config.block >= count:
             what, found_one = "there is no such block", str(self.config.block)
             found.append(Obstacle(what=what, where=self.at("block"), found=found_one, expected=f"at most {count - 1}"))
