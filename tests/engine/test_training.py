@@ -306,8 +306,9 @@ def test_adapters_beside_new_weights_are_refused_with_the_way_out():
 
 @pytest.mark.parametrize("said", [{"lora_alpha": 8.0}, {"lora_layers": ("c_fc",)}])
 def test_settings_of_adapters_without_adapters_are_refused(said):
-    with pytest.raises(UsageError, match="without adapters"):
+    with pytest.raises(UsageError, match="without adapters") as told:
         Trainer(build=L.gpt, task="causal_lm", **said)
+    assert told.value.obstacles[0].where == f"[training] {next(iter(said))}"
 
 
 def test_layers_that_are_not_there_are_told_before_any_work_and_by_who_trains():

@@ -102,8 +102,9 @@ def test_parts_without_a_method_of_their_own_are_refused(wrong):
 
 
 def test_an_unknown_method_is_named():
-    with pytest.raises(UnknownName, match="finetun"):
-        RefinedUnlearning({"methods": ["finetun"]})
+    with pytest.raises(UnknownName, match="finetun") as told:
+        RefinedUnlearning({"methods": ["scrub", "finetun"]})
+    assert told.value.obstacles[0].where == "[methods.rum] methods[1]", "as a user writes it"
 
 
 def test_obstacles_of_the_methods_and_the_proxy_are_those_of_the_whole():

@@ -84,13 +84,15 @@ class Method(ABC):
         name = self.name or type(self).__module__.rpartition(".")[2]  # of a class that no registry found, its file's
         return f"[methods.{name}] {setting}".rstrip()
 
-    def using(self, name: str, config: Mapping[str, object], *, setting: str) -> Method:
-        """Return another method with the settings that a ``setting`` of this one holds; errors name their place in it.
+    def using(self, name: str, config: Mapping[str, object], *, setting: str, named: str = "") -> Method:
+        """Return another method, which a setting of this one may have ``named``, with those that a ``setting`` holds.
+
+        Errors name their place in it.
 
         Raises:
             UsageError: no such method, or settings that it does not have.
         """
-        kind: type[Method] = registry.load("methods", name)
+        kind: type[Method] = registry.load("methods", name, where=self.at(named or setting))
         return kind(kind.Config.of(config, where=self.at(setting)))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:

@@ -53,8 +53,8 @@ def names(room: str) -> tuple[str, ...]:
     return tuple(sorted({*own, *plugins}))
 
 
-def load(room: str, name: str) -> Any:
-    """Return the class called ``name`` in ``room``.
+def load(room: str, name: str, *, where: str = "") -> Any:
+    """Return the class called ``name`` in ``room``; an error says ``where`` it was named, by default the room.
 
     Raises:
         UnknownName: no such name; lists the known ones.
@@ -65,7 +65,7 @@ def load(room: str, name: str) -> Any:
         near = difflib.get_close_matches(name, known, n=1)
         raise UnknownName(
             f"no {room.rstrip('s')} called {name!r}",
-            where=room,
+            where=where or room,
             found=repr(name),
             expected=f"one of {', '.join(known)}",
             fix=f"did you mean {near[0]!r}?" if near else "name one of these, or install the plug-in that brings it",

@@ -75,7 +75,7 @@ class Trainer:
         if said and not self.lora:
             raise UsageError(
                 "settings of adapters without adapters",
-                where=f"[training], {said[0]}",
+                where=f"[training] {said[0]}",
                 found="lora = 0, or none",
                 expected="the rank of the adapters beside it",
                 fix="write lora = 8, or whatever it was; leave the others out where all weights were trained",
@@ -83,7 +83,7 @@ class Trainer:
         if self.lora and getattr(self.build, "base", "") is None:
             raise UsageError(
                 "adapters are trained beside the weights of a base, and none is named",
-                where="[training], lora",
+                where="[training] lora",
                 found="no base under [model]: training would start from new weights, which adapters leave as they are",
                 expected="what the model was before the adapters were trained",
                 fix='write base = "what-it-was-fine-tuned-from" under [model]; or leave lora out, where it started '

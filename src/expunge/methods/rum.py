@@ -81,7 +81,9 @@ class RefinedUnlearning(Method):
         super().__init__(config)
         settings = self.config.settings or ({},) * len(self.config.methods)
         self._methods: list[Method | None] = [
-            None if name == NOTHING else self.using(name, given, setting=f"settings[{place}]")
+            None
+            if name == NOTHING
+            else self.using(name, given, setting=f"settings[{place}]", named=f"methods[{place}]")
             for place, (name, given) in enumerate(zip(self.config.methods, settings, strict=True))
         ]
         strange = [m.name for m in self._methods if m is not None and (m.control or m.needs - _GIVEN)]
