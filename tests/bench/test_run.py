@@ -15,7 +15,7 @@ from expunge.bench.run import cells, run
 from expunge.bench.run import grid as keys
 from expunge.bench.site import Site
 from expunge.bench.table import as_text, table
-from expunge.core.errors import Diverged, Obstacle, StorageFailed
+from expunge.core.errors import Diverged, ExpungeError, Obstacle, StorageFailed
 from expunge.core.method import Cost
 from expunge.core.serial import plain
 from expunge.engine.runtime import Here
@@ -165,6 +165,26 @@ def test_an_interrupted_grid_goes_on_and_comes_to_the_same(tmp_path, alone, monk
     monkeypatch.setattr(Finetune, "unlearn", full)  # what was forgotten before is not forgotten again
     (found,) = run(Site.open(whole.folder))
     assert found.scores == expected.scores
+
+
+def test_scenarios_that_share_the_cores_come_to_the_same(grid, tmp_path):
+    """Both begin with the same original, which one of them trains."""
+    site = Site.begin(small(tmp_path, scenarios=("class", "drift"), methods=("finetune",)), tmp_path / "out")
+    found = run(site, workers=2)
+    alone = by_key(grid)
+    assert [(c.scenario, c.seed) for c in found] == [("class", 0), ("class", 1), ("drift", 0), ("drift", 1)]
+    for cell in found:
+        assert cell.scores == alone[cell.scenario, cell.method, cell.seed].scores
+    assert len(list((site.folder / "originals").iterdir())) == 2
+
+
+def test_an_error_in_one_scenario_ends_those_beside_it(tmp_path):
+    site = Site.begin(small(tmp_path, scenarios=("class", "drift"), methods=("finetune",)), tmp_path / "out")
+    (tmp_path / "out" / "references").mkdir()
+    (tmp_path / "out" / "references" / "class").write_text("in the way of what is made there")
+    with pytest.raises((ExpungeError, OSError)):
+        run(site, workers=2)
+    assert cells(site) == []
 
 
 @pytest.mark.parametrize(

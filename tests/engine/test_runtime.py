@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,14 @@ def test_a_fresh_call_has_a_process_of_its_own(workers):
     assert len({shared, fresh, os.getpid()}) == 3
 
 
+def test_ctrl_c_is_for_the_parent_alone(workers):
+    """A terminal sends it to all: a worker that answered would print a trace beside the parent's one line."""
+    ((_, (process, *_)),) = workers.map("tests.support.toys:who", [()])
+    os.kill(process, signal.SIGINT)
+    assert [who for _, (who, *_) in workers.map("tests.support.toys:who", [()])] == [process]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "here it still ends the command"
+
+
 def test_a_killed_worker_is_a_failed_run(problem):
     workers = Workers(problem, 1)
     with pytest.raises(RunFailed, match="a worker process died") as caught:
@@ -184,6 +193,7 @@ def test_a_problem_that_cannot_be_made_again_says_why(problem):
 SCRIPT = """
 import os
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from expunge.engine.runtime import Workers
 from tests.support import toys
@@ -259,8 +269,93 @@ def test_here_everything_is_done_in_this_process(problem):
 def test_after_an_error_what_was_not_begun_is_not_done():
     """The pool may have other work to do."""
     made = [Future() for _ in range(3)]
-    made[0].set_exception(Diverged("a trainer"))
-    pool = type("Pool", (), {"submit": lambda self, call, name, args: made[args[0]]})()
+
+    def submit(name, args):
+        if args == (2,):
+            made[0].set_exception(Diverged("a trainer"))
+        return made[args[0]]
+
     with pytest.raises(Diverged):
-        list(runtime._map(pool, "any:function", [(0,), (1,), (2,)]))
+        list(runtime._map(submit, "any:function", [(0,), (1,), (2,)]))
     assert [each.cancelled() for each in made] == [False, True, True]
+
+
+def test_what_is_done_is_told_before_the_next_has_its_turn():
+    """A reference that is trained is written down at once, also while other scenarios use the cores."""
+    made = [Future() for _ in range(2)]
+    made[0].set_result("first")
+    asked = []
+    told = runtime._map(lambda name, args: (asked.append(args), made[args[0]])[1], "any:function", [(0,), (1,)])
+    assert next(told) == (0, "first")
+    assert asked == [(0,)]
+    made[1].set_result("second")
+    assert list(told) == [(1, "second")]
+
+
+def begun(turns, rank, log):
+    """Ask for a turn in a thread of its own; return the thread once it waits, and what was begun."""
+    future = Future()
+    before = len(turns._waiting)
+
+    def ask():
+        with suppress(RunFailed):
+            turns.take(rank, lambda: (log.append(rank), future)[1])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while len(turns._waiting) == before and thread.is_alive():
+        time.sleep(0.001)
+    return thread, future
+
+
+def test_a_core_goes_to_the_lowest_rank_that_waits():
+    turns, log = runtime.Turns(1), []
+    holding = turns.take(9, Future)
+    waiting = {rank: begun(turns, rank, log) for rank in (2, 0, 1)}
+    assert log == []
+    holding.set_result(None)
+    for rank in (0, 1, 2):
+        thread, future = waiting[rank]
+        thread.join(10)
+        assert log == list(range(rank + 1)), "one at a time, the earlier first"
+        future.set_result(None)
+
+
+def test_no_more_tasks_run_than_there_are_turns():
+    turns, log = runtime.Turns(2), []
+    futures = [begun(turns, rank, log)[1] for rank in (0, 1)]
+    late, _ = begun(turns, 2, log)
+    late.join(0.05)
+    assert sorted(log) == [0, 1]
+    futures[1].set_exception(Diverged("a trainer"))  # a failed task has had its turn as well
+    late.join(10)
+    assert log[-1] == 2
+
+
+def test_once_closed_nobody_waits_and_nothing_begins():
+    turns, log = runtime.Turns(1), []
+    turns.take(0, Future)
+    late, _ = begun(turns, 1, log)
+    turns.close()
+    late.join(10)
+    assert not late.is_alive()
+    assert log == []
+    with pytest.raises(RunFailed, match="stopped"):
+        turns.take(0, Future)
+
+
+def test_workers_in_turn_do_the_same_work_and_give_the_turn_back(workers):
+    shared = workers.in_turn(runtime.Turns(1), 0)
+
+    def added():
+        return [total for _, (total, _) in sorted(shared.map("tests.support.toys:add", [(1, 2), (3, 4), (5, 6)]))]
+
+    assert added() == [3, 7, 11]
+    with pytest.raises(Diverged):
+        list(shared.map("tests.support.toys:diverge", [()]))
+    assert added() == [3, 7, 11]
+
+
+def test_in_this_process_nobody_waits_for_a_turn(problem):
+    here = Here(problem)
+    assert (here.spawns, here.in_turn(runtime.Turns(1), 0)) == (False, here)

@@ -6,9 +6,11 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from expunge.engine.context import Context
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact
-from expunge.engine.runtime import Workers, resolve, seed_everything
+from expunge.engine.runtime import Turns, Workers, cores, resolve, seed_everything
 from expunge.engine.split import Part, split
 from expunge.numerics.forgetting import MIN_MODELS, Rule, forgetting
 from expunge.plan import auto
@@ -43,33 +45,56 @@ Key = tuple[str, str, int]
 def run(site: Site, *, workers: int | None = None, progress: Progress | None = None) -> list[Cell]:
     """Make every cell that is missing and return all of them, in the order of the grid.
 
+    Where a scenario has no work for a core, the next one has; where both have, the earlier one goes first.
+
     Args:
         site: the results directory.
         workers: cells at a time, each in a process of its own; the number of cores by default.
-        progress: told of each step.
+        progress: told of each step, by several threads.
 
     Raises:
         ExpungeError: something other than one cell failed (no data, no room on the disk); what is done stays.
     """
-    bench, watcher = site.bench, progress or Progress()
+    scenarios, count = site.bench.scenarios, workers or cores()
+    shared = _Shared(progress or Progress(), Site(site.bench, site.folder))
     # What is judged is reopened in processes in which no method ever ran.
-    with _pool(site, workers) as makers, _pool(site, workers) as judges:
-        for scenario in bench.scenarios:
-            _scenario(site, scenario, makers, judges, watcher)
-        if bench.models:
-            made = Counter((cell.scenario, cell.method) for cell in cells(site) if cell.verdict)
-            wanted = [pair for pair, count in made.items() if count == bench.seeds]  # of each seed there is a model
-            _all(makers, watcher, "forgetting quality", "rate", [w for w in wanted if not _quality(site, *w).exists()])
+    with (
+        ThreadPoolExecutor(len(scenarios)) as threads,
+        _pool(site, count) as makers,
+        _pool(site, count) as judges,
+        closing(Turns(count)) as turns,
+    ):
+        if not makers.spawns:
+            for scenario in scenarios:
+                _scenario(site, scenario, makers, judges, shared)
+            return cells(site)
+        lanes = [
+            threads.submit(_scenario, site, one, makers.in_turn(turns, rank), judges.in_turn(turns, rank), shared)
+            for rank, one in enumerate(scenarios)
+        ]
+        for lane in as_completed(lanes):
+            lane.result()
     return cells(site)
 
 
-def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, progress: Progress) -> None:
-    """Make the cells of a scenario that are missing; a scenario after the other, so that what is done is whole."""
+@dataclass(frozen=True)
+class _Shared:
+    """What the scenarios share: who is told, what is opened in this process, and whose turn it is to draw."""
+
+    progress: Progress
+    opened: Site
+    drawing: Lock = field(default_factory=Lock)
+
+
+def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, shared: _Shared) -> None:
+    """Make what is missing of a scenario: its cells, and the forgetting qualities of its methods."""
+    bench, progress = site.bench, shared.progress
     todo = [key for key in grid(site) if key[0] == scenario and not _file(site, key).exists()]
     pairs = list(dict.fromkeys((scenario, seed) for _, _, seed in todo))
-    reasons = _all(makers, progress, f"{scenario}: draw, and train originals", "begin", pairs, first=True)
+    with shared.drawing:  # some have originals in common, and numbers that records are chosen by
+        reasons = _all(makers, progress, f"{scenario}: draw, and train originals", "begin", pairs, first=True)
     fit = [pair for pair in pairs if pair not in reasons]
-    broken = refer(site, scenario, makers, progress) if fit else ""
+    broken = refer(shared.opened, scenario, makers, progress) if fit else ""
     reasons |= {pair: broken for pair in fit if broken}
     reasons |= _all(judges, progress, f"{scenario}: audit originals", "lay", [] if broken else fit)
     for key in todo:
@@ -78,6 +103,11 @@ def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, progr
     for pool, name in ((makers, "forget"), (judges, "judge")):
         left = [key for key in todo if not _file(site, key).exists()]
         _all(pool, progress, f"{scenario}: {name}", name, left)
+    if bench.models:
+        made = Counter(cell.method for cell in cells(site) if cell.scenario == scenario and cell.verdict)
+        wanted = [(scenario, m) for m, count in made.items() if count == bench.seeds]  # of each seed there is a model
+        missing = [pair for pair in wanted if not _quality(site, *pair).exists()]
+        _all(makers, progress, f"{scenario}: forgetting quality", "rate", missing)
 
 
 def _pool(site: Site, workers: int | None) -> AbstractContextManager[Workers]:
@@ -128,8 +158,10 @@ def on(site: Site, scenario: str, name: str, *arguments: Any) -> Any:
 
 
 def refer(site: Site, scenario: str, pool: Workers, progress: Progress) -> str:
-    """Train the references of a scenario, several at a time; return why that cannot be, or nothing."""
-    site = Site(site.bench, site.folder)  # what it opens is not kept on the one that crosses to other processes
+    """Train the references of a scenario, several at a time; return why that cannot be, or nothing.
+
+    What the ``site`` opens is kept on it: it is not the one that crosses to other processes.
+    """
     try:
         site.references(scenario, workers=_Lent(pool, scenario), progress=progress)
     except (InvalidProblem, BrokenTrainer, Diverged) as error:

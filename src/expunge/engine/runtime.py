@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import heapq
 import importlib
+import itertools
 import os
 import pickle
 import platform
 import random
+import signal
 import sys
 import threading
 import time
@@ -129,6 +132,11 @@ class Workers:
         """Say where :meth:`call_fresh` runs."""
         return "fresh process" if self._payload is not None else "same process: the problem has no importable handles"
 
+    @property
+    def spawns(self) -> bool:
+        """Whether tasks run in processes of their own."""
+        return self._payload is not None
+
     def map(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Call ``module:function(problem, *arguments)`` for each tuple; yield (index, result) as they finish.
 
@@ -140,9 +148,8 @@ class Workers:
             single_thread()
             function = resolve(name)
             yield from ((index, function(self._problem, *args)) for index, args in enumerate(arguments))
-        elif arguments:
-            self._pool = self._pool or _pool(self._payload, self._count)
-            yield from _map(self._pool, name, arguments)
+        else:
+            yield from _map(self._submit, name, arguments)
 
     def call_fresh(self, name: str, *arguments: Any) -> Any:
         """Call ``module:function(problem, *arguments)`` in a process that has done nothing before."""
@@ -150,9 +157,13 @@ class Workers:
             return next(self.map(name, [arguments]))[1]
         pool = _pool(self._payload, 1)
         try:
-            return next(_map(pool, name, [arguments]))[1]
+            return next(_map(lambda *task: pool.submit(_call, *task), name, [arguments]))[1]
         finally:
             _stop(pool)
+
+    def in_turn(self, turns: Turns, rank: int) -> Workers:
+        """Return the same workers for tasks of this rank, which wait for their turn; in this process none has to."""
+        return self if self._payload is None else _InTurn(self, turns, rank)
 
     @contextmanager
     def beside(self, name: str, *arguments: Any) -> Iterator[Callable[[Any], Any]]:
@@ -172,6 +183,68 @@ class Workers:
             _stop(self._pool)
             self._pool = None
 
+    def _submit(self, name: str, arguments: tuple[Any, ...]) -> Future[Any]:
+        assert self._payload is not None
+        self._pool = self._pool or _pool(self._payload, self._count)
+        return self._pool.submit(_call, name, arguments)
+
+
+class Turns:
+    """How many tasks run at a time, whichever workers do them and whichever thread asks; the lowest rank goes first.
+
+    Args:
+        count: tasks at a time.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free, self._closed = count, False
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[int, int]] = []
+        self._numbers = itertools.count()
+
+    def take(self, rank: int, begin: Callable[[], Future[T]]) -> Future[T]:
+        """Wait until a task of this rank may run, and begin it.
+
+        Raises:
+            RunFailed: nothing begins any more.
+        """
+        mine = (rank, next(self._numbers))
+        with self._changed:
+            heapq.heappush(self._waiting, mine)
+            self._changed.wait_for(lambda: self._closed or (self._free > 0 and self._waiting[0] == mine))
+            if self._closed:
+                raise RunFailed("work was stopped", where="benchmark", found="an error elsewhere", fix="see that error")
+            heapq.heappop(self._waiting)
+            future = begin()
+            self._free -= 1
+            self._changed.notify_all()
+        future.add_done_callback(lambda _: self._give())
+        return future
+
+    def close(self) -> None:
+        """Let nothing begin any more; whoever waits is told."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _give(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+
+class _InTurn(Workers):
+    """Workers of somebody else, who share the cores with others."""
+
+    def __init__(self, lender: Workers, turns: Turns, rank: int) -> None:
+        self._lender, self._turns, self._rank = lender, turns, rank
+
+    def map(self, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        def submit(name: str, arguments: tuple[Any, ...]) -> Future[Any]:
+            return self._turns.take(self._rank, lambda: self._lender._submit(name, arguments))
+
+        yield from _map(submit, name, arguments)
+
 
 class Here(Workers):
     """No processes: everything is done in this one, which whoever asks for it keeps for such work (``bench/run``)."""
@@ -187,15 +260,32 @@ class Here(Workers):
 
 
 class _Process(SpawnProcess):
-    """A new process that does not run the user's script again, as spawning does by default."""
+    """A new process that does not run the user's script again, as spawning does by default, and is deaf to Ctrl-C.
+
+    Which reaches every process of a terminal: the parent says what that means, and stops the others.
+    """
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            with _deaf():
+                return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
         finally:
             sys.modules["__main__"] = script
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Block Ctrl-C in this thread, and for good in processes that it starts meanwhile; where signals can be blocked."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Context(SpawnContext):
@@ -206,10 +296,15 @@ def _pool(payload: bytes, count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, mp_context=_Context(), initializer=_begin, initargs=(payload, os.getpid()))
 
 
-def _map(pool: ProcessPoolExecutor, name: str, arguments: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+def _map(
+    submit: Callable[[str, tuple[Any, ...]], Future[Any]], name: str, arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
     futures: dict[Future[Any], int] = {}
     try:
-        futures |= {pool.submit(_call, name, args): index for index, args in enumerate(arguments)}
+        for index, args in enumerate(arguments):
+            futures[submit(name, args)] = index
+            for future in [each for each in futures if each.done()]:  # the next may have had to wait
+                yield futures.pop(future), future.result()
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
