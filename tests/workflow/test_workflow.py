@@ -1,14 +1,17 @@
 """The whole way through the Python API."""
 
+import base64
 import copy
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 import expunge
-from expunge.core.errors import ForeignRun, InvalidProblem, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, Tampered, UsageError
+from expunge.core.serial import canonical
 from expunge.core.verdict import Verdict
 from expunge.workflow import _other_settings, attempt, audit, plan
 from expunge.workflow.settings import Settings
@@ -111,6 +114,9 @@ def test_an_empty_request_gives_an_identical_model(erase):
     assert events(result, "started") == []
     again = erase(problem=problem)
     assert problem.source.digest(again.model) == problem.source.digest()
+    swapped(again, tiny.train(tiny.make().retain_view, seed=77))
+    with pytest.raises(Tampered, match="not the one that went in"):
+        erase(problem=problem)
 
 
 def test_the_same_call_on_a_finished_run_changes_nothing(erase):
@@ -122,6 +128,68 @@ def test_the_same_call_on_a_finished_run_changes_nothing(erase):
     assert (again.out / "report.json").read_bytes() == bytes_before
     assert (again.page.read_bytes(), len(events(again, "started"))) == (page, started)
     assert again.report == first.report
+
+
+def swapped(result, model=None):
+    """Put another model, the original by default, in the place of the one that ships."""
+    folder = result.folder
+    shutil.rmtree(folder)
+    folder.mkdir()
+    tiny.make().source.save(model or tiny.original(), folder)
+
+
+def weights(result):
+    with (result.folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read()[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+
+
+def signature(result):
+    envelope = json.loads(result.certificate.read_text())
+    value = bytearray(base64.b64decode(envelope["signatures"][0]["sig"]))
+    value[9] ^= 1
+    envelope["signatures"][0]["sig"] = base64.b64encode(value).decode()
+    result.certificate.write_bytes(canonical(envelope))
+
+
+@pytest.mark.parametrize("certified", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [
+        swapped,
+        weights,
+        lambda result: (result.folder / "architecture.json").unlink(),
+        lambda result: (result.folder / "more.txt").write_text("a file more"),
+    ],
+)
+def test_a_finished_run_hands_out_no_model_but_the_one_that_was_judged(erase, change, certified):
+    result = erase("retrain")
+    change(result)
+    if not certified:  # killed before the end: what is certified is what was judged
+        result.certificate.unlink()
+    with pytest.raises(Tampered, match="not the one that was judged"):
+        erase("retrain")
+    assert result.certificate.exists() == certified
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (signature, "signature"),
+        (lambda result: result.certificate.write_bytes(result.certificate.read_bytes()[:-9]), "certificate.json"),
+        (lambda result: result.certificate.write_text("{}"), "certificate.json"),
+    ],
+)
+def test_a_finished_run_hands_out_no_certificate_that_does_not_verify(erase, change, where):
+    result = erase("retrain")
+    change(result)
+    changed = result.certificate.read_bytes()
+    with pytest.raises(Tampered) as told:
+        erase("retrain")
+    assert told.value.obstacles[0].where == where
+    assert result.certificate.read_bytes() == changed, "one that was handed out is never replaced"
 
 
 def test_a_finished_run_takes_no_other_method(erase):

@@ -56,7 +56,7 @@ def verify(
     certificate: Path,
     *,
     model: Path,
-    key: Path,
+    key: Path | Ed25519PublicKey,
     report: Path | None = None,
     base: Path | None = None,
     allow_development: bool = False,
@@ -69,7 +69,7 @@ def verify(
     Raises:
         UsageError: a path is missing or unreadable, or ``key`` holds no public key.
     """
-    public = keys.load_public(key)
+    public = keys.load_public(key) if isinstance(key, Path) else key
     data = _read(certificate, what="certificate")
     record = None if report is None else _read(report, what="report")
     files = read_folder(model)

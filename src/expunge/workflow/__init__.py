@@ -14,7 +14,7 @@ from expunge.audit.judge import leak_decisions
 from expunge.audit.policy import Policy
 from expunge.certify import keys
 from expunge.core import registry
-from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, Refused, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, Refused, Tampered, UsageError
 from expunge.core.finder import Finder, Found
 from expunge.core.level import Level
 from expunge.core.method import Method, Need
@@ -416,7 +416,16 @@ def _found_after_all(run: RunDirectory) -> None:
 
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
     source = problem.source
-    write_folder(run.folder / "model", lambda folder: source.save(source.open(), folder))
+    model = run.folder / "model"
+    write_folder(model, lambda folder: source.save(source.open(), folder))
+    if source.digest(source.reopen(model)) != source.digest():
+        raise Tampered(
+            "the model of this run is not the one that went in",
+            where=model.name,
+            found="another",
+            expected="a copy: the request names no records",
+            fix="delete the output directory and run again",
+        )
     run.event("nothing to do")
     return Result(run.folder, None, None, nothing_to_do=True, problem=problem)
 

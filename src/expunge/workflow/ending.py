@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import expunge
 from expunge.audit import annex
 from expunge.audit import needed as wanting
 from expunge.audit.judge import leak_decisions
-from expunge.certify import keys
+from expunge.certify import dsse, keys
 from expunge.certify.build import build_certificate
+from expunge.certify.verify import verify
 from expunge.core import registry, wording
-from expunge.core.digest import BASE_FILE, keyed, salted_levels
-from expunge.core.errors import ForeignRun
+from expunge.core.digest import BASE_FILE, keyed, salted_levels, tree_digests
+from expunge.core.errors import ForeignRun, Tampered
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.plan import Plan
@@ -43,6 +43,8 @@ from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
 from expunge.workflow.tuning import found
 
 FINAL = "final"
+CARD = "README.md"
+"""The card of a model that transformers or peft opens: written when it ships."""
 _MANIFEST = "private/manifest.json"
 
 
@@ -78,6 +80,7 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
     if not model.exists():
         source = run.open_artefact(shipped.artefact)
         write_folder(model, lambda folder: _copy(source, folder, shipped.report))
+    _as_judged(model, shipped.artefact)
     result = _write(stages, settings, shipped.report)
     attempt = shipped.report.shipped
     if attempt is not None and not settings.keep:
@@ -219,7 +222,7 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
         return Result(run.folder, report, None, problem=stages.problem)
     key = _key(run, settings)
     if certificate.exists():
-        _same_signer(certificate, key)
+        _as_handed_out(run, certificate, key)
         return Result(run.folder, report, certificate, problem=stages.problem)
     manifests = _manifests(stages.problem)
     # Which records were which: for the controller alone, to show later what a root stands for.
@@ -236,16 +239,56 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
     return Result(run.folder, report, certificate, problem=stages.problem)
 
 
-def _same_signer(certificate: Path, key: keys.SigningKey) -> None:
-    signer = json.loads(certificate.read_text())["signatures"][0]["keyid"]
-    if signer != key.key_id:
+def _as_handed_out(run: RunDirectory, certificate: Path, key: keys.SigningKey) -> None:
+    """See that the certificate, and what it stands for, are still what was written.
+
+    Raises:
+        ForeignRun: another key signed it.
+        Tampered: it does not verify.
+    """
+    fix = "restore the file from a copy, or delete the output directory and run again"
+    try:
+        signers = [each.key_id for each in dsse.read(certificate.read_bytes()).signatures]
+    except dsse.BadEnvelope as error:
+        what = "the certificate is not what was written"
+        raise Tampered(what, where=certificate.name, found=str(error), expected="a whole one", fix=fix) from error
+    if key.key_id not in signers:
         raise ForeignRun(
             "this run is certified already, by another key",
             where=certificate.name,
-            found=f"key {signer[:16]}",
+            found=f"key {signers[0][:16]}",
             expected=f"key {key.key_id[:16]}",
             fix="use the key it was certified with; a certificate that was handed out is never replaced",
         )
+    public, report = key.private.public_key(), run.folder / formats.FORMATS["json"].file
+    found = verify(certificate, model=run.folder / "model", key=public, report=report, allow_development=True)
+    for part in found.parts:
+        if not part.ok:
+            raise Tampered(
+                "the certificate of this run does not verify any more",
+                where=part.name,
+                found=part.found,
+                expected=part.expected,
+                fix=fix,
+            )
+
+
+def _as_judged(model: Path, artefact: Artefact) -> None:
+    """See that the model that ships is the one that was judged; its card was written for it since.
+
+    Raises:
+        Tampered: a file of it is missing, other, or one too many.
+    """
+    found = tree_digests(model)
+    for name in sorted({*found, *artefact.files} - {CARD}):
+        if found.get(name) != artefact.files.get(name):
+            raise Tampered(
+                "the model of this run is not the one that was judged",
+                where=f"{model.name}/{name}",
+                found="missing" if name not in found else "other bytes" if name in artefact.files else "a file more",
+                expected="what the run wrote there",
+                fix="restore the file from a copy, or delete the output directory and run again",
+            )
 
 
 def _manifests(problem: Problem) -> dict[str, Any]:
@@ -315,4 +358,4 @@ def _copy(source: Path, folder: Path, report: Report) -> None:
         shutil.copytree(source, folder, dirs_exist_ok=True)
     apart = (folder / BASE_FILE).is_file()
     if apart or (folder / "config.json").is_file():
-        write_file(folder / "README.md", card(report, library="peft" if apart else "transformers").encode())
+        write_file(folder / CARD, card(report, library="peft" if apart else "transformers").encode())
