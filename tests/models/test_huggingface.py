@@ -115,6 +115,66 @@ def test_tied_weights_are_written_once_and_come_back_tied(tmp_path):
     assert source.digest() == source.digest(again) == model_digest(tmp_path / "out")
 
 
+LEGACY = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "max_position_embeddings": 32,
+    "model_type": "llama",
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "num_key_value_heads": 1,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.44.2",
+    "vocab_size": 40,
+}
+"""As a version before 5 wrote it: those, and other loaders, look for its names."""
+
+
+def legacy(folder):
+    config = transformers.LlamaConfig(**{k: v for k, v in LEGACY.items() if k not in ("architectures", "torch_dtype")})
+    transformers.LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(LEGACY, indent=4))
+    return folder
+
+
+def test_the_configuration_ships_as_it_came(tmp_path):
+    source = HuggingFaceModel(legacy(tmp_path / "in"))
+    assert source.open().config.rope_parameters["rope_theta"] == 500000.0
+    (tmp_path / "out").mkdir()
+    source.save(source.open(), tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == (tmp_path / "in" / "config.json").read_bytes()
+    assert source.digest(source.reopen(tmp_path / "out")) == source.digest()
+
+
+@pytest.mark.parametrize("change", ["settings", "numbers"])
+def test_a_model_that_is_another_ships_with_its_own_configuration(tmp_path, change):
+    source = HuggingFaceModel(legacy(tmp_path / "in"))
+    model = source.open()
+    if change == "settings":
+        model.config.rope_parameters["rope_theta"] = 10000.0
+    else:
+        model = model.float()
+    (tmp_path / "out").mkdir()
+    source.save(model, tmp_path / "out")
+    again = source.reopen(tmp_path / "out")
+    assert again.config.rope_parameters == model.config.rope_parameters
+    assert {p.dtype for p in again.parameters()} == {p.dtype for p in model.parameters()}
+
+
+def test_templates_of_chats_with_names_of_their_own_ship(folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = {"default": "{{ messages[0].content }}", "tool_use": "tools: {{ messages[0].content }}"}
+    tokenizer.save_pretrained(folder)
+    source = HuggingFaceModel(folder)
+    (tmp_path / "out").mkdir()
+    source.save(source.open(), tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template
+    assert "additional_chat_templates/tool_use.jinja" in source.carries
+
+
 def test_weights_in_several_files_are_one_model(folder, tmp_path):
     model = HuggingFaceModel(folder).open()
     model.save_pretrained(tmp_path / "parts", max_shard_size="8KB")

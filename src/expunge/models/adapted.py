@@ -24,7 +24,16 @@ from expunge.core import registry
 from expunge.core.digest import BASE_FILE, sha256
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
-from expunge.models.huggingface import CARRIED, TOKENIZER, HuggingFaceModel, kind_of, read_json, read_model, stamps
+from expunge.models.huggingface import (
+    TOKENIZER,
+    HuggingFaceModel,
+    carried,
+    kind_of,
+    lay,
+    read_json,
+    read_model,
+    stamps,
+)
 from expunge.models.torch import refuse_pickle, tensor_digest
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -74,8 +83,7 @@ class AdaptedModel(HuggingFaceModel):
         self._mark = canonical({"adapter_config": sha256(self._config), "base": self.rests_on}) + b"\n"
         self._still = ""
         self._digest = self.digest(self._load(folder))  # what cannot be read is told now
-        carried = (name for name in CARRIED if (folder / name).is_file())
-        self._beside = {name: (folder / name).read_bytes() for name in carried}
+        self._beside = carried(folder)
 
     @property
     def tokens(self) -> Path:
@@ -120,8 +128,7 @@ class AdaptedModel(HuggingFaceModel):
         (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
         (folder / CONFIG).write_bytes(self._config)
         (folder / BASE_FILE).write_bytes(self._mark)
-        for name, data in self._beside.items():
-            (folder / name).write_bytes(data)
+        lay(self._beside, folder)
 
     def reopen(self, folder: Path) -> Any:
         """Return the model whose adapters lie in ``folder``; its base is the original's.

@@ -1,7 +1,8 @@
 """Hugging Face models: a directory as transformers wrote it goes in, one that it opens comes out; nothing is unpickled.
 
-What lies beside the weights (tokenizer, generation settings) is carried over byte for byte; a model card of the
-original is not: it may quote what must be forgotten.
+What lies beside the weights (tokenizer, generation settings) is carried over byte for byte, and so is the configuration:
+as transformers would write it anew, older versions and other loaders would miss what has another name now. A model card
+of the original is not: it may quote what must be forgotten.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,8 @@ CARRIED = (
     "vocab.json",
     "vocab.txt",
 )
-"""Files that ship with the model as they came."""
+"""Files that ship with the model as they came, and so do templates of chats that have names of their own."""
+_NAMED_TEMPLATES = "additional_chat_templates"
 
 
 class HuggingFaceModel(ModelSource):
@@ -65,7 +67,7 @@ class HuggingFaceModel(ModelSource):
         self._kind, self._folder, self._live = kind_of(folder), folder, None
         self._files = stamps(folder)
         self._digest = self.digest(read_model(self._kind, folder))  # what cannot be read is told now
-        self._beside = {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
+        self._config, self._beside = (folder / CONFIG).read_bytes(), carried(folder)
 
     @property
     def carries(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ class HuggingFaceModel(ModelSource):
         """Return a source over a copy of the model, taken now, on the processor; no tokenizer is carried over."""
         source = cls.__new__(cls)
         source._live, source._beside = moved(copy.deepcopy(thing), torch.device("cpu")).eval(), {}
+        source._config = b""
         source._kind, source._digest = type(thing), ""
         return source
 
@@ -122,8 +125,9 @@ class HuggingFaceModel(ModelSource):
     def save(self, model: Any, folder: Path) -> None:
         """Write weights in one file, configuration, and what lay beside the original."""
         _write(model, folder)
-        for name, data in self._beside.items():
-            (folder / name).write_bytes(data)
+        if self._config and _read_alike(self._config, (folder / CONFIG).read_bytes()):
+            (folder / CONFIG).write_bytes(self._config)
+        lay(self._beside, folder)
 
     def reopen(self, folder: Path) -> Any:
         """Return the model that :meth:`save` wrote."""
@@ -278,6 +282,41 @@ def _write(model: Any, folder: Path) -> None:
         model.save_pretrained(folder, max_shard_size="1000GB")  # one file: what a digest names is one thing
     # Whoever may read the configuration may read the model: safetensors itself lets nobody but its owner.
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
+
+
+def carried(folder: Path) -> dict[str, bytes]:
+    """Return what ships with a model as it came, by its path in the directory."""
+    named = sorted(each.relative_to(folder).as_posix() for each in (folder / _NAMED_TEMPLATES).glob("*.jinja"))
+    return {name: (folder / name).read_bytes() for name in (*CARRIED, *named) if (folder / name).is_file()}
+
+
+def lay(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files, by their paths, into a directory."""
+    for name, data in files.items():
+        place = folder / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(data)
+
+
+def _read_alike(one: bytes, other: bytes) -> bool:
+    """Return whether this transformers reads the same settings from two configurations.
+
+    A type of numbers that is not said is that of the weights.
+    """
+    from transformers import AutoConfig
+
+    read = []
+    for content in (one, other):
+        with tempfile.TemporaryDirectory(prefix="expunge-") as aside, _quiet():
+            (Path(aside) / CONFIG).write_bytes(content)
+            found = AutoConfig.from_pretrained(aside, local_files_only=True).to_dict()
+        read.append({name: value for name, value in found.items() if name not in _OF_THE_WRITING})
+    kinds = {str(each.pop("dtype")) for each in read if each.get("dtype") is not None}
+    return len(kinds) < 2 and {**read[0], "dtype": None} == {**read[1], "dtype": None}
+
+
+_OF_THE_WRITING = ("_name_or_path", "transformers_version")
+"""What a configuration says of who wrote it, and where."""
 
 
 @contextmanager
