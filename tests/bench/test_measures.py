@@ -1,11 +1,14 @@
 """What papers measure, against numbers computed by hand and against another library's attack."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from expunge.bench import measures
+from expunge.core.errors import InvalidProblem
 from expunge.core.problem import Problem
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.split import split
@@ -40,6 +43,35 @@ def test_accuracies_are_those_of_the_records_they_are_named_after():
     x, y = held.read(range(len(held)))
     assert found["test"] == pytest.approx(float((x.argmax(1) == y).double().mean()))
     assert len(held) == 10, "a method may look at the other third"
+
+
+def test_a_class_that_goes_counts_among_the_forgotten_alone():
+    """As in the code of SalUn: test images of the class are taken out, and so strangers of the attack are."""
+    made = problem()
+    labels = made.records.y
+    made = replace(made, forget=[made.records.ids[i] for i in range(45) if labels[i] == 2])
+    held = split(made, 4)[1].holdout
+    x, y = held.read(range(len(held)))
+    assert 0 < int((y == 2).sum()) < len(held)
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "efficacy", lambda forget, **sides: float(asked.append(sides) or 0.5))
+        found = measures.measure(made, made.source.open(), seed=4)
+    assert found["test"] == pytest.approx(float((x.argmax(1) == y)[y != 2].double().mean()))
+    assert len(asked[0]["strangers"]) == int((y != 2).sum())
+    assert found["forget"] == pytest.approx(float((made.records.x.argmax(1) == labels)[labels == 2].double().mean()))
+
+
+def test_a_holdout_of_the_class_that_goes_alone_measures_nothing():
+    made = problem()
+    only = made.holdout.x[made.holdout.y == 2], made.holdout.y[made.holdout.y == 2]
+    made = replace(
+        made,
+        forget=[made.records.ids[i] for i in range(45) if made.records.y[i] == 2],
+        holdout=ArrayRecords(*only, ids=[f"h{i}" for i in range(len(only[1]))]),
+    )
+    with pytest.raises(InvalidProblem, match="of a class that stays"):
+        measures.measure(made, made.source.open(), seed=4)
 
 
 def test_confidence_is_the_probability_of_the_label():

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from expunge.core.digest import keyed
+from expunge.core.errors import InvalidProblem, Obstacle
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.batches import in_order
 from expunge.engine.loop import evaluating
 from expunge.engine.split import split
+from expunge.engine.strangers import staying
 from expunge.numerics import literature, membership
 
 Array = NDArray[np.float64]
@@ -55,12 +57,29 @@ def said(problem: Problem, model: Any, records: Records) -> Said:
 def measure(problem: Problem, model: Any, *, seed: int) -> dict[str, float]:
     """Return ``forget``, ``retain``, ``test`` accuracy and ``mia``, each in [0, 1].
 
-    Held-out records are those of the judging part under ``seed``: no method was shown them.
+    Held-out records are those of the judging part under ``seed``, which no method was shown, of classes that stay: as
+    in the code of SalUn, where a class that goes is taken out of the test images as well.
+
+    Raises:
+        InvalidProblem: none is of a class that stays.
     """
     forget = said(problem, model, problem.forget_view)
     retain = said(problem, model, problem.retain_view)
-    held = split(problem, seed)[1].holdout
-    assert held is not None
+    judging = split(problem, seed)[1].holdout
+    assert judging is not None
+    held = staying(problem, judging)
+    if not len(held):
+        raise InvalidProblem(
+            [
+                Obstacle(
+                    what="no held-out record of a class that stays",
+                    where="holdout",
+                    found=f"{len(judging)} that judge, all of classes that go",
+                    expected="records of the other classes as well",
+                    fix="add some to the holdout",
+                )
+            ]
+        )
     test = said(problem, model, held)
     members = _some(problem.retain_view, min(len(retain.sure), len(test.sure), ATTACKED), seed)
     strangers = _some(held, min(len(retain.sure), len(test.sure), ATTACKED), seed)

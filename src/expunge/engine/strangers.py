@@ -173,6 +173,15 @@ def _kind(mine: Array, asked: list[_Asked], logits: Array) -> Kind:
     return Kind(mine, np.concatenate(scores), np.concatenate(weights))
 
 
+def staying(problem: Problem, records: Records) -> Records:
+    """Return those of the records, which are no forgotten ones, whose class stays: all of them where there are none."""
+    forgotten, labels = labels_of(problem, problem.forget_view), labels_of(problem, records)
+    if forgotten is None or labels is None:
+        return records
+    kept = ~np.isin(labels, list(gone(problem, forgotten)))
+    return records if kept.all() else records.select([records.ids[i] for i in np.flatnonzero(kept)])
+
+
 def gone(problem: Problem, classes: Labels) -> frozenset[int]:
     """Return those of ``classes`` of which no record is retained; reads only until all the others were met."""
     return absent(classes, problem.retain_view)
