@@ -296,6 +296,9 @@ def test_nothing_is_cut_off_unasked():
         LanguageRecords(["a"], ["a " * 40], tokenizer=L.tokenizer())
     cut = LanguageRecords(["a"], ["a " * 40], tokenizer=L.tokenizer(), truncate=True)
     assert cut.longest == 24
+    assert cut.cut == {0}
+    some = LanguageRecords(["a"] * 3, ["is", "a " * 40, "is"], tokenizer=L.tokenizer(), truncate=True, ids="xyz")
+    assert (some.cut, some.select(["z", "y"]).cut, some.select(["z"]).cut) == ({1}, {1}, frozenset())
     with pytest.raises(UsageError, match="without a scored token"):
         LanguageRecords(["a " * 40], ["is"], tokenizer=L.tokenizer(), truncate=True)
 

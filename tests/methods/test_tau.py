@@ -66,3 +66,9 @@ def test_each_stage_says_what_holds_the_retained_records():
     free = AscentThenArithmetic({"settings": [FIRST, SECOND]}).unlearn(given, toys.context(given))
     assert outcome.cost.trained == free.cost.trained + 2 * 2 * 4  # two steps of four beside the six, in two epochs
     assert not toys.same(outcome.model, free.model)
+
+
+def test_settings_of_one_stage_are_told_that_there_are_two():
+    with pytest.raises(UsageError, match="unknown key 'lr'") as told:
+        AscentThenArithmetic({"lr": 0.003})
+    assert told.value.obstacles[0].expected == "settings, and nothing else"

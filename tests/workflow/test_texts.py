@@ -26,7 +26,7 @@ from expunge.core.request import Request
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
 from expunge.models.adapted import AdaptedModel, NewAdapters
-from expunge.workflow import audit, erase, plan
+from expunge.workflow import audit, bad_input, erase, plan
 from tests.support import languages as L
 from tests.support import texts as T
 
@@ -567,7 +567,35 @@ def test_what_is_wrong_with_a_record_is_said_in_terms_of_file_and_job(folder, tm
     with pytest.raises(UsageError, match=r"long\.jsonl, first at line 3") as caught:
         made(folder, data=data, max_length=30)
     assert "truncate = true in [data]" in caught.value.obstacles[0].fix
-    made(folder, data=data, max_length=30, truncate=True)
+    problem = made(folder, data=data, max_length=30, truncate=True)
+    note = bad_input.shortened(problem)
+    named = int(problem.records.ids[2] in problem.forget_ids)
+    forgotten = f"{named} of the {len(problem.forget_ids)} to forget among them"
+    assert note.found == f"1 of {len(problem.records)} records, {forgotten}"
+    assert bad_input.shortened(made(folder)) is None
+
+
+def test_that_records_were_cut_is_a_note_before_any_work(folder):
+    """What is cut off is not forgotten either: nobody should have to find that out."""
+    notes, _ = bad_input.look(made(folder, max_length=9, truncate=True))
+    assert [note.fatal for note in notes if "were cut" in note.what] == [False]
+    assert not any("were cut" in note.what for note in bad_input.look(made(folder))[0])
+
+
+def test_what_was_cut_off_is_not_covered_by_what_is_claimed(folder, tmp_path):
+    more = {"methods": ("suppress",), "workers": 1}
+    result = erase(made(folder, max_length=9, truncate=True), out=tmp_path / "run", **more)
+    assert [text for text in result.report.not_covered if text.startswith("what was cut off: of ")]
+    whole = erase(made(folder), out=tmp_path / "whole", **more)
+    assert not [text for text in whole.report.not_covered if "cut off" in text]
+
+
+def test_ids_that_two_rows_share_are_told_by_the_line(folder, tmp_path):
+    rows = rows_of(L.NAMES[:3])
+    rows[2]["id"] = rows[1]["id"]
+    data = write(tmp_path / "twice.jsonl", rows)
+    with pytest.raises(UsageError, match=r"twice\.jsonl, column id, first at line 2"):
+        made(folder, data=data)
 
 
 def test_a_directory_without_a_tokenizer_is_told(folder):

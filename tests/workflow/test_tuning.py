@@ -12,6 +12,7 @@ from expunge.core.digest import sha256
 from expunge.core.errors import InvalidProblem, UsageError
 from expunge.core.plan import TUNED
 from expunge.core.serial import canonical
+from expunge.engine.progress import Progress
 from expunge.plan import auto as choosing
 from expunge.plan.objective import Look, Objective
 from expunge.plan.tune import Study
@@ -95,7 +96,10 @@ def test_search_and_attempts_together_stay_within_the_budget(tuned, erase, monke
     assert len(report.attempts) == 2, "the first did not erase, and both fit"
     assert spent + sum(one.share for one in report.attempts) <= BUDGET
     monkeypatch.setattr("expunge.workflow.tuning._share", lambda stages, one: 0.6 * (BUDGET - spent))
-    again = erase("auto", problem=problem(), budget=BUDGET, configs=START).report
+    said = []
+    watcher = type("Watcher", (Progress,), {"say": lambda self, text: said.append(text)})()
+    again = erase("auto", problem=problem(), budget=BUDGET, configs=START, progress=watcher).report
+    assert [each for each in said if "not tried" in each], "also to whoever watches: the plan had named it"
     assert [one.method for one in again.attempts] == [report.attempts[0].method]
     assert any(f"{report.attempts[1].method} was tuned and not tried: one run of it" in each for each in again.notes)
 

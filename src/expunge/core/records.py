@@ -42,6 +42,8 @@ class Records(ABC):
     subjects: tuple[str | None, ...]
     padding: Any = None
     """What shorter records of a batch are filled up with on the right, in the form of a batch; None where none are."""
+    cut: frozenset[int] = frozenset()
+    """Positions of the records of which the end is left out, since a model reads no more of them at once."""
 
     @staticmethod
     def accepts(thing: object) -> bool:
@@ -142,6 +144,7 @@ class View(Records):
         self.ids = tuple(self._base.ids[i] for i in self._indices)
         self.subjects = tuple(self._base.subjects[i] for i in self._indices)
         self.padding = self._base.padding
+        self.cut = frozenset(place for place, index in enumerate(self._indices) if index in self._base.cut)
 
     def __getitem__(self, index: int) -> Any:
         """Return the example at ``index`` of the view."""

@@ -175,7 +175,8 @@ def _convert_record(kind: type, data: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind) if f.init and not f.metadata.get("live")}
     unknown = sorted(set(mapping) - set(fields))
     if unknown:
-        expected = f"some of {', '.join(fields)}" if fields else "nothing: there is nothing to set"
+        several = f"some of {', '.join(fields)}" if len(fields) > 1 else f"{''.join(fields)}, and nothing else"
+        expected = several if fields else "nothing: there is nothing to set"
         near = difflib.get_close_matches(unknown[0], fields, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "remove or rename it"
         found = ", ".join(map(repr, unknown))

@@ -175,6 +175,11 @@ CARRIED = (
     "a vocabulary"
 )
 """What stands there where files are carried over."""
+CUT = (
+    "what was cut off: of {cut} of the {count} forgotten records the model reads only the beginning; the rest was not "
+    "forgotten, and nothing was asked about it"
+)
+"""What stands there where forgotten records are longer than the model reads."""
 COPIES = (
     "copies: retained records repeat forgotten ones, or nearly (private/copies.csv in the run directory says which); "
     "what they teach stays in the model, as in every retrained one"

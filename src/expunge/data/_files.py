@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -191,7 +192,17 @@ def ids_of(frame: Any, column: str | None, where: str) -> tuple[str, ...]:
         return tuple(map(str, range(len(frame))))
     values = plain(frame[column])
     whole(values, frame, where=f"{where}, column {column}", what="id")
-    return check_names([str(stated(value)) for value in values], len(values), where=where)
+    names = check_names([str(stated(value)) for value in values], len(values), where=where)
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise UsageError(
+            "duplicate record ids",
+            where=f"{where}, column {column}, first at {place(frame, names.index(double[0]))}",
+            found=f"{len(double)} ids used more than once",
+            expected="every record with an id of its own",
+            fix="number the copies, or drop them: a deletion that leaves a copy deletes nothing",
+        )
+    return names
 
 
 def subjects_of(frame: Any, column: str | None) -> tuple[str | None, ...]:

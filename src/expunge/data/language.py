@@ -159,7 +159,7 @@ class LanguageRecords(Records):
             )
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
         self._limit, self._truncate, self._day = limit, truncate, day
-        self._written, self._rows = _tokenised(written, tokenizer, limit, truncate)
+        self._written, self._rows, self.cut = _tokenised(written, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer)
         self.padding = {"input_ids": self._pad, "attention_mask": 0}, NOT_SCORED
         self.longest = max((len(tokens) for tokens, _ in self._rows), default=0)
@@ -488,8 +488,8 @@ def _day(date: str | None) -> datetime.date | None:
 
 def _tokenised(
     written: Sequence[Written], tokenizer: Any, limit: int, truncate: bool
-) -> tuple[tuple[Written, ...], list[tuple[Tensor, Tensor]]]:
-    """Return what of these records is left, and per record (tokens, which of them are scored)."""
+) -> tuple[tuple[Written, ...], list[tuple[Tensor, Tensor]], frozenset[int]]:
+    """Return what of these records is left, per record (tokens, which of them are scored), and which were cut."""
     if not getattr(tokenizer, "is_fast", False):
         raise UsageError(
             "the tokenizer does not say which part of the text a token stands for",
@@ -546,7 +546,7 @@ def _tokenised(
             expected="a token of the answer, with one before it",
             fix="drop them, or allow longer records: a cut answer is not learnt",
         )
-    return tuple(left), rows
+    return tuple(left), rows, frozenset(place for place, _ in long)
 
 
 def _cut(one: Written, offsets: Sequence[Span]) -> Written:

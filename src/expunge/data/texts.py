@@ -55,7 +55,7 @@ class TextRecords(Records):
         self._labels = torch.as_tensor(list(labels), dtype=torch.long)
         self._texts = tuple(texts)
         limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-        self._tokens = _tokenized(texts, tokenizer, limit, truncate)
+        self._tokens, self.cut = _tokenized(texts, tokenizer, limit, truncate)
         self._pad = _pad_of(tokenizer, self._tokens)
         self.padding = {"input_ids": self._pad, "attention_mask": 0}, None
 
@@ -83,7 +83,10 @@ class TextRecords(Records):
         return _content.digest((self._tokens[index], int(self._labels[index])))
 
 
-def _tokenized(texts: Sequence[str], tokenizer: Any, limit: int, truncate: bool) -> list[list[int]]:
+def _tokenized(
+    texts: Sequence[str], tokenizer: Any, limit: int, truncate: bool
+) -> tuple[list[list[int]], frozenset[int]]:
+    """Return the tokens of each text, and which texts were cut."""
     tokens: list[list[int]] = [
         list(row) for row in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
     ]
@@ -109,7 +112,7 @@ def _tokenized(texts: Sequence[str], tokenizer: Any, limit: int, truncate: bool)
             expected="text in every record",
             fix="drop empty texts",
         )
-    return tokens
+    return tokens, frozenset(long)
 
 
 def _pad_of(tokenizer: Any, tokens: Sequence[Sequence[int]]) -> int:

@@ -41,7 +41,7 @@ class AscentThenArithmetic(Method):
         """Settings of both stages."""
 
         settings: tuple[Mapping[str, Any], ...] = setting(
-            (), "settings of `sga` and of `task_arithmetic`, in this order; none: their defaults"
+            (), "two tables: settings of `sga` and of `task_arithmetic`, in this order; none: their defaults"
         )
 
         def __post_init__(self) -> None:

@@ -454,9 +454,11 @@ def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
                 f"{name} was not tried: the audit cannot tell the original from retrained models, "
                 "so no verdict on another model would mean anything"
             )
+            stages.progress.say(notes[-1])
             continue
         if because := kept_back(method):
             notes.append(because)
+            stages.progress.say(because)
             continue
         number = _try(stages, name, method, tuned, asked=name in plan.order)
         stages.judge(number, guarantee)

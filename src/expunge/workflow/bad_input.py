@@ -42,8 +42,24 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
     if any(each.fatal for each in unread):
         raise InvalidProblem(unread)
     pairs = copies.find(problem)
-    more = (*unread, *copies.notes(problem, pairs), shift.shifted(problem), base.known(problem))
+    more = (*unread, shortened(problem), *copies.notes(problem, pairs), shift.shifted(problem), base.known(problem))
     return [*notes, *(note for note in more if note is not None)], pairs
+
+
+def shortened(problem: Problem) -> Obstacle | None:
+    """Return that records were cut to what the model reads; None where none was."""
+    cut, all_ = len(problem.records.cut), len(problem.records)
+    if not cut:
+        return None
+    forgotten = f"{len(problem.forget_view.cut)} of the {len(problem.forget_view)} to forget among them"
+    return Obstacle(
+        what="records were cut to what the model reads at once",
+        where="training records",
+        found=f"{cut} of {all_} records, {forgotten}",
+        expected="whole records: what is cut off is not learnt, not forgotten, and not looked at",
+        fix="split them into shorter records, in the training as well",
+        fatal=False,
+    )
 
 
 def untold(problem: Problem) -> Obstacle | None:

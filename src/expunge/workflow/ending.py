@@ -110,6 +110,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     rows = (run.folder / annex.PATH).exists()
+    cut = len(problem.forget_view.cut)
     private = [
         *([_MANIFEST] if shipped else []),
         *(path for path in (annex.PATH, copies.PATH) if (run.folder / path).exists()),
@@ -143,6 +144,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
             *wording.NOT_COVERED,
             *((wording.BASE,) if _starts_from_a_base(problem) else ()),
             *((wording.CARRIED,) if problem.source.carries else ()),
+            *((wording.CUT.format(cut=cut, count=len(problem.forget_view)),) if cut else ()),
             *((wording.COPIES,) if (run.folder / copies.PATH).exists() else ()),
             *((wording.unasked(unread),) if (unread := _unread(stages)) else ()),
             *((wording.ANNEX,) if rows else ()),

@@ -254,7 +254,7 @@ _IN_TOML = (
 
 def _in_the_file(found: Obstacle, places: Sequence[str], file: str) -> UsageError:
     """Return what is wrong with records in terms of the job and of their ``places`` in the file that they come from."""
-    at = re.search(r"first at position (\d+)", found.where)
+    at = re.search(r"(?:first|conversation) at position (\d+)", found.where)
     fix = found.fix
     for code, words in _IN_TOML:
         fix = fix.replace(code, words)

@@ -57,6 +57,7 @@ def course(
                         f"{one.method} was tuned and not tried: one run of it ({share:.0%} of one retraining) is more "
                         f"than the budget of {settings.budget:.0%} has left"
                     )
+                    stages.progress.say(notes[-1])
                     continue
                 spent += share
                 yield one.method, one.config, one.sentence
