@@ -157,6 +157,29 @@ class Ruinous(Alternating):
         return (f"{len(history)} epochs, {sorted(history[0])[0]}",)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["scrub", "gradient_ascent", "neg_grad_plus", "random_label", "salun", "boundary_expand", "fcs", "uam", "npo"]
+    + ["task_arithmetic", "negmerge", "bad_teacher", "wga", "grad_diff", "finetune", "msg", "l1_sparse", "prmq", "rni"],
+)
+def test_one_record_is_forgotten_by_a_network_with_batch_statistics(name):
+    """The request of one person, as most are."""
+    problem = toys.problem(forget=1, build=toys.Noisy)
+    method = registry.load("methods", name)({"epochs": 1})
+    before, outcome = problem.source.open(), method.unlearn(problem, toys.context(problem))
+    assert torch.equal(before[1].running_mean, outcome.model[1].running_mean)
+    assert any("statistics of the original" in text for text in outcome.warnings)
+    several = toys.problem(forget=2, build=toys.Noisy)
+    other = method.unlearn(several, toys.context(several))
+    assert not any("statistics of the original" in text for text in other.warnings)
+
+
+def test_steps_of_one_record_keep_batch_statistics():
+    problem = toys.problem(forget=4, build=toys.Noisy)
+    outcome = registry.load("methods", "finetune")({"epochs": 1, "batch_size": 1}).unlearn(problem, toys.context(problem))
+    assert any("statistics of the original" in text for text in outcome.warnings)
+
+
 def test_a_method_may_remark_on_what_happened():
     problem = toys.problem()
 

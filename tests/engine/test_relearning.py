@@ -33,6 +33,15 @@ def test_each_row_is_what_is_right_after_so_many_passes_by_brute_force():
     np.testing.assert_array_equal(found, right)
 
 
+def test_one_record_is_taught_to_a_network_with_batch_statistics():
+    problem = toys.problem(build=toys.Noisy)
+    model = problem.source.open()
+    before = model[1].running_mean.clone()
+    right = relearn(problem, model, problem.forget_view.select(problem.forget_ids[:1]), CONFIG, seed=1)
+    assert right.shape == (3, 1)
+    assert torch.equal(model[1].running_mean, before)
+
+
 def test_only_the_given_records_are_read_and_the_seed_decides():
     problem = toys.problem(build=toys.Noisy)
     part = problem.forget_view.select(problem.forget_ids[:8])

@@ -277,6 +277,18 @@ def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
             layer.eval()
 
 
+def lone(model: nn.Module, *sizes: int) -> bool:
+    """Return whether steps of one of these sizes are of a single record, and the model normalises by batches.
+
+    One record has no mean and no spread of its own: of a table's row torch refuses to take them. Then statistics are to
+    be kept, and :data:`ALONE` is to be said.
+    """
+    return 1 in sizes and any(getattr(layer, "running_mean", None) is not None for layer in model.modules())
+
+
+ALONE = "batch normalisation kept the statistics of the original: steps of a single record have none of their own"
+
+
 def ready(model: Any) -> Any:
     """Return ``model`` in evaluation mode; what is no network has no other."""
     return model.eval() if isinstance(model, nn.Module) else model

@@ -19,7 +19,7 @@ from expunge.engine.anatomy import deciding
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.forgetting import held
-from expunge.engine.loop import LoopConfig, Steps, run_loop
+from expunge.engine.loop import ALONE, LoopConfig, Steps, lone, run_loop
 from expunge.engine.masters import HALF
 from expunge.engine.memory import sparing
 from expunge.engine.visits import Batch, Pass, Step
@@ -96,7 +96,8 @@ class Negated(Edit):
         done = f"after {self.config.epochs} epochs, taken away {self.config.scale:g} times"
         if len(ways) > 1:
             done += f"; {len(ways)} fine-tunings agree on {share:.0%} of the weights"
-        return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)))
+        alone = (ALONE,) if lone(model, self.config.batch_size, len(problem.forget_view)) else ()
+        return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)), warnings=alone)
 
     def _tuned(
         self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float
@@ -109,6 +110,7 @@ class Negated(Edit):
             batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
             objective=lambda step: self._terms(step, problem.meaning, model, original),
             rate=lambda step: rate,
+            keep_statistics=lone(model, self.config.batch_size, len(problem.forget_view)),
             still=deciding(model) if self._holds else (),
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
