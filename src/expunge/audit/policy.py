@@ -33,7 +33,8 @@ class Margin(Config):
         "`gradients`: only where the model is a network, which can be trained further; `canaries`: only where some "
         "were planted; `peers`: only where held-out records are like the forgotten ones; `shards`: only where the "
         "model is an ensemble in shards, with its ledgers; `groups`: only where the problem names groups, and the "
-        "holdout has 15 records of each class in each of them; `trigger`: only where the problem gives that of a "
+        "holdout has 15 records of each of them; `cells`: only where it has so many of each class in each of them; "
+        "`trigger`: only where the problem gives that of a "
         "backdoor; `tokens`: only where the model is a language model; `rounded`: only where it is one of linear "
         "layers, whose weights can be rounded; `related`: only where the forgotten texts are of several kinds; "
         "`neighbouring`: only where the language model can be trained further; `unrelated`: only where there are "
@@ -53,6 +54,7 @@ class Margin(Config):
             "peers",
             "shards",
             "groups",
+            "cells",
             "trigger",
             "tokens",
             "rounded",

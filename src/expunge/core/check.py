@@ -37,6 +37,7 @@ class EvidenceKind(enum.Enum):
     PEERS = "held-out records that are like the forgotten ones"
     SHARDS = "an ensemble in shards, with its ledgers"
     GROUPS = "holdout records enough of every group"
+    CELLS = "holdout records enough of every class in every group"
     TRIGGER = "records with the trigger of a backdoor on them"
     TOKENS = "records of several tokens"
     ROUNDED = "a language model with weights that can be rounded"

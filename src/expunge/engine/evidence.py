@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
-from scipy.stats.contingency import crosstab
 
 from expunge.core.chart import Chart, Role, Series
 from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Yardstick
@@ -32,6 +31,7 @@ from expunge.engine import around, benchmarks, inside, members, prompting, treat
 from expunge.engine.answers import Answers, Outputs, Spoken, output_of, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.benchmarks import Bench, Benchmarks
+from expunge.engine.groups import Groups
 from expunge.engine.loop import ready
 from expunge.engine.peers import peers
 from expunge.engine.relearning import RelearningConfig, relearn
@@ -342,7 +342,8 @@ def available(problem: Problem) -> frozenset[EvidenceKind]:
         EvidenceKind.CLASSES: _has_classes(problem) and _smallest_class(problem.held_out) >= ENOUGH,
         EvidenceKind.PEERS: not peers(problem).because,
         EvidenceKind.SHARDS: not members.lacks(problem),
-        EvidenceKind.GROUPS: _has_classes(problem) and _smallest_cell(problem) >= ENOUGH // 3,
+        EvidenceKind.GROUPS: (groups := Groups.of(problem)).smallest >= Groups.ENOUGH,
+        EvidenceKind.CELLS: groups.rarest >= Groups.ENOUGH,
     }
     prompts = prompting.Prompting.of(problem, problem.forget_view, 0, prompting.KINDS)
     return frozenset(kind for kind, here in there.items() if here) | prompts.questions.keys()
@@ -386,18 +387,6 @@ def _smallest_class(holdout: Records | None) -> int:
         return 0
     labels = torch.as_tensor(holdout.read(range(len(holdout)))[1])
     return int(labels.unique(return_counts=True)[1].min())
-
-
-def _smallest_cell(problem: Problem) -> int:
-    """Return how many holdout records the rarest pair of group and class has; 0 with fewer than two groups."""
-    holdout = problem.held_out
-    if holdout is None or not len(holdout) or not problem.groups:
-        return 0
-    groups = np.array([problem.groups.get(name, "") for name in holdout.ids])
-    labels = np.asarray(holdout.read(range(len(holdout)))[1])
-    if len(np.unique(groups)) < 2 or "" in groups:
-        return 0
-    return int(crosstab(groups, labels).count.min())
 
 
 class Evidence:

@@ -10,6 +10,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
+from expunge.engine.groups import ungrouped
 from expunge.engine.legible import illegible
 from expunge.engine.training import Trainer
 
@@ -42,7 +43,8 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
     if any(each.fatal for each in unread):
         raise InvalidProblem(unread)
     pairs = copies.find(problem)
-    more = (*unread, shortened(problem), *copies.notes(problem, pairs), shift.shifted(problem), base.known(problem))
+    seen = (shift.shifted(problem), base.known(problem), ungrouped(problem))
+    more = (*unread, shortened(problem), *copies.notes(problem, pairs), *seen)
     return [*notes, *(note for note in more if note is not None)], pairs
 
 
