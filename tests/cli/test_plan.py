@@ -67,6 +67,17 @@ def test_one_method(plan):
     assert [option["method"] for option in plan("--method", "noop", "--json").json["options"]] == ["noop"]
 
 
+def test_several_methods_are_tried_in_the_order_in_which_they_are_named(plan, project):
+    named = ("--method", "retrain", "--method", "finetune")
+    assert "would try: retrain, finetune" in plan("--quiet", *named).err
+    assert "--method retrain --method finetune" in plan(*named).err
+    job = project / "job.toml"
+    job.write_text('method = ["finetune", "retrain"]\n' + job.read_text())
+    assert "would try: finetune, retrain" in plan("--quiet").err
+    job.write_text(job.read_text().replace('["finetune", "retrain"]', "3"))
+    assert plan().code == 2
+
+
 def test_a_floor_of_tuning(plan, project):
     given = ("--method", "auto", "--floor", "90%")
     assert plan(*given, "--json").json["floor"] == 0.9

@@ -91,7 +91,7 @@ class Job:
 
     Attributes:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
-        method: this method alone, or ``auto``; what the plan says where it is absent.
+        method: this method alone, or ``auto``, or a list of such; what the plan says where it is absent.
         model, data, holdout: in its place, a saved estimator and its rows, or a Hugging Face model and its texts.
         training: of a Hugging Face model, the settings of the training that made it (``epochs``, ``lora``, ...): with
             them models can be retrained without the records.
@@ -114,7 +114,7 @@ class Job:
     """
 
     problem: str = ""
-    method: str = ""
+    method: str | tuple[str, ...] = ""
     model: Model | None = None
     data: Data | None = None
     holdout: Holdout | None = None
@@ -166,7 +166,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
         problem = replace(origin, also=tuple(name for file in job.also for name in _listed(near(file)))).make()
     return problem, {
         "out": near(job.out) if job.out else None,
-        "methods": (job.method,) if job.method else (),
+        "methods": tuple([job.method] if isinstance(job.method, str) and job.method else job.method),
         "configs": job.methods,
         "budget": share(job.budget, where=f"{path.name}.budget"),
         "tuning": share(job.tuning, where=f"{path.name}.tuning"),

@@ -14,12 +14,12 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run directory; the same job resumes in it.", show_default=False),
 ]
-MethodName = Annotated[
-    str | None,
+MethodNames = Annotated[
+    list[str] | None,
     typer.Option(
         "--method",
         metavar="NAME",
-        help="This method alone; auto: methods chosen for the problem, tuned within the budget.",
+        help="This method alone, repeatable; auto: methods chosen for the problem, tuned within the budget.",
         show_default=False,
     ),
 ]

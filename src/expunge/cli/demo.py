@@ -32,7 +32,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    method: _options.MethodName = None,
+    method: _options.MethodNames = None,
     no_escalate: _options.NoEscalate = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")] = 0,
     as_json: _options.AsJson = False,
@@ -57,7 +57,7 @@ def command(
             problem,
             progress=bars,
             out=folder,
-            methods=(method,) if method else bed.METHODS,
+            methods=tuple(method) if method else bed.METHODS,
             configs=bed.CONFIGS,
             escalate=not no_escalate,
             seed=seed,
@@ -65,7 +65,7 @@ def command(
         )
     words = [] if shown is Shown.DIGITS else [str(shown)]
     again = ["demo", *words, "--out", str(folder), *(["--seed", str(seed)] if seed else [])]
-    again += ["--method", method] if method else []
+    again += [word for name in method or [] for word in ("--method", name)]
     raise show_result(result, again=again, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from expunge.cli import _job, _options
 def command(
     job: _options.JobFile,
     out: _options.Out = None,
-    method: _options.MethodName = None,
+    method: _options.MethodNames = None,
     budget: _options.Budget = None,
     floor: _options.Floor = None,
     references: _options.References = None,
@@ -35,7 +35,7 @@ def command(
     settings = _job.merge(
         settings,
         out=out,
-        methods=(method,) if method else None,
+        methods=tuple(method) if method else None,
         budget=_job.share(budget) if budget else None,
         floor=_job.accuracy(floor) if floor else None,
         references=references,

@@ -7,7 +7,7 @@ from expunge.cli import _console, _job, _next, _options
 
 def command(
     job: _options.JobFile,
-    method: _options.MethodName = None,
+    method: _options.MethodNames = None,
     budget: _options.Budget = None,
     floor: _options.Floor = None,
     references: _options.References = None,
@@ -27,7 +27,7 @@ def command(
     problem, settings = _job.load(job)
     settings = _job.merge(
         settings,
-        methods=(method,) if method else None,
+        methods=tuple(method) if method else None,
         budget=_job.share(budget) if budget else None,
         floor=_job.accuracy(floor) if floor else None,
         references=references,
