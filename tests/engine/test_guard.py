@@ -51,6 +51,15 @@ def test_a_model_surely_below_half_the_lead_of_the_original_has_collapsed():
         guarded(few - 1)
 
 
+def test_what_may_be_a_collapse_and_may_be_chance_is_a_warning():
+    holdout = split(toys.problem(count=40, holdout=90), 1)[0].holdout
+    guard, problem, _ = guarded(fewest())
+    (told,) = [text for text in guard.warnings(problem.source.open()) if "may have collapsed" in text]
+    assert f"{fewest() / 30:.0%} of the {len(holdout)} held-out records" in told
+    kept, problem, _ = guarded(29)
+    assert not [text for text in kept.warnings(problem.source.open()) if "may have collapsed" in text]
+
+
 def test_an_original_no_better_than_guessing_has_nothing_to_lose():
     problem = toys.problem(count=40, holdout=90)
     run, holdout = toys.context(problem), split(problem, 1)[0].holdout
