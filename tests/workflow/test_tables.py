@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from expunge.certify.verify import verify
-from expunge.core.errors import ForeignRun, Refused, UsageError
+from expunge.core.errors import ForeignRun, InvalidProblem, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
@@ -66,6 +66,35 @@ def verified(result):
         allow_development=True,
     )
     return [part for part in found.parts if not part.ok]
+
+
+def odd(rows, place=30):
+    """Return the rows with a decimal comma in one of them, as a spreadsheet writes it."""
+    rows = rows.copy()
+    rows[FEATURES[0]] = rows[FEATURES[0]].astype(object)
+    rows.loc[rows.index[place], FEATURES[0]] = "12,5"
+    return rows
+
+
+def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
+    files(LogisticRegression())
+    arguments = {"label": "income", "id": "person", "model": str(tmp_path / "model.skops")}
+    odd(ROWS).to_csv(tmp_path / "odd.csv", index=False)
+    clean = {**arguments, "data": str(tmp_path / "rows.csv")}
+    made = Origin("expunge.workflow.tables:problem", "", tuple({**arguments, "data": str(tmp_path / "odd.csv")}.items()), REQUEST)
+    with pytest.raises(InvalidProblem, match="text in a column of numbers") as told:
+        plan(made.make())
+    (found,) = [each for each in told.value.obstacles if "text in" in each.what]
+    assert (found.where, found.found) == (
+        f"training records, column {FEATURES[0]}, first at position 30",
+        f"1 of {len(ROWS)} rows",
+    )
+    odd(OTHERS, 4).to_csv(tmp_path / "others.csv", index=False)
+    made = Origin(
+        "expunge.workflow.tables:problem", "", tuple({**clean, "holdout": str(tmp_path / "others.csv")}.items()), REQUEST
+    )
+    with pytest.raises(UsageError, match=rf"others\.csv, column {FEATURES[0]}, first at row 5"):
+        made.make()
 
 
 def test_the_problem_that_files_make(files):

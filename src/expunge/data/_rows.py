@@ -138,6 +138,17 @@ def names_of(estimator: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
+def no_number(value: Any) -> bool:
+    """Return whether a value is neither a number, nor text that is one, nor missing."""
+    if value is None or isinstance(value, (int, float, np.number)):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
 def _is_number(column: Any) -> bool:
     kind = getattr(column.dtype, "kind", "O")
     return kind in "iufb"

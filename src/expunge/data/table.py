@@ -13,7 +13,7 @@ from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
 from expunge.data._files import frame_of, ids_of, place, plain, plain_value, present, stated, subjects_of, whole
-from expunge.data._rows import Columns, Rows
+from expunge.data._rows import Columns, Rows, no_number
 
 
 class TableRecords(Records):
@@ -53,6 +53,7 @@ class TableRecords(Records):
         self._named = {"label": label, "id": id, "subject": subject, "features": chosen}
         self._frame = frame[chosen].reset_index(drop=True)
         self.columns = columns or Columns.of(self._frame)
+        _as_learnt(frame, self.columns, where)
         self.ids = ids_of(frame, id, where)
         self.subjects = subjects_of(frame, subject)
         labels = plain(frame[label])
@@ -95,6 +96,21 @@ class TableRecords(Records):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the values out, which are the frame once more."""
         return {name: value for name, value in self.__dict__.items() if name != "_values"}
+
+
+def _as_learnt(frame: Any, columns: Columns, where: str) -> None:
+    """Refuse text in what is a column of numbers in the training records."""
+    for name, centre in zip(columns.names, columns.centre, strict=True):
+        values = [] if centre is None or getattr(frame[name].dtype, "kind", "O") in "iufb" else plain(frame[name])
+        strange = [i for i, value in enumerate(values) if no_number(value)]
+        if strange:
+            raise UsageError(
+                "text in a column of numbers",
+                where=f"{where}, column {name}, first at {place(frame, strange[0])}",
+                found=f"{len(strange)} of {len(values)} rows",
+                expected="numbers, as in the training records",
+                fix="mend these rows, or drop them; a decimal comma makes no number",
+            )
 
 
 def _occurring(labels: Sequence[Any], where: str) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
-from expunge.data._rows import Rows, one_each
+from expunge.data._rows import Rows, no_number, one_each
 
 _BATCH = 256
 PLACES = 4
@@ -150,29 +150,47 @@ class Pairs(Task):
             with torch.no_grad():
                 answer = self.answer(model, batch[0])
                 problem = self.misfit(answer, len(indices))
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-            # Shapes and types only: the text of an error from user code could hold data.
-            answer, problem = None, f"{type(e).__name__} on a batch of {len(indices)}"
+        except _BROKEN as error:
+            found.append(self._no_answer(records, where, error, len(indices)))
+            return None
         if not problem:
             first: Tensor = answer
             return first
-        found.append(
-            Obstacle(
-                what="the model does not fit the task",
-                where=f"{self.title.lower()} of the {where}",
-                found=problem,
-                expected=self.answers,
-                fix=self.fit,
-            )
-        )
+        found.append(self._unfit(where, problem))
         return None
+
+    def _no_answer(self, records: Records, where: str, error: Exception, count: int) -> Obstacle:
+        for name, strange in _text_among_numbers(records).items():
+            return Obstacle(
+                what="text in a column of numbers",
+                where=f"{where}, column {name}, first at position {strange[0]}",
+                found=f"{len(strange)} of {len(records)} rows",
+                expected="numbers, as in the other rows",
+                fix="mend these rows, or drop them; a decimal comma makes no number",
+            )
+        # Shapes and types only: the text of an error from user code could hold data.
+        return self._unfit(where, f"{type(error).__name__} on a batch of {count}")
+
+    def _unfit(self, where: str, found: str) -> Obstacle:
+        return Obstacle(
+            what="the model does not fit the task",
+            where=f"{self.title.lower()} of the {where}",
+            found=found,
+            expected=self.answers,
+            fix=self.fit,
+        )
 
     def _answered(self, model: Any, records: Records, where: str) -> list[Obstacle]:
         """Return what is wrong with the answers to records from all over the set: not finite, or all alike."""
-        indices = range(0, len(records), max(1, len(records) // _BATCH))[:_BATCH]
+        some = range(0, len(records), max(1, len(records) // _BATCH))[:_BATCH]
+        odd = [strange[0] for strange in _text_among_numbers(records).values()]  # a model may know what to make of it
+        indices = [*some, *(place for place in odd if place not in some)]
         batch = records.read(indices)
-        with torch.no_grad():
-            answer = self.answer(model, batch[0])
+        try:
+            with torch.no_grad():
+                answer = self.answer(model, batch[0])
+        except _BROKEN as error:
+            return [self._no_answer(records, where, error, len(indices))]
         bad = int((~torch.isfinite(answer).reshape(len(indices), -1).all(dim=1)).sum())
         if bad:
             return [
@@ -263,6 +281,23 @@ def _unlike(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Tensor:
 
 def _flat(part: Tensor) -> Tensor:
     return part.reshape(len(part), -1)
+
+
+_BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model raises that cannot answer what it is asked."""
+
+
+def _text_among_numbers(records: Records) -> dict[str, list[int]]:
+    """Return the columns of a table that hold numbers in most rows, and the positions of the rows with text there."""
+    if not len(records) or not isinstance(records.read([0])[0], Rows):
+        return {}
+    frame = records.read(range(len(records)))[0].frame
+    found = {}
+    for place, name in enumerate(frame.columns):
+        strange = [i for i, value in enumerate(frame.iloc[:, place].tolist()) if no_number(value)]
+        if 0 < len(strange) < len(frame) / 2:
+            found[str(name)] = strange
+    return found
 
 
 def _bad_rows(inputs: Any, count: int) -> list[int]:
