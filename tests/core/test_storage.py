@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from expunge.core import storage
-from expunge.core.errors import StorageFailed
-from expunge.core.storage import ASIDE, lock, storing, sweep, sync_folder, write_file, write_folder
+from expunge.core.errors import StorageFailed, UsageError
+from expunge.core.storage import ASIDE, lock, storing, sweep, sync_folder, write_file, write_folder, write_named
 
 
 def listing(folder):
@@ -86,6 +86,26 @@ def test_what_is_renamed_was_synced_before(tmp_path, monkeypatch):
     assert log == ["sync", "sync", "rename", "sync"]
 
 
+def test_what_a_user_names_is_written_to_and_not_replaced(tmp_path):
+    (tmp_path / "target.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("target.txt")
+    write_named(tmp_path / "link.txt", b"new")
+    assert ((tmp_path / "link.txt").is_symlink(), (tmp_path / "target.txt").read_text()) == (True, "new")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_named(tmp_path / "pipe", b"through")
+    assert (os.read(reader, 9), (tmp_path / "pipe").is_fifo()) == (b"through", True)
+    os.close(reader)
+    write_named(tmp_path / "new.txt", b"new")
+    assert (tmp_path / "new.txt").read_bytes() == b"new"
+    for folder in (tmp_path, Path(".")):
+        with pytest.raises(UsageError, match="a folder cannot"):
+            write_named(folder, b"new")
+    with pytest.raises(StorageFailed, match="No space left"):
+        write_named(Path("/dev/full"), b"new")
+    assert Path("/dev/full").is_char_device()
+
+
 def test_a_folder_appears_whole(tmp_path):
     def fill(folder):
         (folder / "inner").mkdir()
@@ -151,7 +171,7 @@ def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
-from expunge.core.errors import StorageFailed
+from expunge.core.errors import StorageFailed, UsageError
 from expunge.core.storage import write_file, write_folder
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder = Path(sys.argv[1])
@@ -173,7 +193,7 @@ def test_a_folder_that_may_not_be_written_is_reported(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from expunge.core.errors import StorageFailed
+from expunge.core.errors import StorageFailed, UsageError
 from expunge.core.storage import write_file, write_folder
 if os.geteuid() == 0:
     os.seteuid(65534)

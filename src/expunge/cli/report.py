@@ -27,14 +27,14 @@ def command(
     The record is read, not the page: one that was changed is refused, and beside a certificate it must be the
     report that was certified. Nothing is judged again.
     """
-    from expunge.core.storage import write_file
+    from expunge.core.storage import write_named
     from expunge.render import formats, record
 
     wanted = formats.named(form, where="--as")
     path = run / "report.json" if run.is_dir() else run
     data = wanted.render(record.load(_read(path), digest=_certified(path)))
     if out is not None:
-        write_file(out, data)
+        write_named(out, data)
         _console.say(f"written: {out}")
         return
     sys.stdout.flush()

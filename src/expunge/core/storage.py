@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from expunge.core.errors import StorageFailed
+from expunge.core.errors import StorageFailed, UsageError
 
 ASIDE = ".aside-"
 _writes = True
@@ -65,6 +65,27 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             aside.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_named(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` to a path that a user named: what a link leads to, and into a pipe or a device, not in its place.
+
+    Raises:
+        UsageError: a folder.
+    """
+    if path.is_dir():
+        raise UsageError(
+            "a folder cannot be written to as a file",
+            where=path.name or str(path),
+            found="a folder",
+            expected="the path of a file",
+            fix="name a file in it",
+        )
+    if path.exists() and not path.is_file():
+        with storing(path):
+            path.write_bytes(data)
+    else:
+        write_file(path.resolve(), data, mode=mode)
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
