@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from expunge.cli import _next
+from expunge.core.level import Level
 from expunge.core.outcome import Outcome
 from expunge.core.plan import FORCED
 from expunge.core.verdict import Decision, Verdict
@@ -93,6 +94,16 @@ def test_without_references_it_names_a_directory_of_its_own():
 
 def test_without_power_it_says_what_to_look_at():
     assert "cannot tell the original from retrained models" in steps(sample_report("powerless"))[1].why
+
+
+def test_without_power_nothing_is_named_that_rests_on_the_audit():
+    """Any of these would end as it did: not tried, since no verdict on it would mean anything."""
+    report = sample_report("powerless")
+    seeing = replace(report, control=sample_report("noop").control)
+    audited = {option.method for option in report.plan.options if option.guarantee is Level.AUDITED}
+    named = {words[-1] for words in commands(steps(report))}
+    assert named.isdisjoint({*audited, "auto"})
+    assert {words[-1] for words in commands(steps(seeing))} & audited
 
 
 @pytest.fixture

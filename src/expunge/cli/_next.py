@@ -204,11 +204,17 @@ def _with_references(why: str, count: int | None, again: Sequence[str], out: Pat
 
 
 def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]:
-    """Return the methods that this run did not try, the strongest first."""
-    from expunge.plan import auto
+    """Return the methods that this run did not try, the strongest first.
 
+    Where the audit cannot tell the original from retrained models none is named that rests on what the audit says.
+    """
+    from expunge.plan import auto
+    from expunge.render._words import powerless
+
+    blind = report.control is not None and powerless(report.control)
     tried = {attempt.method for attempt in report.attempts}
-    options = [option for option in report.plan.options if option.method not in tried and _possible(option)]
+    left = [option for option in report.plan.options if option.method not in tried and _possible(option)]
+    options = [option for option in left if not (blind and option.guarantee is Level.AUDITED)]
     words, found = _without(again, "--method"), []
     named = any(option.why in (FORCED, TUNED) for option in report.plan.options)
     for option in options:
@@ -216,7 +222,7 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))
     problem = result.problem
-    if problem is not None and not report.tuned:
+    if problem is not None and not report.tuned and not blind:
         if not auto.obstacles(problem) and auto.candidates(problem, {}):
             found.append(Step("let methods be chosen and tuned for this problem:", line(*words, "--method", auto.AUTO)))
     if named:
