@@ -260,3 +260,18 @@ def test_numbers_to_be_predicted_are_labels_without_classes(frame, tmp_path):
     for wrong in ({"label": "income"}, {"label": "rich"}):
         with pytest.raises(UsageError, match="no numbers"):
             TableRecords(frame.assign(rich=True), **{**named, **wrong}, numbers=True)
+
+
+def test_a_line_with_other_columns_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("id,x,y\n1,2,0\n2,Jane, Doe,3,1\n")
+    with pytest.raises(UsageError, match=r"t\.csv, line 3") as told:
+        TableRecords(tmp_path / "t.csv", label="y", id="id")
+    (obstacle,) = told.value.obstacles
+    assert (obstacle.found, obstacle.expected) == ("5 values", "3, as in the lines before")
+    assert "Jane" not in str(told.value)
+
+
+def test_another_encoding_is_named(tmp_path):
+    (tmp_path / "t.csv").write_bytes("id,x,y\n1,é,0\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="not UTF-8"):
+        TableRecords(tmp_path / "t.csv", label="y", id="id")

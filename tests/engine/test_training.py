@@ -341,3 +341,9 @@ def test_the_table_of_a_job_says_all_that_a_trainer_can_be_told():
     for wrong in ({"lora": -1}, {"lora_alpha": 0.0, "lora": 1}, {"micro_batch": -1}, {"ranks": 8}):
         with pytest.raises(UsageError):
             Training.of(wrong)
+
+
+def test_a_training_of_no_epochs_is_refused():
+    with pytest.raises(UsageError, match="no epochs") as told:
+        Training(epochs=0)
+    assert told.value.obstacles[0].where == "[training] epochs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +46,23 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
             frame.index = _pandas().RangeIndex(1, len(frame) + 1, name="row")
     except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
         empty = path.is_file() and not path.stat().st_size
+        ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if ragged is not None:
+            raise UsageError(
+                "a line of a table has other columns than its head",
+                where=f"{path.name}, line {ragged[2]}",
+                found=f"{ragged[3]} values",
+                expected=f"{ragged[1]}, as in the lines before",
+                fix="mend that line; a value with a comma in it stands in quotes",
+            ) from error
+        if isinstance(error, UnicodeDecodeError):
+            raise UsageError(
+                "cannot read a table",
+                where=path.name,
+                found="text that is not UTF-8",
+                expected="a file in UTF-8",
+                fix="save the file as UTF-8",
+            ) from error
         raise UsageError(
             "cannot read a table",
             where=path.name,

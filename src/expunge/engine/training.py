@@ -192,6 +192,18 @@ class Training(AdaptersConfig):
         low=0,
     )
 
+    def __post_init__(self) -> None:
+        """Refuse a training that trains nothing."""
+        super().__post_init__()
+        if not self.epochs:
+            raise UsageError(
+                "a training of no epochs",
+                where="[training] epochs",
+                found="0",
+                expected="1 or more: what was not trained is nothing to compare with",
+                fix="say how often the training read each record",
+            )
+
     def trainer(self, build: Callable[[], nn.Module], *, task: str) -> Trainer:
         """Return the trainer of models that ``build`` makes.
 
