@@ -267,6 +267,13 @@ def test_a_module_that_fails_while_it_is_imported(project, call):
     sound(call("plan", path, "--json"), 2, "cannot import", "JSONDecodeError", "case.py, line 3")
 
 
+def test_a_module_that_is_no_python(project, call):
+    (project / "case2.py").write_text("import json\n\nzebra = = 1\n")
+    path = project / "job.toml"
+    path.write_text('problem = "case2:problem"')
+    sound(call("plan", path, "--json"), 2, "cannot import", "SyntaxError", "case2.py, line 3")
+
+
 ROWS = "id,person,size,label\n" + "".join(f"zebra-{i},okapi-{i % 5},{i % 7}.5,{i % 2}\n" for i in range(40))
 SAVED = """
 [model]

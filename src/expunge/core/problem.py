@@ -823,6 +823,8 @@ def _attempt(make: Callable[[], T], found: list[Obstacle]) -> T | None:
 
 def _place(error: Exception, folder: str) -> str:
     """Return the line of the user's own project where an import failed; only files in ``folder`` are his."""
+    if isinstance(error, SyntaxError) and error.filename:  # what cannot be read has no frame
+        return f"problem, {Path(error.filename).name}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if folder and Path(frame.filename).parent == Path(folder)]
     return f"problem, {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "problem"

@@ -106,7 +106,7 @@ def load_object(path: Path, kind: type[T]) -> T:
     except OSError as error:
         raise UsageError(
             "cannot read a saved estimator",
-            where=path.name,
+            where=f"{path.parent.name}/{path.name}".lstrip("/"),
             found=error.strerror or "nothing",
             expected="a .skops file, or a folder with estimator.skops; of a network or a language model, a directory "
             "with its safetensors",
