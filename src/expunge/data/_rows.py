@@ -36,7 +36,7 @@ class Columns:
         centres: list[float | None] = []
         spreads: list[float | None] = []
         for name in frame.columns:
-            if not _is_number(frame[name]):
+            if not is_number(frame[name]):
                 centres.append(None)
                 spreads.append(None)
                 continue
@@ -149,7 +149,8 @@ def no_number(value: Any) -> bool:
     return False
 
 
-def _is_number(column: Any) -> bool:
+def is_number(column: Any) -> bool:
+    """Return whether a column of a frame is of numbers, missing ones apart."""
     kind = getattr(column.dtype, "kind", "O")
     return kind in "iufb"
 

@@ -13,7 +13,7 @@ from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
 from expunge.data._files import frame_of, ids_of, place, plain, plain_value, present, stated, subjects_of, whole
-from expunge.data._rows import Columns, Rows, no_number
+from expunge.data._rows import Columns, Rows, is_number, no_number
 
 
 class TableRecords(Records):
@@ -101,7 +101,7 @@ class TableRecords(Records):
 def _as_learnt(frame: Any, columns: Columns, where: str) -> None:
     """Refuse text in what is a column of numbers in the training records."""
     for name, centre in zip(columns.names, columns.centre, strict=True):
-        values = [] if centre is None or getattr(frame[name].dtype, "kind", "O") in "iufb" else plain(frame[name])
+        values = [] if centre is None or is_number(frame[name]) else plain(frame[name])
         strange = [i for i, value in enumerate(values) if no_number(value)]
         if strange:
             raise UsageError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
-from expunge.data._rows import Rows, no_number, one_each
+from expunge.data._rows import Rows, is_number, no_number, one_each
 
 _BATCH = 256
 PLACES = 4
@@ -294,7 +294,8 @@ def _text_among_numbers(records: Records) -> dict[str, list[int]]:
     frame = records.read(range(len(records)))[0].frame
     found = {}
     for place, name in enumerate(frame.columns):
-        strange = [i for i, value in enumerate(frame.iloc[:, place].tolist()) if no_number(value)]
+        column = frame.iloc[:, place]
+        strange = [] if is_number(column) else [i for i, value in enumerate(column.tolist()) if no_number(value)]
         if 0 < len(strange) < len(frame) / 2:
             found[str(name)] = strange
     return found
