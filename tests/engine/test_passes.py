@@ -159,8 +159,8 @@ class Ruinous(Alternating):
 
 @pytest.mark.parametrize(
     "name",
-    ["scrub", "gradient_ascent", "neg_grad_plus", "random_label", "salun", "boundary_expand", "fcs", "uam", "npo"]
-    + ["task_arithmetic", "negmerge", "bad_teacher", "wga", "grad_diff", "finetune", "msg", "l1_sparse", "prmq", "rni"],
+    "scrub gradient_ascent neg_grad_plus random_label salun boundary_expand fcs uam npo task_arithmetic negmerge "
+    "bad_teacher wga grad_diff finetune msg l1_sparse prmq rni".split(),
 )
 def test_one_record_is_forgotten_by_a_network_with_batch_statistics(name):
     """The request of one person, as most are."""
@@ -176,7 +176,9 @@ def test_one_record_is_forgotten_by_a_network_with_batch_statistics(name):
 
 def test_steps_of_one_record_keep_batch_statistics():
     problem = toys.problem(forget=4, build=toys.Noisy)
-    outcome = registry.load("methods", "finetune")({"epochs": 1, "batch_size": 1}).unlearn(problem, toys.context(problem))
+    outcome = registry.load("methods", "finetune")({"epochs": 1, "batch_size": 1}).unlearn(
+        problem, toys.context(problem)
+    )
     assert any("statistics of the original" in text for text in outcome.warnings)
 
 

@@ -81,7 +81,8 @@ def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
     arguments = {"label": "income", "id": "person", "model": str(tmp_path / "model.skops")}
     odd(ROWS).to_csv(tmp_path / "odd.csv", index=False)
     clean = {**arguments, "data": str(tmp_path / "rows.csv")}
-    made = Origin("expunge.workflow.tables:problem", "", tuple({**arguments, "data": str(tmp_path / "odd.csv")}.items()), REQUEST)
+    wrong = {**arguments, "data": str(tmp_path / "odd.csv")}
+    made = Origin("expunge.workflow.tables:problem", "", tuple(wrong.items()), REQUEST)
     with pytest.raises(InvalidProblem, match="text in a column of numbers") as told:
         plan(made.make())
     (found,) = [each for each in told.value.obstacles if "text in" in each.what]
@@ -90,9 +91,8 @@ def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
         f"1 of {len(ROWS)} rows",
     )
     odd(OTHERS, 4).to_csv(tmp_path / "others.csv", index=False)
-    made = Origin(
-        "expunge.workflow.tables:problem", "", tuple({**clean, "holdout": str(tmp_path / "others.csv")}.items()), REQUEST
-    )
+    wrong = {**clean, "holdout": str(tmp_path / "others.csv")}
+    made = Origin("expunge.workflow.tables:problem", "", tuple(wrong.items()), REQUEST)
     with pytest.raises(UsageError, match=rf"others\.csv, column {FEATURES[0]}, first at row 5"):
         made.make()
 

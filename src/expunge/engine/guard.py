@@ -92,7 +92,7 @@ class Guard:
             )
 
     def warnings(self, model: Any) -> tuple[str, ...]:
-        """Return what a reader must know: that the model may have collapsed, and that forgotten records went too far."""
+        """Return what a reader must know: that the model may have collapsed, or forgotten records went too far."""
         return (*self._unsure(), *self._over_forgetting(model))
 
     def _unsure(self) -> tuple[str, ...]:
@@ -100,9 +100,9 @@ class Guard:
         if self._floor is None or self._right is None or (share := float(self._right.double().mean())) >= self._floor:
             return ()
         return (
-            f"the model may have collapsed: {share:.0%} of the {len(self._right)} held-out records of the choosing part "
-            f"are answered right, and half-way between guessing and the original are {self._floor:.0%}; so few do not "
-            "tell it from chance",
+            f"the model may have collapsed: {share:.0%} of the {len(self._right)} held-out records of the choosing "
+            f"part are answered right, and half-way between guessing and the original are {self._floor:.0%}; so few do "
+            "not tell it from chance",
         )
 
     def _over_forgetting(self, model: Any) -> tuple[str, ...]:

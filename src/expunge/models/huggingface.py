@@ -1,8 +1,8 @@
 """Hugging Face models: a directory as transformers wrote it goes in, one that it opens comes out; nothing is unpickled.
 
-What lies beside the weights (tokenizer, generation settings) is carried over byte for byte, and so is the configuration:
-as transformers would write it anew, older versions and other loaders would miss what has another name now. A model card
-of the original is not: it may quote what must be forgotten.
+What lies beside the weights (tokenizer, generation settings) is carried over byte for byte, and so is the
+configuration: written anew by transformers, older versions and other loaders would miss what has another name now. A
+model card of the original is not: it may quote what must be forgotten.
 """
 
 from __future__ import annotations
