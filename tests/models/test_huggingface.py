@@ -149,6 +149,15 @@ def test_the_configuration_ships_as_it_came(tmp_path):
     assert source.digest(source.reopen(tmp_path / "out")) == source.digest()
 
 
+def test_a_configuration_that_does_not_name_its_family_ships_as_it_came(folder, tmp_path):
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in about.items() if k != "model_type"}))
+    source = HuggingFaceModel(folder)
+    (tmp_path / "out").mkdir()
+    source.save(source.open(), tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == (folder / "config.json").read_bytes()
+
+
 @pytest.mark.parametrize("change", ["settings", "numbers"])
 def test_a_model_that_is_another_ships_with_its_own_configuration(tmp_path, change):
     source = HuggingFaceModel(legacy(tmp_path / "in"))

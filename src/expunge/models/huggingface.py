@@ -125,7 +125,7 @@ class HuggingFaceModel(ModelSource):
     def save(self, model: Any, folder: Path) -> None:
         """Write weights in one file, configuration, and what lay beside the original."""
         _write(model, folder)
-        if self._config and _read_alike(self._config, (folder / CONFIG).read_bytes()):
+        if self._config and _read_alike(self._kind, self._config, (folder / CONFIG).read_bytes()):
             (folder / CONFIG).write_bytes(self._config)
         lay(self._beside, folder)
 
@@ -298,18 +298,16 @@ def lay(files: Mapping[str, bytes], folder: Path) -> None:
         place.write_bytes(data)
 
 
-def _read_alike(one: bytes, other: bytes) -> bool:
-    """Return whether this transformers reads the same settings from two configurations.
+def _read_alike(kind: Any, one: bytes, other: bytes) -> bool:
+    """Return whether this transformers reads the same settings of a class of models from two configurations.
 
     A type of numbers that is not said is that of the weights.
     """
-    from transformers import AutoConfig
-
     read = []
     for content in (one, other):
         with tempfile.TemporaryDirectory(prefix="expunge-") as aside, _quiet():
             (Path(aside) / CONFIG).write_bytes(content)
-            found = AutoConfig.from_pretrained(aside, local_files_only=True).to_dict()
+            found = kind.config_class.from_pretrained(aside, local_files_only=True).to_dict()
         read.append({name: value for name, value in found.items() if name not in _OF_THE_WRITING})
     kinds = {str(each.pop("dtype")) for each in read if each.get("dtype") is not None}
     return len(kinds) < 2 and {**read[0], "dtype": None} == {**read[1], "dtype": None}
