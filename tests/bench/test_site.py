@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from expunge.audit import policy as policies
+from expunge.bench import run as running
 from expunge.bench import site as home
 from expunge.bench.site import Bench, Site
 from expunge.core.errors import ForeignRun, UsageError
@@ -137,3 +138,13 @@ def test_a_problem_is_made_again_by_another_process(grid):
     again = pickle.loads(pickle.dumps(problem))
     assert again.spec == problem.spec
     assert home.problem_of(str(grid.folder), "class", 0).spec != problem.spec
+
+
+def test_what_was_measured_in_another_way_is_not_gone_on_with(tmp_path):
+    """Scores of two definitions would stand side by side, unsaid."""
+    site = Site.begin(small(tmp_path), tmp_path / "out")
+    site.current()
+    (tmp_path / "out" / "edition.json").unlink()  # as before there were editions
+    with pytest.raises(ForeignRun, match="another way"):
+        running.run(Site.open(tmp_path / "out"))
+    assert not (tmp_path / "out" / "cells").exists()

@@ -149,6 +149,30 @@ def test_the_configuration_ships_as_it_came(tmp_path):
     assert source.digest(source.reopen(tmp_path / "out")) == source.digest()
 
 
+def test_a_configuration_of_parts_ships_as_it_came(tmp_path):
+    """Saved anew each part says its type of numbers."""
+    text = {
+        "vocab_size": 20,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config=text, vision_config={**vision, "image_size": 4, "patch_size": 2}, projection_dim=4
+    )
+    transformers.CLIPModel(config).save_pretrained(tmp_path / "in")
+    about = json.loads((tmp_path / "in" / "config.json").read_text())
+    for part in (about, about["text_config"], about["vision_config"]):
+        part.pop("dtype", None)
+    (tmp_path / "in" / "config.json").write_text(json.dumps(about))
+    source = HuggingFaceModel(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    source.save(source.open(), tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == (tmp_path / "in" / "config.json").read_bytes()
+
+
 def test_a_configuration_that_does_not_name_its_family_ships_as_it_came(folder, tmp_path):
     about = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({k: v for k, v in about.items() if k != "model_type"}))

@@ -97,6 +97,20 @@ def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
         made.make()
 
 
+def test_a_column_is_not_blamed_for_what_is_wrong_elsewhere(files, tmp_path, monkeypatch):
+    """Words among numbers may be what the model was fitted with: wards 11, 12 and 4B."""
+    files(LogisticRegression())
+    odd(ROWS).to_csv(tmp_path / "odd.csv", index=False)
+    monkeypatch.setattr(LogisticRegression, "predict_proba", lambda self, x: 1 / 0)
+    arguments = {"label": "income", "id": "person", "model": str(tmp_path / "model.skops")}
+    made = Origin(
+        "expunge.workflow.tables:problem", "", tuple({**arguments, "data": str(tmp_path / "odd.csv")}.items())
+    )
+    with pytest.raises(InvalidProblem, match="does not fit the task") as told:
+        plan(replace(made, request=REQUEST).make())
+    assert "text in a column" not in str(told.value)
+
+
 def test_the_problem_that_files_make(files):
     problem = files(LogisticRegression())
     assert problem.records.classes == ("high", "low")

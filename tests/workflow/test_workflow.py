@@ -162,6 +162,7 @@ def signature(result):
         weights,
         lambda result: (result.folder / "architecture.json").unlink(),
         lambda result: (result.folder / "more.txt").write_text("a file more"),
+        lambda result: (result.folder / "README.md").write_text("a card, where none is written"),
     ],
 )
 def test_a_finished_run_hands_out_no_model_but_the_one_that_was_judged(erase, change, certified):

@@ -28,6 +28,8 @@ from expunge.numerics import literature, membership
 Array = NDArray[np.float64]
 ATTACKED = 2000
 """Records of either side that the attack is trained on, at the most: its time grows with their square."""
+EDITION = 2
+"""Of these measures; since the second a class that goes counts among the forgotten records alone."""
 GAPS = ("forget", "retain", "test", "mia")
 """What the average gap is taken over; accuracies on forgotten, retained and held-out records, and the attack's rate."""
 

@@ -53,8 +53,10 @@ def run(site: Site, *, workers: int | None = None, progress: Progress | None = N
         progress: told of each step, by several threads.
 
     Raises:
+        ForeignRun: what is there was measured in another way.
         ExpungeError: something other than one cell failed (no data, no room on the disk); what is done stays.
     """
+    site.current()
     scenarios, count = site.bench.scenarios, workers or cores()
     shared = _Shared(progress or Progress(), Site(site.bench, site.folder))
     # What is judged is reopened in processes in which no method ever ran.

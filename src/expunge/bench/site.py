@@ -1,6 +1,6 @@
 """The results directory of a benchmark, and what its cells share: scenarios, originals, references, control audits.
 
-    bench.json                      what is measured
+    bench.json                      what is measured; edition.json: in which edition of the measures
     scores/*.npy                    numbers per record that scenarios choose by
     originals/<key>/                one model per (training records, seed)
     references/<scenario>/          a run directory; given/ holds each model with its manifest
@@ -198,8 +198,26 @@ class Site:
         for policy in dict.fromkeys(map(bench.judged_by, bench.scenarios)):
             policies.load(policy)
         _ = cls(bench, place).bed  # not kept on what is returned: that crosses to other processes
+        write_file(place / "edition.json", canonical(measures.EDITION) + b"\n")
         write_file(place / "bench.json", canonical(bench) + b"\n")
         return cls(bench, place)
+
+    def current(self) -> None:
+        """See that what is there was measured as it is now.
+
+        Raises:
+            ForeignRun: it was not: scores of both would stand side by side.
+        """
+        file = self.folder / "edition.json"
+        edition = json.loads(file.read_text()) if file.exists() else 1
+        if edition != measures.EDITION:
+            raise ForeignRun(
+                "the results directory was measured in another way",
+                where=self.folder.name,
+                found=f"edition {edition} of the scores",
+                expected=f"edition {measures.EDITION}: a class that goes counts among the forgotten records alone",
+                fix="`expunge bench compare` shows what is there; begin anew with another --out",
+            )
 
     @cached_property
     def bed(self) -> data.Bed:

@@ -42,6 +42,7 @@ class PlantedRecords(Records):
         self.ids = tuple(
             canary.id if canary else base.ids[place] for canary, place in zip(found, self._places, strict=True)
         )
+        self.cut = frozenset(i for i, place in enumerate(self._places) if place in base.cut)
         # The input is still somebody's: who asks for his records to be deleted means this one, too.
         self.subjects = tuple(base.subjects[place] for place in self._places)
         # -1: the record keeps its own label.

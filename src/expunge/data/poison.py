@@ -70,7 +70,7 @@ class PoisonedRecords(Records):
         self, base: Records, labels: Mapping[str, int], marked: Collection[str] = (), patch: Patch | None = None
     ) -> None:
         self._base, self._patch = base, patch
-        self.ids, self.subjects, self.padding = base.ids, base.subjects, base.padding
+        self.ids, self.subjects, self.padding, self.cut = base.ids, base.subjects, base.padding, base.cut
         # -1: the record keeps its own label.
         self._labels = torch.tensor([labels.get(name, -1) for name in self.ids], dtype=torch.long)
         known = set(marked)

@@ -105,7 +105,8 @@ def _as_learnt(frame: Any, columns: Columns, where: str) -> None:
         strange = [i for i, value in enumerate(values) if no_number(value)]
         if strange:
             raise UsageError(
-                "text in a column of numbers",
+                f"{'text' if isinstance(values[strange[0]], str) else type(values[strange[0]]).__name__} in a column "
+                "of numbers",
                 where=f"{where}, column {name}, first at {place(frame, strange[0])}",
                 found=f"{len(strange)} of {len(values)} rows",
                 expected="numbers, as in the training records",

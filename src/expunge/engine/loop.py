@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from expunge.core.config import Config, setting
 from expunge.core.digest import keyed_int
@@ -277,16 +278,37 @@ def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
             layer.eval()
 
 
-def lone(model: nn.Module, *sizes: int) -> bool:
-    """Return whether steps of one of these sizes are of a single record, and the model normalises by batches.
+@contextmanager
+def alone(model: nn.Module) -> Iterator[list[str]]:
+    """Let batch normalisation keep the statistics it has where it is asked for those of one value a channel.
 
-    One record has no mean and no spread of its own: of a table's row torch refuses to take them. Then statistics are to
-    be kept, and :data:`ALONE` is to be said.
+    One row of a table has no mean and no spread of its own, and torch refuses to take them. Yields a list that says
+    :data:`ALONE` as soon as that was so.
     """
-    return 1 in sizes and any(getattr(layer, "running_mean", None) is not None for layer in model.modules())
+    said: list[str] = []
+
+    def rest(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if layer.training and given[0].ndim > 1 and given[0].numel() == given[0].shape[1]:
+            layer.training, said[:] = False, [ALONE]
+            resting.append(layer)
+
+    def go_on(layer: nn.Module, *_: Any) -> None:
+        if layer in resting:
+            resting.remove(layer)
+            layer.training = True
+
+    resting: list[nn.Module] = []
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+    hooks = [layer.register_forward_pre_hook(rest) for layer in layers]
+    hooks += [layer.register_forward_hook(go_on, always_call=True) for layer in layers]
+    try:
+        yield said
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-ALONE = "batch normalisation kept the statistics of the original: steps of a single record have none of their own"
+ALONE = "batch normalisation kept the statistics it had in steps of a single record, which has none of its own"
 
 
 def ready(model: Any) -> Any:

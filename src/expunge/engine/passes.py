@@ -34,7 +34,7 @@ from expunge.engine.anatomy import deciding
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
-from expunge.engine.loop import ALONE, Steps, evaluating, lone, run_loop
+from expunge.engine.loop import Steps, alone, evaluating, run_loop
 from expunge.engine.memory import sparing
 from expunge.engine.runtime import seed_everything
 from expunge.engine.visits import Batch, Pass, Step
@@ -233,7 +233,6 @@ class Passes(Method):
         if not config.epochs:
             return Outcome(model=model, stopped="after 0 epochs", warnings=(NO_EFFECT,))
         movable = [p.requires_grad for p in model.parameters()]
-        alone = lone(model, config.batch_size, len(problem.forget_view))
         spent = run.spent.read
         teachers = self._opened(problem, run, model)
         guard = Guard(model, problem, run, dips=self.dips, reads_forget=Need.FORGET in self.needs)
@@ -276,11 +275,13 @@ class Passes(Method):
                 after_update=lambda step, count, optimiser: self.after_update(model, step, count, optimiser),
                 after_epoch=after_epoch,
                 advance=lambda: run.progress.advance(run.label),
-                keep_statistics=config.batch_statistics == "keep" or alone,
+                keep_statistics=config.batch_statistics == "keep",
                 still=deciding(model) if self.compares else (),
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-            history, stopped = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
+            with alone(model) as rested:
+                made = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
+            history, stopped = made
             run.progress.finish(run.label)
             reads, epoch = run.spent.read, 0
             if kept is not None and (epoch := self.rewind(model, [dict(row) for row in history], run)):
@@ -304,7 +305,7 @@ class Passes(Method):
             history=tuple(history),
             touched=share,
             stopped=stopped,
-            warnings=(*((NO_EFFECT,) if share == 0 else ()), *((ALONE,) if alone else ()), *warnings),
+            warnings=(*((NO_EFFECT,) if share == 0 else ()), *rested, *warnings),
             charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where is not None else (),
         )
 

@@ -126,6 +126,7 @@ class Workers:
         self._problem, self._count = problem, count or cores()
         self._payload = _pickled(problem)
         self._pool: ProcessPoolExecutor | None = None
+        self._shut = False
 
     @property
     def process(self) -> str:
@@ -178,15 +179,20 @@ class Workers:
         return make()
 
     def close(self) -> None:
-        """Stop the processes, whatever they are doing."""
-        if self._pool is not None:
-            _stop(self._pool)
-            self._pool = None
+        """Stop the processes, whatever they are doing; nothing is begun any more."""
+        with _opening:
+            pool, self._pool, self._shut = self._pool, None, True
+        if pool is not None:
+            _stop(pool)
 
     def _submit(self, name: str, arguments: tuple[Any, ...]) -> Future[Any]:
         assert self._payload is not None
-        self._pool = self._pool or _pool(self._payload, self._count)
-        return self._pool.submit(_call, name, arguments)
+        with _opening:
+            if self._shut:
+                raise _stopped()
+            self._pool = self._pool or _pool(self._payload, self._count)
+            pool = self._pool
+        return pool.submit(_call, name, arguments)
 
 
 class Turns:
@@ -213,11 +219,16 @@ class Turns:
             heapq.heappush(self._waiting, mine)
             self._changed.wait_for(lambda: self._closed or (self._free > 0 and self._waiting[0] == mine))
             if self._closed:
-                raise RunFailed("work was stopped", where="benchmark", found="an error elsewhere", fix="see that error")
+                raise _stopped()
             heapq.heappop(self._waiting)
-            future = begin()
             self._free -= 1
             self._changed.notify_all()
+        # Not while the lock is held: a pool that breaks holds its own while it says so, and gives turns back.
+        try:
+            future = begin()
+        except BaseException:
+            self._give()
+            raise
         future.add_done_callback(lambda _: self._give())
         return future
 
@@ -231,6 +242,10 @@ class Turns:
         with self._changed:
             self._free += 1
             self._changed.notify_all()
+
+
+def _stopped() -> RunFailed:
+    return RunFailed("work was stopped", where="several at a time", found="an error elsewhere", fix="see that error")
 
 
 class _InTurn(Workers):
@@ -259,6 +274,10 @@ class Here(Workers):
         return "a process of the benchmark that made none of the models it judged"
 
 
+_opening, _spawning = threading.Lock(), threading.Lock()
+"""Held while a pool of processes, and while a process, is made."""
+
+
 class _Process(SpawnProcess):
     """A new process that does not run the user's script again, as spawning does by default, and is deaf to Ctrl-C.
 
@@ -267,12 +286,13 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
-            with _deaf():
-                return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
-        finally:
-            sys.modules["__main__"] = script
+        with _spawning:  # several threads may ask for processes, and the name is everybody's
+            script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+            try:
+                with _deaf():
+                    return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+            finally:
+                sys.modules["__main__"] = script
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from expunge.engine.anatomy import deciding
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.forgetting import held
-from expunge.engine.loop import ALONE, LoopConfig, Steps, lone, run_loop
+from expunge.engine.loop import LoopConfig, Steps, alone, run_loop
 from expunge.engine.masters import HALF
 from expunge.engine.memory import sparing
 from expunge.engine.visits import Batch, Pass, Step
@@ -80,10 +80,12 @@ class Negated(Edit):
         """Change the parameters that may move; the rest stays or is put back."""
         start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         names = [name for name, p in model.named_parameters() if p.requires_grad]
-        ways, histories = [], []
+        ways, histories, warnings = [], [], list[str]()
         for place, rate in enumerate(self.rates()):
             model.load_state_dict(start)
-            history, ended = self._tuned(model, problem, run, place, rate)
+            with alone(model) as rested:
+                history, ended = self._tuned(model, problem, run, place, rate)
+            warnings = list(rested)
             histories.append(history)
             ways.append({name: p.detach() - _wide(start[name]) for name, p in zip(names, ended, strict=True)})
         way = agreed(ways)
@@ -96,8 +98,8 @@ class Negated(Edit):
         done = f"after {self.config.epochs} epochs, taken away {self.config.scale:g} times"
         if len(ways) > 1:
             done += f"; {len(ways)} fine-tunings agree on {share:.0%} of the weights"
-        alone = (ALONE,) if lone(model, self.config.batch_size, len(problem.forget_view)) else ()
-        return Edited(done, history=tuple(_joined(rows) for rows in zip(*histories, strict=True)), warnings=alone)
+        rows = tuple(_joined(rows) for rows in zip(*histories, strict=True))
+        return Edited(done, history=rows, warnings=tuple(warnings))
 
     def _tuned(
         self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float
@@ -110,7 +112,6 @@ class Negated(Edit):
             batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
             objective=lambda step: self._terms(step, problem.meaning, model, original),
             rate=lambda step: rate,
-            keep_statistics=lone(model, self.config.batch_size, len(problem.forget_view)),
             still=deciding(model) if self._holds else (),
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None

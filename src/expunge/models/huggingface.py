@@ -308,9 +308,18 @@ def _read_alike(kind: Any, one: bytes, other: bytes) -> bool:
         with tempfile.TemporaryDirectory(prefix="expunge-") as aside, _quiet():
             (Path(aside) / CONFIG).write_bytes(content)
             found = kind.config_class.from_pretrained(aside, local_files_only=True).to_dict()
-        read.append({name: value for name, value in found.items() if name not in _OF_THE_WRITING})
-    kinds = {str(each.pop("dtype")) for each in read if each.get("dtype") is not None}
-    return len(kinds) < 2 and {**read[0], "dtype": None} == {**read[1], "dtype": None}
+        read.append(found)
+    return _alike(*read)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return bool(one == other)
+    mine, theirs = ({k: v for k, v in each.items() if k not in _OF_THE_WRITING} for each in (one, other))
+    kinds = {str(each.pop("dtype")) for each in (mine, theirs) if each.get("dtype") is not None}
+    for each in (mine, theirs):
+        each.pop("dtype", None)
+    return len(kinds) < 2 and mine.keys() == theirs.keys() and all(_alike(mine[name], theirs[name]) for name in mine)
 
 
 _OF_THE_WRITING = ("_name_or_path", "transformers_version")

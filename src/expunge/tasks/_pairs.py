@@ -151,7 +151,7 @@ class Pairs(Task):
                 answer = self.answer(model, batch[0])
                 problem = self.misfit(answer, len(indices))
         except _BROKEN as error:
-            found.append(self._no_answer(records, where, error, len(indices)))
+            found.append(self._no_answer(model, records, where, error, indices))
             return None
         if not problem:
             first: Tensor = answer
@@ -159,8 +159,12 @@ class Pairs(Task):
         found.append(self._unfit(where, problem))
         return None
 
-    def _no_answer(self, records: Records, where: str, error: Exception, count: int) -> Obstacle:
+    def _no_answer(
+        self, model: Any, records: Records, where: str, error: Exception, indices: Sequence[int]
+    ) -> Obstacle:
         for name, strange in _text_among_numbers(records).items():
+            if not self._answers(model, records, [place for place in indices if place not in set(strange)]):
+                continue  # something else is the matter
             return Obstacle(
                 what="text in a column of numbers",
                 where=f"{where}, column {name}, first at position {strange[0]}",
@@ -169,7 +173,15 @@ class Pairs(Task):
                 fix="mend these rows, or drop them; a decimal comma makes no number",
             )
         # Shapes and types only: the text of an error from user code could hold data.
-        return self._unfit(where, f"{type(error).__name__} on a batch of {count}")
+        return self._unfit(where, f"{type(error).__name__} on a batch of {len(indices)}")
+
+    def _answers(self, model: Any, records: Records, indices: Sequence[int]) -> bool:
+        try:
+            with torch.no_grad():
+                self.answer(model, records.read(indices)[0])
+        except _BROKEN:
+            return False
+        return bool(indices)
 
     def _unfit(self, where: str, found: str) -> Obstacle:
         return Obstacle(
@@ -190,7 +202,7 @@ class Pairs(Task):
             with torch.no_grad():
                 answer = self.answer(model, batch[0])
         except _BROKEN as error:
-            return [self._no_answer(records, where, error, len(indices))]
+            return [self._no_answer(model, records, where, error, indices)]
         bad = int((~torch.isfinite(answer).reshape(len(indices), -1).all(dim=1)).sum())
         if bad:
             return [

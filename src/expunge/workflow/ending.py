@@ -282,7 +282,7 @@ def _as_judged(model: Path, artefact: Artefact) -> None:
         Tampered: a file of it is missing, other, or one too many.
     """
     found = tree_digests(model)
-    for name in sorted({*found, *artefact.files} - {CARD}):
+    for name in sorted({*found, *artefact.files} - ({CARD} if _library(model) else set())):
         if found.get(name) != artefact.files.get(name):
             raise Tampered(
                 "the model of this run is not the one that was judged",
@@ -358,6 +358,12 @@ def _last_work(run: RunDirectory) -> str:
 def _copy(source: Path, folder: Path, report: Report) -> None:
     with storing(folder):
         shutil.copytree(source, folder, dirs_exist_ok=True)
-    apart = (folder / BASE_FILE).is_file()
-    if apart or (folder / "config.json").is_file():
-        write_file(folder / CARD, card(report, library="peft" if apart else "transformers").encode())
+    if library := _library(folder):
+        write_file(folder / CARD, card(report, library=library).encode())
+
+
+def _library(folder: Path) -> str:
+    """Return what opens a model and shows its card; nothing where none is written."""
+    if (folder / BASE_FILE).is_file():
+        return "peft"
+    return "transformers" if (folder / "config.json").is_file() else ""
