@@ -147,7 +147,7 @@ def test_figures_of_the_demo_are_those_of_the_committed_results():
     widths = {n: m["margin_in_seed_sd"] for n, m in measured["margins"].items() if m["margin_in_seed_sd"]}
     width, name = min((width, name) for name, width in widths.items() if name in required)
     verdict = " ".join((ROOT / "docs" / "concepts" / "verdict.md").read_text().split())
-    assert f"narrowest margin that decides is {int(width)} seed standard deviations wide, that of `{name}`" in verdict
+    assert f"narrowest margin that decides is {width:.1f} seed standard deviations wide, that of `{name}`" in verdict
 
 
 def test_forms_of_a_report():

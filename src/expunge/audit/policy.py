@@ -33,7 +33,7 @@ class Margin(Config):
         "`gradients`: only where the model is a network, which can be trained further; `canaries`: only where some "
         "were planted; `peers`: only where held-out records are like the forgotten ones; `shards`: only where the "
         "model is an ensemble in shards, with its ledgers; `groups`: only where the problem names groups, and the "
-        "holdout has 15 records of each of them; `cells`: only where it has so many of each class in each of them; "
+        "holdout has 15 records of each of them, or, where the check needs it, of each class in each of them; "
         "`trigger`: only where the problem gives that of a "
         "backdoor; `tokens`: only where the model is a language model; `rounded`: only where it is one of linear "
         "layers, whose weights can be rounded; `related`: only where the forgotten texts are of several kinds; "
@@ -54,7 +54,6 @@ class Margin(Config):
             "peers",
             "shards",
             "groups",
-            "cells",
             "trigger",
             "tokens",
             "rounded",
@@ -111,6 +110,8 @@ class Policy(Config):
         """
         kinds = {"always", *(kind.name.lower() for kind in have)}
         applies = {name for name, margin in self.checks.items() if margin.when in kinds}
+        if EvidenceKind.CELLS not in have:  # of what is asked of groups some needs more of them
+            applies -= {name for name in applies if EvidenceKind.CELLS in registry.load("checks", name).needs}
         bare = self.rests_on[:1] if applies.isdisjoint(self.rests_on) else ()
         return {name: margin for name, margin in self.checks.items() if name in applies or name in bare}
 

@@ -19,7 +19,7 @@ class EqualisedOdds(Check):
     title = "Gap between groups (equalised odds)"
     source = "Hardt, Price and Srebro 2016, arXiv 1610.02413, definition 2.1"
     question = Question.INTACT
-    needs = frozenset({EvidenceKind.HOLDOUT, EvidenceKind.GROUPS, EvidenceKind.REFERENCES})
+    needs = frozenset({EvidenceKind.HOLDOUT, EvidenceKind.GROUPS, EvidenceKind.CELLS, EvidenceKind.REFERENCES})
     better = Direction.LOWER
     unit = "share"
     cannot_see = "groups that the problem does not name; a harm that falls on all groups alike"

@@ -169,7 +169,7 @@ def _starts_from_a_base(problem: Problem) -> bool:
     return bool(problem.source.rests_on or getattr(getattr(problem.trainer, "build", None), "base", None))
 
 
-_OF_CLASSES = ("classes", "features", "groups", "cells", "peers")
+_OF_CLASSES = ("classes", "features", "groups", "peers")
 """What checks are made for that read classes, or the layer that tells them apart."""
 
 
