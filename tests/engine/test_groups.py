@@ -1,5 +1,7 @@
 """Groups are looked at where there are records enough of each, and else that is said."""
 
+from dataclasses import replace
+
 import pytest
 
 from expunge.audit import policy
@@ -55,6 +57,14 @@ def test_groups_that_cannot_be_looked_at_are_told(name_of, found):
     assert asked(problem) == set()
     note = ungrouped(problem)
     assert (note.what, note.found) == ("the groups are not looked at", found)
+
+
+def test_what_a_policy_always_asks_is_asked_and_missed():
+    """Left out unsaid, a check that somebody required would pass for one that was made."""
+    problem = posed(lambda place, label: "few" if label == 0 else "many")
+    margin = replace(policy.load("standard").checks["equalised_odds"], when="always")
+    own = replace(policy.load("standard"), checks={"equalised_odds": margin})
+    assert set(own.suite(available(problem))) == {"equalised_odds"}
 
 
 def test_a_holdout_that_is_missing_is_told_and_nothing_where_no_groups_are_named():

@@ -111,7 +111,8 @@ class Policy(Config):
         kinds = {"always", *(kind.name.lower() for kind in have)}
         applies = {name for name, margin in self.checks.items() if margin.when in kinds}
         if EvidenceKind.CELLS not in have:  # of what is asked of groups some needs more of them
-            applies -= {name for name in applies if EvidenceKind.CELLS in registry.load("checks", name).needs}
+            asked = {name for name in applies if self.checks[name].when == "groups"}
+            applies -= {name for name in asked if EvidenceKind.CELLS in registry.load("checks", name).needs}
         bare = self.rests_on[:1] if applies.isdisjoint(self.rests_on) else ()
         return {name: margin for name, margin in self.checks.items() if name in applies or name in bare}
 

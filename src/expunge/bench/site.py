@@ -45,6 +45,7 @@ from expunge.engine.references import TrainerFacts
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Here, Workers
 
+EDITION_FILE = "edition.json"
 DRAWN = 0
 """Seed of the scenarios: all seeds of a benchmark forget the same records, so that they share references."""
 
@@ -177,7 +178,7 @@ class Site:
                     fix="choose another --out, or `expunge bench resume` what is there",
                 )
             return there
-        if place.is_dir() and any(place.iterdir()):
+        if place.is_dir() and any(each.name != EDITION_FILE for each in place.iterdir()):  # one alone is a kill's
             raise ForeignRun(
                 "the output directory holds other files",
                 where=place.name,
@@ -198,7 +199,7 @@ class Site:
         for policy in dict.fromkeys(map(bench.judged_by, bench.scenarios)):
             policies.load(policy)
         _ = cls(bench, place).bed  # not kept on what is returned: that crosses to other processes
-        write_file(place / "edition.json", canonical(measures.EDITION) + b"\n")
+        write_file(place / EDITION_FILE, canonical(measures.EDITION) + b"\n")
         write_file(place / "bench.json", canonical(bench) + b"\n")
         return cls(bench, place)
 
@@ -208,7 +209,7 @@ class Site:
         Raises:
             ForeignRun: it was not: scores of both would stand side by side.
         """
-        file = self.folder / "edition.json"
+        file = self.folder / EDITION_FILE
         edition = json.loads(file.read_text()) if file.exists() else 1
         if edition != measures.EDITION:
             raise ForeignRun(
