@@ -321,7 +321,7 @@ def _obstacles(problem: Problem, entry: Entry, configs: Mapping[str, Mapping[str
 
 def _judged(site: Site, key: Key) -> Cell:
     scenario, label, seed = key
-    problem, run = site.problem(scenario, seed), site.folder / place(*key) / "run"
+    problem, run = site.judged(scenario, seed), site.folder / place(*key) / "run"
     entry = Entry.of(label)
     settings = {**site.settings(scenario, seed), "configs": entry.configs(problem, site.bench.configs)}
     steps = run.parent / "steps.json"

@@ -300,6 +300,16 @@ class Site:
         arguments = (("folder", str(self.folder.resolve())), ("scenario", scenario), ("seed", seed))
         return made.made_by(Origin(f"{__name__}:problem_of", "", arguments=arguments))
 
+    def judged(self, scenario: str, seed: int) -> Problem:
+        """Return the same, kept: where no method ever runs, what was found out of it holds for the next cell too."""
+        if (scenario, seed) not in self._judged:
+            self._judged[scenario, seed] = self.problem(scenario, seed)
+        return self._judged[scenario, seed]
+
+    @cached_property
+    def _judged(self) -> dict[tuple[str, int], Problem]:
+        return {}
+
     def _asked(self, model: Any, train: Records, forget: tuple[str, ...]) -> Problem:
         bed = self.bed
         return Problem(model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task)
@@ -362,7 +372,7 @@ class Site:
         """Return the run directory that holds all but a method; makes it, and the yardstick beside it."""
         place = self.folder / "bases" / scenario / f"seed-{seed}"
         if not (place / "yardstick.json").exists():
-            problem = self.problem(scenario, seed)
+            problem = self.judged(scenario, seed)
             workflow.prepare(problem, out=place / "run", **self.settings(scenario, seed))
             control = json.loads((place / "run" / "stages" / "control.json").read_text())
             audit = build(Audit, control, where="control.json")

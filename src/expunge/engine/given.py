@@ -16,16 +16,14 @@ from pathlib import Path
 from expunge.core.errors import ExpungeError, InvalidProblem, Refused, UsageError
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
-from expunge.core.records import Records
 from expunge.engine import manifests
+from expunge.engine.answering import answers
 from expunge.engine.manifests import TrainedOn
 from expunge.engine.references import Retrained
 from expunge.engine.runs import Artefact, RunDirectory
 
 STAGE = "given-"
 """How the name of a stage starts that adopts one."""
-SAMPLE = 256
-"""Retained records that each is asked, to see that it answers at all."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,6 @@ def examine(problem: Problem, folders: Sequence[str | Path], *, candidate: str |
     taken = {problem.source.digest(): "the original"}
     if candidate is not None:
         taken[candidate] = "the model under audit"
-    retain = problem.retain_view
-    some = retain.select(retain.ids[:: max(1, len(retain) // SAMPLE)])  # one for all, so that it is looked at once
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(
@@ -71,7 +67,7 @@ def examine(problem: Problem, folders: Sequence[str | Path], *, candidate: str |
                 fix="check the path",
             )
         _compare(problem, folder.name, manifests.read(folder))
-        given = Given(folder, _digest(problem, folder, some))
+        given = Given(folder, _digest(problem, folder))
         if given.digest in taken:
             raise Refused(
                 "a reference is a model that is there already",
@@ -104,17 +100,18 @@ def adopt(problem: Problem, run: RunDirectory, given: Given) -> Retrained:
     return adopted
 
 
-def _digest(problem: Problem, folder: Path, some: Records) -> str:
+def _digest(problem: Problem, folder: Path) -> str:
     try:
         model = problem.source.reopen(folder)
     except ExpungeError as error:
         said = error.obstacles[0]
         where = f"reference {folder.name}, {said.where}"  # every reference has files of the same names
         raise type(error)(said.what, where=where, found=said.found, expected=said.expected, fix=said.fix) from error
-    wrong = [each for each in problem.meaning.examine(model, some, where=f"reference {folder.name}") if each.fatal]
+    digest = problem.source.digest(model)
+    wrong = [one for one in answers(problem, model, where=f"reference {folder.name}", digest=digest) if one.fatal]
     if wrong:
         raise InvalidProblem(wrong)
-    return problem.source.digest(model)
+    return digest
 
 
 def _compare(problem: Problem, name: str, said: TrainedOn) -> None:

@@ -25,13 +25,14 @@ from expunge.core.serial import canonical, plain
 from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.verdict import control_has_power
 from expunge.engine import copies, device
+from expunge.engine.answering import answers
 from expunge.engine.energy import Meter
 from expunge.engine.given import examine
 from expunge.engine.progress import Progress
 from expunge.engine.runs import RunDirectory
 from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
-from expunge.workflow.bad_input import answers, look, sentence, untold
+from expunge.workflow.bad_input import look, sentence, untold
 from expunge.workflow.ending import FINAL, Shipped, finish, public, ship
 from expunge.workflow.heirs import deliver, erases
 from expunge.workflow.launch import at_its_place, kept_back, pool_of
@@ -514,8 +515,11 @@ def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -
 def _opened(problem: Problem, folder: Path) -> Any:
     """Return the model in ``folder``, which must have finite weights and answers."""
     model = problem.source.reopen(folder)
-    wrong = registry.adopt("models", model).examine()
-    wrong = wrong or [each for each in answers(problem, model, where="the model to audit") if each.fatal]
+    wrong = registry.adopt("models", model).examine() or [
+        each
+        for each in answers(problem, model, where="the model to audit", digest=problem.source.digest(model))
+        if each.fatal
+    ]
     if wrong:
         raise InvalidProblem(wrong)
     return model

@@ -1,13 +1,9 @@
-"""What is worth knowing of the input before any work, and of the answers of a model that is judged."""
+"""What is worth knowing of the input before any work."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from expunge.core.digest import keyed
 from expunge.core.errors import InvalidProblem, Obstacle, UsageError
 from expunge.core.problem import Problem
-from expunge.core.records import Records, View
 from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
 from expunge.engine.groups import ungrouped
@@ -16,8 +12,6 @@ from expunge.engine.training import Trainer
 
 TEXTS = "expunge.workflow.texts:problem"
 """What makes the problem of a job file that names a language model and its texts."""
-SAMPLE = 256
-"""Retained records that a model is asked, to see that it answers, and not everything alike."""
 
 
 def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
@@ -90,18 +84,3 @@ def sentence(note: Obstacle) -> str:
     """Return a note as one sentence, for where there is room for no more."""
     where = f" ({note.where})" if note.where else ""
     return f"{note.what[:1].upper()}{note.what[1:]}{where}: {note.found}. To mend it: {note.fix}."
-
-
-def sample(problem: Problem) -> View:
-    """Return the retained records that models are asked, to see that they answer."""
-    retain = problem.retain_view
-    ranked = sorted(retain.ids, key=lambda name: keyed(b"expunge answers", name))[:SAMPLE]
-    return retain.select(ranked)
-
-
-def answers(problem: Problem, model: Any, *, where: str, some: Records | None = None) -> list[Obstacle]:
-    """Return what is wrong with the answers of a model on some retained records: none, not finite, or all alike.
-
-    Whoever asks several models draws the :func:`sample` once and hands it in.
-    """
-    return problem.meaning.examine(model, sample(problem) if some is None else some, where=where)

@@ -17,7 +17,7 @@ from expunge.certify.build import build_certificate
 from expunge.certify.verify import verify
 from expunge.core import registry, wording
 from expunge.core.digest import BASE_FILE, keyed, salted_levels, tree_digests
-from expunge.core.errors import ForeignRun, Tampered
+from expunge.core.errors import ForeignRun, Obstacle, Tampered
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.plan import Plan
@@ -28,6 +28,7 @@ from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.suppression import FILTERS
 from expunge.core.verdict import Decision, Verdict, control_has_power
 from expunge.engine import copies, device
+from expunge.engine.answering import answers
 from expunge.engine.energy import usage_of
 from expunge.engine.given import adopt
 from expunge.engine.references import STAGE
@@ -36,7 +37,6 @@ from expunge.engine.runtime import environment
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.render import formats
 from expunge.render.card import card
-from expunge.workflow.bad_input import answers, sample
 from expunge.workflow.heirs import attempt_folder, deliver, erases, stale, succeed
 from expunge.workflow.settings import Result, Settings
 from expunge.workflow.stages import EXTERNAL, Forgotten, Stages
@@ -191,8 +191,7 @@ def _seen(stages: Stages, judged: Attempt | None) -> list[str]:
         notes += [wanting.sentence(each, need) for each in found if (need := wanting.needed(each)) is not None]
     artefact = stages.read(f"attempt-{judged.number}", Forgotten).artefact if judged is not None else None
     if judged is not None and artefact is not None:
-        model = stages.problem.source.reopen(stages.run.open_artefact(artefact))
-        notes += [str(note) for note in answers(stages.problem, model, where=f"model of attempt {judged.number}")]
+        notes += map(str, _answers(stages, artefact, where=f"model of attempt {judged.number}"))
     return notes + _odd_references(stages)
 
 
@@ -200,9 +199,7 @@ def _odd_references(stages: Stages) -> list[str]:
     """Return a note where retrained models answer everything alike: their training failed."""
     given = [adopt(stages.problem, stages.run, one) for one in stages.given]
     models = [*given, *stages.finished_references("judging")]
-    opened = (stages.problem.source.reopen(stages.run.open_artefact(one.artefact)) for one in models)
-    some = sample(stages.problem)
-    odd = sum(bool(answers(stages.problem, model, where="reference", some=some)) for model in opened)
+    odd = sum(bool(_answers(stages, one.artefact, where="reference")) for one in models)
     if not odd:
         return []
     return [
@@ -210,6 +207,11 @@ def _odd_references(stages: Stages) -> list[str]:
         "failed. They make retrained models look more unlike than they are, so that less can be told from them. Mend "
         "the trainer (a lower rate, another start), or leave them out where they were given."
     ]
+
+
+def _answers(stages: Stages, artefact: Artefact, *, where: str) -> list[Obstacle]:
+    model = stages.problem.source.reopen(stages.run.open_artefact(artefact))
+    return answers(stages.problem, model, where=where, digest=artefact.model)
 
 
 def _write(stages: Stages, settings: Settings, report: Report) -> Result:
