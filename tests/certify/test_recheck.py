@@ -160,6 +160,10 @@ BROKEN = {
         "The interval of forget_loss on attempt 1 does not follow from its values",
     ),
     "a larger error over records": (with_value(ERASED, record_error=0.05), "The interval of forget_loss on attempt 1"),
+    "a rate that is not a half of the original's": (
+        report(replace(attempt(GONE), number=2), chosen=2),
+        "not judged at halving error rates",
+    ),
     "a rate not halved": (
         report(attempt(STILL_THERE), replace(attempt(GONE), number=2), chosen=2),
         "not judged at halving error rates",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from expunge.certify import dsse, keys, statement
 from expunge.certify.verify import verify
-from expunge.core.certificate import PAYLOAD_TYPE
+from expunge.core.certificate import PAYLOAD_TYPE, STANDARD_LIMITS
 from expunge.core.digest import BASE_FILE, base_digest
 from expunge.core.errors import UsageError
 from expunge.core.level import Level
@@ -404,7 +404,33 @@ def test_a_report_of_another_claim(made):
     resign(made, guarantee=Level.EXACT, claim=Level.EXACT)
     found = check(made)
     assert wrong(found) == ["report"]
-    assert "Its claim or its model is not that of the certificate." in part(found, "report").found
+    assert part(found, "report").found.endswith("which says otherwise: claim, guarantee")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("statement", "No trace is left; this is proven."),
+        ("limits", STANDARD_LIMITS),
+        ("not_covered", ()),
+        ("method", "retrain"),
+        ("attempts", ("1. retrain (exact): erased; shipped",)),
+        ("policy", "strict"),
+        ("policy_digest", "00" * 32),
+        ("model_before", "00" * 32),
+        ("kept", ()),
+        ("checks", ()),
+        ("seeds", {"run": 8}),
+        ("environment", {}),
+    ],
+)
+def test_what_the_report_says_otherwise_is_named(made, name, said):
+    """Only the signer could write so, and only beside the report does it show."""
+    resign(made, **{name: said})
+    assert wrong(check(made, report=None)) == []
+    found = check(made)
+    assert wrong(found) == ["report"]
+    assert part(found, "report").found == f"the one it names, which says otherwise: {name}"
 
 
 def test_a_report_of_another_version(made):

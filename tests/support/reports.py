@@ -126,7 +126,8 @@ UNCLEAR = (finding(decision=Decision.INCONCLUSIVE),)
 
 def audit(findings, *, control=LEAKS, model=MODEL, attempt=1, subject=None, second=False):
     """Return an audit whose verdict follows from its findings."""
-    alpha, required = alpha_of_attempt(attempt, 0.05), sum(entry.required for entry in findings)
+    alpha = alpha_of_attempt(attempt, 0.05) if attempt else 0.05  # the original's is the whole
+    required = sum(entry.required for entry in findings)
     findings = tuple(_judged_at(entry, alpha, required) for entry in findings)
     verdict = judge([entry.decision for entry in findings if entry.required])
     if not control_has_power([e.decision for e in control if e.question is not Question.INTACT]):
@@ -218,7 +219,7 @@ def report(*attempts, chosen=1, control=LEAKS, **changes):
         ),
         policy="standard",
         policy_digest="66" * 32,
-        control=audit(control, subject="original", model="11" * 32),
+        control=audit(control, subject="original", attempt=0, model="11" * 32),
         attempts=attempts,
         chosen=chosen if shipped else None,
         verdict=last[-1].verdict if last else Verdict.INCONCLUSIVE,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from expunge.certify._summary import carried
 from expunge.certify.dsse import Envelope
 from expunge.certify.keys import key_id
 from expunge.certify.recheck import contradictions
@@ -18,7 +19,7 @@ from expunge.core.digest import BASE_FILE, base_digest, base_of, model_digest
 from expunge.core.errors import ExpungeError, UsageError
 from expunge.core.level import Level
 from expunge.core.report import Report
-from expunge.core.serial import build, parse
+from expunge.core.serial import build, parse, plain
 from expunge.core.verdict import claim as may_claim
 
 
@@ -161,10 +162,19 @@ def report_part(predicate: Predicate, data: bytes) -> Part:
     except (UsageError, OverflowError) as error:
         found = f"the one it names, but this version cannot read it: {' '.join(str(error).split())}"
         return Part(name="report", ok=False, found=found, fix=f"verify with expunge {predicate.expunge}")
-    wrong = contradictions(report)
-    if report.claim is not predicate.claim or report.model_after != predicate.model_after:
-        wrong.append("Its claim or its model is not that of the certificate.")
-    if wrong:
+    if wrong := contradictions(report):
         return Part(name="report", ok=False, found=" ".join(wrong), expected="figures that bear its verdict")
-    found = "the one it names; its intervals, decisions, verdicts and claim follow from its figures"
+    if other := _otherwise(predicate, report):
+        found = f"the one it names, which says otherwise: {', '.join(other)}"
+        expected = f"all that the certificate has of it, in the words of expunge {predicate.expunge}"
+        return Part(name="report", ok=False, found=found, expected=expected)
+    found = "the one it names; it says the same, and intervals, decisions, verdicts and claim follow from its figures"
     return Part(name="report", ok=True, found=found)
+
+
+def _otherwise(predicate: Predicate, report: Report) -> list[str]:
+    """Return the names of what the certificate has of the report and the report says otherwise."""
+    if report.shipped is None:
+        return ["claim"]
+    told = plain(carried(report, report.shipped))
+    return sorted(name for name, said in plain(predicate).items() if name in told and said != told[name])

@@ -1,11 +1,53 @@
-"""Findings and attempts as the short texts that a certificate carries."""
+"""What a certificate carries of a report: its facts, and findings and attempts as short texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from expunge.core.certificate import STANDARD_LIMITS
 from expunge.core.check import Measurement
-from expunge.core.report import Attempt, Audit, Finding
+from expunge.core.report import Attempt, Audit, Finding, Report
+
+FRESH = "fresh process"
+"""What :attr:`Audit.process` says where the saved model was reopened apart from the run that made it."""
+
+
+def carried(report: Report, attempt: Attempt) -> dict[str, Any]:
+    """Return the fields of a certificate that are the report's, by name; ``attempt`` is the one that ships."""
+    return {
+        "issued": report.finished,
+        "expunge": report.expunge,
+        "run": report.run,
+        "request": report.request,
+        "model_before": report.model_before,
+        "model_after": attempt.model,
+        "method": attempt.method,
+        "guarantee": attempt.guarantee,
+        "config": attempt.config,
+        "seeds": report.seeds,
+        "environment": report.environment,
+        "claim": report.claim,
+        "statement": report.statement,
+        "limits": _limits(report, attempt),
+        "not_covered": report.not_covered,
+        "verdict": report.verdict,
+        "policy": report.policy,
+        "policy_digest": report.policy_digest,
+        "checks": rows(attempt.audits[-1] if attempt.audits else None),
+        "controls": rows(report.control),
+        "attempts": tuple(line(entry, shipped=attempt) for entry in report.attempts),
+        "evidence": attempt.outcome.evidence,
+        "destroyed": report.destroyed,
+        "kept": report.kept,
+    }
+
+
+def _limits(report: Report, attempt: Attempt) -> tuple[str, ...]:
+    limits = [*report.limits, *(text for text in STANDARD_LIMITS if text not in report.limits)]
+    apart = sorted({audit.process for audit in attempt.audits if audit.process != FRESH})
+    limits += [f"The audit did not run in a fresh process ({why})." for why in apart]
+    return tuple(limits)
 
 
 def rows(audit: Audit | None) -> tuple[Mapping[str, str], ...]:

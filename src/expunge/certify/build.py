@@ -10,21 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from expunge.certify import dsse
-from expunge.certify._summary import line, rows
+from expunge.certify._summary import carried
 from expunge.certify.keys import SigningKey
 from expunge.certify.recheck import contradictions
 from expunge.certify.statement import Statement, identify, report_digest, write
 from expunge.certify.subjects import read_folder
-from expunge.core.certificate import PAYLOAD_TYPE, STANDARD_LIMITS, Predicate
+from expunge.core.certificate import PAYLOAD_TYPE, Predicate
 from expunge.core.digest import model_digest
 from expunge.core.errors import Refused
 from expunge.core.level import Level
 from expunge.core.report import Attempt, Report
 from expunge.core.serial import build, plain
-from expunge.core.verdict import Verdict
-
-FRESH = "fresh process"
-"""What :attr:`Audit.process` says where the saved model was reopened apart from the run that made it."""
 
 
 def build_certificate(
@@ -48,48 +44,24 @@ def build_certificate(
         Refused: nothing may be claimed, the report contradicts itself, or the model is not the one audited.
         UsageError: the model folder cannot be read.
     """
-    attempt, level, verdict = _claimable(report)
+    attempt = _claimable(report)
     subjects = _subjects(model)
     _same_model(attempt, model)
-    last = attempt.audits[-1] if attempt.audits else None
     predicate = Predicate(
         certificate="",
-        issued=report.finished,
-        expunge=report.expunge,
         development_key=key.development,
-        run=report.run,
-        request=report.request,
         manifests={part: tree[-1][0].hex() for part, tree in levels.items()},
         buckets={part: len(tree[0]) for part, tree in levels.items()},
-        model_before=report.model_before,
-        model_after=attempt.model,
         files_before=files_before,
-        method=attempt.method,
-        guarantee=attempt.guarantee,
-        config=attempt.config,
-        seeds=report.seeds,
-        environment=report.environment,
-        claim=level,
-        statement=report.statement,
-        limits=_limits(report, attempt),
-        not_covered=report.not_covered,
-        verdict=verdict,
-        policy=report.policy,
-        policy_digest=report.policy_digest,
-        checks=rows(last),
-        controls=rows(report.control),
-        attempts=tuple(line(entry, shipped=attempt) for entry in report.attempts),
-        evidence=attempt.outcome.evidence,
-        destroyed=report.destroyed,
-        kept=report.kept,
         report_digest=report_digest(plain(build(Report, plain(report)))),
+        **carried(report, attempt),
     )
     payload = write(Statement(subjects, identify(predicate)))
     return dsse.sign(payload, payload_type=PAYLOAD_TYPE, key=key)
 
 
-def _claimable(report: Report) -> tuple[Attempt, Level, Verdict]:
-    """Return the shipped attempt, its claim and the verdict; all must follow from the figures in the report."""
+def _claimable(report: Report) -> Attempt:
+    """Return the shipped attempt; its claim and the verdict must follow from the figures in the report."""
     attempt, level, verdict = report.shipped, report.claim, report.verdict
     if level is Level.SUPPRESSED:
         raise _refusal("suppression is not erasure", found="the model is unchanged, filters stand around it")
@@ -101,7 +73,7 @@ def _claimable(report: Report) -> tuple[Attempt, Level, Verdict]:
     wrong = contradictions(report)
     if wrong:
         raise _refusal("the report contradicts itself", found=" ".join(wrong))
-    return attempt, level, verdict
+    return attempt
 
 
 def _subjects(model: Path) -> Mapping[str, str]:
@@ -128,13 +100,6 @@ def _same_model(attempt: Attempt, model: Path) -> None:
             found=f"model digest {saved}",
             expected=attempt.model,
         )
-
-
-def _limits(report: Report, attempt: Attempt) -> tuple[str, ...]:
-    limits = [*report.limits, *(text for text in STANDARD_LIMITS if text not in report.limits)]
-    apart = sorted({audit.process for audit in attempt.audits if audit.process != FRESH})
-    limits += [f"The audit did not run in a fresh process ({why})." for why in apart]
-    return tuple(limits)
 
 
 def _refusal(what: str, *, where: str = "", found: str = "", expected: str = "") -> Refused:

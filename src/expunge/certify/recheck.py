@@ -76,8 +76,9 @@ def _verdict(report: Report, audit: Audit) -> Verdict:
 
 
 def _of_rates(report: Report) -> list[str]:
-    """Check that attempt k was judged at alpha * 2**-k, with one alpha for all."""
-    rates = [audit.alpha * 2.0**attempt.number for attempt in report.attempts for audit in attempt.audits]
+    """Check that attempt k was judged at alpha * 2**-k, with one alpha for all: that of the original's audit."""
+    whole = [report.control.alpha] if report.control else []
+    rates = [*whole, *(audit.alpha * 2.0**attempt.number for attempt in report.attempts for audit in attempt.audits)]
     if all(math.isclose(rate, rates[0]) for rate in rates):
         return []
     return ["The attempts were not judged at halving error rates."]
