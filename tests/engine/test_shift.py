@@ -64,6 +64,54 @@ def test_the_statistic_is_the_one_of_the_paper(monkeypatch):
     assert p_value(left, right, seed=7) == pytest.approx(expected)
 
 
+def people(seed, count, *, records=6, move=0.0):
+    """Return rows of people, each with records that are alike."""
+    draw = np.random.default_rng(seed)
+    rows = draw.normal(size=(count, 1, 4)) + 0.3 * draw.normal(size=(count, records, 4))
+    rows[..., 0] += move
+    return torch.tensor(rows.reshape(-1, 4)), np.repeat(np.arange(count), records).tolist()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_people_with_several_records_raise_no_more_false_alarms(classes):
+    """26 and 10 people of one law: record by record nearly all are told apart, person by person none are."""
+    p, plain = [], []
+    for i in range(40):
+        (left, mine), (right, theirs) = people(2 * i, 26), people(2 * i + 1, 10)
+        strata = torch.from_numpy(np.random.default_rng(i).integers(0, classes, 36)).repeat_interleave(6)
+        p.append(p_value(left, right, seed=i, strata=strata, owners=[*mine, *theirs]))
+        plain.append(p_value(left, right, seed=i, strata=strata))
+    assert sum(value <= LEVEL for value in p) < 3
+    assert 0.3 < np.mean(p) < 0.7
+    assert sum(value <= LEVEL for value in plain) > 20, "what the test is for"
+
+
+def test_people_of_another_kind_are_seen():
+    found = []
+    for i in range(20):
+        (left, mine), (right, theirs) = people(2 * i, 26), people(2 * i + 1, 20, move=2.0)
+        found.append(p_value(left, right, seed=i, owners=[*mine, *theirs]))
+    assert sum(value <= LEVEL for value in found) >= 18
+
+
+def test_rows_of_one_owner_on_one_side_go_together():
+    """The exchanges are counted by hand: two owners on the left, one on the right, of 2, 1 and 3 rows."""
+    left, right = torch.tensor([[0.0], [0.1], [5.0]]).double(), torch.tensor([[9.0], [9.1], [9.2]]).double()
+    rows = torch.cat([left, right])
+    sides = [{0, 1, 2}, {0, 1, 3, 4, 5}, {2, 3, 4, 5}]  # what is on the left in each of the three divisions
+
+    def squared(mine):
+        scaled = (rows - rows.mean(0)) / rows.std(0)
+        apart = torch.cdist(scaled, scaled)
+        kernel = torch.exp(-((apart / apart[apart > 0].median()) ** 2) / 2)
+        on_left = torch.tensor([i in mine for i in range(6)])
+        weights = torch.where(on_left, 1.0 / on_left.sum(), -1.0 / (~on_left).sum()).double()
+        return float(weights @ kernel @ weights)
+
+    as_high = sum(squared(side) >= squared(sides[0]) - 1e-12 for side in sides) / 3
+    assert p_value(left, right, seed=1, owners=["a", "a", "b", "c", "c", "c"]) == pytest.approx(as_high, abs=0.05)
+
+
 def test_a_note_on_the_problem():
     assert shifted(toys.problem(count=120, holdout=80)) is None
     assert shifted(toys.problem(holdout=0)) is None

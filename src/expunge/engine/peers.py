@@ -27,7 +27,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.relabelling import labels_of
-from expunge.engine.shift import inputs_of, p_value, sample, shifted
+from expunge.engine.shift import inputs_of, owners, p_value, sample, shifted
 from expunge.engine.split import judged_count
 
 FEWEST = {"forgotten": 75, "held-out": 150}
@@ -112,4 +112,5 @@ def _told_apart(problem: Problem, forget: Records, heldout: Records) -> float:
     sides = [sample(forget), sample(heldout)]
     classes = np.concatenate([labels_of(problem, side) for side in sides])
     seed = keyed_int(b"expunge peers", problem.records.manifest.digest, heldout.manifest.digest)
-    return p_value(*(inputs_of(problem, side) for side in sides), seed=seed, strata=torch.from_numpy(classes))
+    strata = torch.from_numpy(classes)
+    return p_value(*(inputs_of(problem, side) for side in sides), seed=seed, strata=strata, owners=owners(*sides))

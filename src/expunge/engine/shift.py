@@ -6,7 +6,8 @@ another kind, the difference in kind is measured as well.
 Source: Gretton et al. 2012, "A kernel two-sample test", JMLR 13, equation 5 (the biased estimate of the squared maximum
 mean discrepancy), with a Gaussian kernel of the median distance, on columns scaled to unit variance. Its law under
 equal distributions is found by exchanging the records of the two sides, so that the rate of false alarms is exact
-whatever the inputs (Lehmann and Romano, Testing Statistical Hypotheses, section 15.2).
+whatever the inputs (Lehmann and Romano, Testing Statistical Hypotheses, section 15.2). Records of one subject are
+alike, so they change sides together: a holdout of other people is no other distribution for that.
 
 All training records are the one side, not only those that stay: what a request takes out (a class, a person) changes
 what stays, and makes the holdout no worse. Where the retained records are gone, nothing is told: the forgotten ones are
@@ -14,6 +15,8 @@ no draw of all, nor are the few that stand for the others, which may be syntheti
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,8 +37,8 @@ FEWEST = 10
 """Forgotten records of which is said that they are an ordinary sample: of fewer hardly any test would say otherwise."""
 MOST = 1000
 """Records of either side that are looked at: a second of work."""
-_SEEN: dict[tuple[str, str, str], float] = {}
-"""The p-value by task and digests of both sides: one process works on a problem several times."""
+_SEEN: dict[tuple[object, ...], float] = {}
+"""The p-value by task, digests of both sides and their subjects: one process works on a problem several times."""
 
 
 def shifted(problem: Problem) -> Obstacle | None:
@@ -44,10 +47,10 @@ def shifted(problem: Problem) -> Obstacle | None:
         return None
     digests = problem.records.manifest.digest, problem.held_out.manifest.digest
     seed = keyed_int(b"expunge shift", *digests)
-    key = (problem.task, *digests)
+    sides = [sample(problem.records), sample(problem.held_out)]
+    key = (problem.task, *digests, *(tuple(side.subjects) for side in sides))
     if key not in _SEEN:
-        sides = (inputs_of(problem, sample(one)) for one in (problem.records, problem.held_out))
-        _SEEN[key] = p_value(*sides, seed=seed)
+        _SEEN[key] = p_value(*(inputs_of(problem, side) for side in sides), seed=seed, owners=owners(*sides))
     p = _SEEN[key]
     if p > LEVEL:
         return None
@@ -56,8 +59,8 @@ def shifted(problem: Problem) -> Obstacle | None:
         where="holdout, inputs",
         found=f"a two-sample test tells them apart (p {'<' if p < 0.0015 else '='} {max(p, 0.001):.3g})",
         expected="records of the same kind, drawn as the training records were",
-        fix="take a holdout from the same source, put aside at random; as it is, membership then measures the shift "
-        "as well, and accuracy on the holdout is accuracy on other data",
+        fix="take a holdout from the same source, put aside at random, whole subjects where records have any; as it "
+        "is, membership then measures the shift as well, and accuracy on the holdout is accuracy on other data",
         fatal=False,
     )
 
@@ -81,7 +84,9 @@ def ordinary(problem: Problem) -> bool:
     return p_value(*(inputs_of(problem, part) for part in parts), seed=seed) > LEVEL
 
 
-def p_value(left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = None) -> float:
+def p_value(
+    left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = None, owners: Sequence[object] | None = None
+) -> float:
     """Return the p-value of "both sides are draws of one distribution", in [1 / (EXCHANGES + 1), 1].
 
     Args:
@@ -90,6 +95,8 @@ def p_value(left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = N
         seed: of the exchanges, in [0, 2**63); the level is exact over seeds.
         strata: class numbers [n + m], of ``left`` first: then the question is asked within classes, the distances of
             all of them summed. Those of the right are weighed as the left has them, and exchanges stay within classes.
+        owners: whose each row is, [n + m]: rows of one owner on one side are exchanged together, against those of an
+            owner with rows of the same classes. By default each row is exchanged on its own.
     """
     n, m = len(left), len(right)
     rows = torch.cat([left, right])
@@ -101,17 +108,47 @@ def p_value(left: Tensor, right: Tensor, *, seed: int, strata: Tensor | None = N
     draw = torch.Generator().manual_seed(seed)
     classes = torch.zeros(n + m, dtype=torch.long) if strata is None else strata
     kernel *= classes[:, None] == classes  # a class is compared with itself: labels that are swapped cancel elsewise
-    # mean(left) - mean(right) as weights. Column 0 is the division as it is; the others exchange records.
-    weights = torch.zeros(n + m, EXCHANGES + 1, dtype=torch.float64)
-    for label in classes[:n].unique():
-        places = torch.nonzero(classes == label).flatten()
-        own = int((places < n).sum())
-        weights[places] = -own / n / max(1, len(places) - own)
-        weights[places[:own], 0] = 1.0 / n
+    whose, kinds = _units(n, classes.tolist(), range(n + m) if owners is None else owners)
+    # Which units are on the left. Column 0 is the division as it is; the others exchange units of a kind.
+    chosen = torch.zeros(len(whose.unique()), EXCHANGES + 1, dtype=torch.bool)
+    for own, units in kinds:
+        chosen[units[:own], 0] = True
         for column in range(1, EXCHANGES + 1):
-            weights[places[torch.randperm(len(places), generator=draw)[:own]], column] = 1.0 / n
+            chosen[units[torch.randperm(len(units), generator=draw)[:own]], column] = True
+    is_left = chosen[whose]
+    # mean(left) - mean(right) as weights, within each class.
+    weights, count = torch.zeros(n + m, EXCHANGES + 1, dtype=torch.float64), is_left.sum(dim=0)
+    for label in classes.unique():
+        places = classes == label
+        mine = is_left[places]
+        many = mine.sum(dim=0)
+        weights[places] = torch.where(mine, 1.0, -many / (len(mine) - many).clamp(min=1)).double() / count
     squared = (weights * (kernel @ weights)).sum(dim=0)
     return float((squared[1:] >= squared[0] - 1e-12).sum() + 1) / (EXCHANGES + 1)
+
+
+def _units(n: int, classes: Sequence[int], owners: Sequence[object]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+    """Return the unit of each row, [n + m], and the kinds of units: how many are left, and all of them, left first.
+
+    A unit is what one owner has on one side; units are of a kind where they have rows of the same classes.
+    """
+    numbers: dict[tuple[bool, object], int] = {}
+    whose = [numbers.setdefault((place < n, owner), len(numbers)) for place, owner in enumerate(owners)]
+    seen: list[set[int]] = [set() for _ in numbers]
+    for unit, label in zip(whose, classes, strict=True):
+        seen[unit].add(label)
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for unit, labels in enumerate(seen):
+        kinds.setdefault(tuple(sorted(labels)), []).append(unit)
+    left = [is_left for is_left, _ in numbers]
+    found = [(sum(left[unit] for unit in units), torch.tensor(units)) for _, units in sorted(kinds.items())]
+    return torch.tensor(whose), [(own, units) for own, units in found if own]
+
+
+def owners(*sides: Records) -> list[object]:
+    """Return whose each record of all sides is: its subject, or itself where it has none."""
+    subjects = [subject for side in sides for subject in side.subjects]
+    return [place if subject is None else subject for place, subject in enumerate(subjects)]
 
 
 def sample(records: Records) -> View:
