@@ -13,7 +13,7 @@ from expunge.core.errors import Diverged
 from expunge.core.level import Level
 from expunge.core.method import Cost, Need
 from expunge.engine.checkpoint import Checkpoints
-from expunge.engine.loop import alone
+from expunge.engine.loop import ALONE, alone
 from expunge.engine.passes import Pass, Passes
 from expunge.numerics.losses import distillation
 from tests.support import toys
@@ -190,10 +190,35 @@ def test_a_last_step_of_one_record_keeps_the_statistics_that_there_are():
     assert not after[1]._forward_pre_hooks
 
 
+def test_an_input_that_is_named_is_one_as_well():
+    """A network may call its layers by keyword."""
+    layer = torch.nn.BatchNorm1d(3).train()
+    with alone(layer, said := []):
+        layer(input=torch.rand(4, 3))
+        assert (said, layer.training) == ([], True)
+        layer(input=torch.rand(1, 3))
+    assert (said, layer.training, int(layer.num_batches_tracked)) == ([ALONE], True, 1)
+
+
+def test_what_was_seen_is_said_of_an_interrupted_run_as_well(tmp_path):
+    """Killed after its last epoch and resumed it makes the same model, and the same warnings."""
+    problem = toys.problem(forget=3, build=toys.Noisy)
+    method = registry.load("methods", "gradient_ascent")({"epochs": 2, "batch_size": 2, "lr": 3.0})
+
+    def run():
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        return method.unlearn(problem, toys.context(problem, checkpoints=checkpoints))
+
+    first, again = run(), run()
+    assert any(SINGLE in text for text in first.warnings)
+    assert first.warnings == again.warnings
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+
+
 def test_images_have_statistics_one_by_one():
     """Of each channel there are many values in one image: torch takes them, and so do papers' codes."""
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).train()
-    with alone(model) as said:
+    with alone(model, said := []):
         model(torch.rand(1, 1, 5, 5))
     assert (said, int(model[1].num_batches_tracked)) == ([], 1)
 

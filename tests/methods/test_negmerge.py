@@ -27,7 +27,7 @@ def test_two_opposite_ways_are_no_way():
             with torch.no_grad():
                 for p in model.parameters():
                     p.add_(0.5 if place else -0.5)
-            return [{"epoch": 1, "objective": 1.0}], list(model.parameters())
+            return [{"epoch": 1, "objective": 1.0}], list(model.parameters()), []
 
     problem = toys.problem()
     outcome = Opposed({**LOOP, "factors": [1.0, 1.0]}).unlearn(problem, toys.context(problem))

@@ -93,14 +93,25 @@ class Guard:
 
     def warnings(self, model: Any) -> tuple[str, ...]:
         """Return what a reader must know: that the model may have collapsed, or forgotten records went too far."""
-        return (*self._unsure(), *self._over_forgetting(model))
+        return (*self._unsure(model), *self._over_forgetting(model))
 
-    def _unsure(self) -> tuple[str, ...]:
+    def _seen(self, model: Any) -> Tensor:
+        """Return how much of each held-out record was answered right at the last look, or now where there was none."""
+        if self._right is None:  # a method that was interrupted after its last look has not looked again
+            assert self._holdout is not None
+            self._right = right_answers(self._run, model, self._holdout)
+        assert self._right is not None
+        return self._right
+
+    def _unsure(self, model: Any) -> tuple[str, ...]:
         """Return that so few held-out records stand for the model that its collapse could not be told from chance."""
-        if self._floor is None or self._right is None or (share := float(self._right.double().mean())) >= self._floor:
+        if self._floor is None or self._holdout is None:
+            return ()
+        seen = self._seen(model)
+        if (share := float(seen.double().mean())) >= self._floor:
             return ()
         return (
-            f"the model may have collapsed: {share:.0%} of the {len(self._right)} held-out records of the choosing "
+            f"the model may have collapsed: {share:.0%} of the {len(seen)} held-out records of the choosing "
             f"part are answered right, and half-way between guessing and the original are {self._floor:.0%}; so few do "
             "not tell it from chance",
         )
@@ -115,10 +126,7 @@ class Guard:
             return ()
         right = right_answers(self._run, model, forget)
         assert right is not None
-        # A method that was interrupted after its last look has not looked again.
-        seen = right_answers(self._run, model, self._holdout) if self._right is None else self._right
-        assert seen is not None
-        held = float(seen.numpy()[np.isin(theirs, mine)].mean())
+        held = float(self._seen(model).numpy()[np.isin(theirs, mine)].mean())
         if _at_most(right) >= held - OVER:
             return ()
         return (

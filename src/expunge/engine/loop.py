@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -164,6 +164,8 @@ class Steps:
         advance: called after every step, for progress.
         keep_statistics: hold batch normalisation to the running statistics it has, and leave these as they are.
         still: modules that stay in evaluation mode, each without what is inside it.
+        notes: where there is a list, batch normalisation rests in steps of a single row (:func:`alone`), and the list
+            says so, of a resumed loop as well. Without one torch refuses such a step, as it does elsewhere.
     """
 
     count: Callable[[int], int]
@@ -180,6 +182,7 @@ class Steps:
     advance: Callable[[], None] = field(default=lambda: None)
     keep_statistics: bool = False
     still: Sequence[nn.Module] = ()
+    notes: list[str] | None = None
 
 
 def run_loop(
@@ -206,6 +209,8 @@ def run_loop(
     earlier = checkpoints.restore(state, optimiser) if checkpoints else None
     history: list[dict[str, float]] = list(earlier["history"]) if earlier else []
     reason = str(earlier["reason"]) if earlier else ""
+    if steps.notes is not None and earlier:
+        steps.notes[:] = earlier.get("notes", [])
     loose = ranks.loose(model)
     counts = [steps.count(epoch) for epoch in range(config.epochs)]
     for epoch in range(len(history), config.epochs):
@@ -217,27 +222,29 @@ def run_loop(
         for layer in steps.still:
             layer.training = False
         values: dict[str, list[float]] = {}
-        for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
-            place = sum(counts[:epoch]) + index
-            for group in optimiser.param_groups:
-                group["lr"] = config.rate(place, sum(counts), epoch=epoch + 1) * steps.rate(item)
-                decay = steps.weight_decay(item)
-                group["weight_decay"] = config.weight_decay if decay is None else decay
-            _recall(optimiser, steps.moments(item))
-            model.zero_grad(set_to_none=True)
-            value = _descend(steps.objective(item))
-            ranks.add_up(loose)
-            steps.before_update(place, sum(counts))
-            config.cut(model)
-            optimiser.step()
-            steps.after_update(place, sum(counts), optimiser)
-            values.setdefault(steps.name(item), []).append(value)
-            steps.advance()
+        with nullcontext() if steps.notes is None else alone(model, steps.notes):
+            for index, item in zip(range(counts[epoch]), steps.batches(epoch), strict=False):
+                place = sum(counts[:epoch]) + index
+                for group in optimiser.param_groups:
+                    group["lr"] = config.rate(place, sum(counts), epoch=epoch + 1) * steps.rate(item)
+                    decay = steps.weight_decay(item)
+                    group["weight_decay"] = config.weight_decay if decay is None else decay
+                _recall(optimiser, steps.moments(item))
+                model.zero_grad(set_to_none=True)
+                value = _descend(steps.objective(item))
+                ranks.add_up(loose)
+                steps.before_update(place, sum(counts))
+                config.cut(model)
+                optimiser.step()
+                steps.after_update(place, sum(counts), optimiser)
+                values.setdefault(steps.name(item), []).append(value)
+                steps.advance()
         history.append({"epoch": epoch + 1, **{name: sum(each) / len(each) for name, each in values.items()}})
         _finite(model, sum(map(sum, values.values())), epoch)
         reason = steps.after_epoch(epoch + 1, history)
         if checkpoints:
-            checkpoints.offer(state, optimiser, {"epoch": epoch + 1, "history": history, "reason": reason})
+            facts = {"epoch": epoch + 1, "history": history, "reason": reason, "notes": steps.notes or []}
+            checkpoints.offer(state, optimiser, facts)
     model.eval()
     model.zero_grad(set_to_none=True)  # a model that comes back carries nothing of the last batch
     return [dict(row) for row in history], reason or f"after {len(history)} epochs"
@@ -279,18 +286,20 @@ def train_mode(model: nn.Module, *, keep_statistics: bool = False) -> None:
 
 
 @contextmanager
-def alone(model: nn.Module) -> Iterator[list[str]]:
+def alone(model: nn.Module, said: list[str]) -> Iterator[None]:
     """Let batch normalisation keep the statistics it has where it is asked for those of one value a channel.
 
-    One row of a table has no mean and no spread of its own, and torch refuses to take them. Yields a list that says
-    :data:`ALONE` as soon as that was so.
+    One row of a table has no mean and no spread of its own, and torch refuses to take them. As soon as that was so
+    ``said`` holds :data:`ALONE`.
     """
-    said: list[str] = []
 
-    def rest(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if layer.training and given[0].ndim > 1 and given[0].numel() == given[0].shape[1]:
-            layer.training, said[:] = False, [ALONE]
+    def rest(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        values = given[0] if given else named["input"]
+        if layer.training and values.ndim > 1 and values.numel() == values.shape[1]:
+            layer.training = False
             resting.append(layer)
+            if ALONE not in said:
+                said.append(ALONE)
 
     def go_on(layer: nn.Module, *_: Any) -> None:
         if layer in resting:
@@ -299,10 +308,10 @@ def alone(model: nn.Module) -> Iterator[list[str]]:
 
     resting: list[nn.Module] = []
     layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
-    hooks = [layer.register_forward_pre_hook(rest) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(rest, with_kwargs=True) for layer in layers]
     hooks += [layer.register_forward_hook(go_on, always_call=True) for layer in layers]
     try:
-        yield said
+        yield
     finally:
         for hook in hooks:
             hook.remove()

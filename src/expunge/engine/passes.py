@@ -34,7 +34,7 @@ from expunge.engine.anatomy import deciding
 from expunge.engine.checkpoint import Stateful
 from expunge.engine.context import Context
 from expunge.engine.guard import Guard
-from expunge.engine.loop import Steps, alone, evaluating, run_loop
+from expunge.engine.loop import Steps, evaluating, run_loop
 from expunge.engine.memory import sparing
 from expunge.engine.runtime import seed_everything
 from expunge.engine.visits import Batch, Pass, Step
@@ -277,10 +277,10 @@ class Passes(Method):
                 advance=lambda: run.progress.advance(run.label),
                 keep_statistics=config.batch_statistics == "keep",
                 still=deciding(model) if self.compares else (),
+                notes=(notes := []),
             )
             run.progress.start(run.label, sum(steps.count(epoch) for epoch in range(config.epochs)))
-            with alone(model) as rested:
-                made = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
+            made = run_loop(model, steps, config, seed=run.seed, checkpoints=run.checkpoints, saved=whole)
             history, stopped = made
             run.progress.finish(run.label)
             reads, epoch = run.spent.read, 0
@@ -305,7 +305,7 @@ class Passes(Method):
             history=tuple(history),
             touched=share,
             stopped=stopped,
-            warnings=(*((NO_EFFECT,) if share == 0 else ()), *rested, *warnings),
+            warnings=(*((NO_EFFECT,) if share == 0 else ()), *notes, *warnings),
             charts=(localised.chart(self._where, len(problem.forget_ids)),) if self._where is not None else (),
         )
 

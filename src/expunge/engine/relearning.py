@@ -16,7 +16,7 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.adapters import merged
 from expunge.engine.batches import in_order, shuffled
-from expunge.engine.loop import LoopConfig, Steps, alone, run_loop
+from expunge.engine.loop import LoopConfig, Steps, run_loop
 from expunge.numerics.units import Scored
 
 Array = NDArray[np.float64]
@@ -65,9 +65,9 @@ def relearn(
         batches=lambda epoch: shuffled(records, config.batch_size, seed=seed, epoch=epoch),
         objective=lambda batch: problem.meaning.units(model, batch).loss.mean(),
         after_epoch=after,
+        notes=[],
     )
-    with alone(model):
-        run_loop(model, steps, config, seed=seed)
+    run_loop(model, steps, config, seed=seed)
     return np.asarray(right, dtype=np.float64)
 
 

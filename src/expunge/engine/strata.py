@@ -25,7 +25,7 @@ from expunge.core.records import Records
 from expunge.engine.batches import in_order, shuffled
 from expunge.engine.context import Context
 from expunge.engine.continuous import continuous, not_continuous
-from expunge.engine.loop import LoopConfig, Steps, alone, evaluating, run_loop
+from expunge.engine.loop import LoopConfig, Steps, evaluating, run_loop
 from expunge.numerics.entanglement import entanglement
 
 Array = NDArray[np.float64]
@@ -117,9 +117,9 @@ def held_out(problem: Problem, model: nn.Module, records: Records, run: Context)
         count=lambda epoch: -(-len(held) // TUNING.batch_size),
         batches=lambda epoch: shuffled(held, TUNING.batch_size, seed=seed, epoch=epoch),
         objective=lambda batch: problem.meaning.units(tuned, batch).loss.mean(),
+        notes=[],
     )
-    with alone(tuned):
-        run_loop(tuned, steps, TUNING, seed=seed)
+    run_loop(tuned, steps, TUNING, seed=seed)
     run.spent += Cost(trained=TUNING.epochs * len(held))
     before, after = (_log_probs(problem, each, records, run) for each in (model, tuned))
     return np.asarray((np.exp(before) * (before - after)).sum(axis=1))

@@ -19,7 +19,7 @@ from expunge.engine.anatomy import deciding
 from expunge.engine.context import Context
 from expunge.engine.edits import Edit, Edited
 from expunge.engine.forgetting import held
-from expunge.engine.loop import LoopConfig, Steps, alone, run_loop
+from expunge.engine.loop import LoopConfig, Steps, run_loop
 from expunge.engine.masters import HALF
 from expunge.engine.memory import sparing
 from expunge.engine.visits import Batch, Pass, Step
@@ -83,9 +83,8 @@ class Negated(Edit):
         ways, histories, warnings = [], [], list[str]()
         for place, rate in enumerate(self.rates()):
             model.load_state_dict(start)
-            with alone(model) as rested:
-                history, ended = self._tuned(model, problem, run, place, rate)
-            warnings = list(rested)
+            history, ended, notes = self._tuned(model, problem, run, place, rate)
+            warnings += [note for note in notes if note not in warnings]
             histories.append(history)
             ways.append({name: p.detach() - _wide(start[name]) for name, p in zip(names, ended, strict=True)})
         way = agreed(ways)
@@ -103,8 +102,8 @@ class Negated(Edit):
 
     def _tuned(
         self, model: nn.Module, problem: Problem, run: Context, place: int, rate: float
-    ) -> tuple[History, list[nn.Parameter]]:
-        """Fine-tune the model; return also what the optimiser moved, in order: of halves their copies in float32."""
+    ) -> tuple[History, list[nn.Parameter], list[str]]:
+        """Fine-tune the model; return also what the optimiser moved, in order (of halves their copies), and notes."""
         over, original = self._over(), problem.source.open().eval() if self._holds else None
         seed = run.seed if place == 0 else keyed_int(b"expunge fine-tuning", run.seed, place) % 2**31
         steps = Steps(
@@ -113,12 +112,13 @@ class Negated(Edit):
             objective=lambda step: self._terms(step, problem.meaning, model, original),
             rate=lambda step: rate,
             still=deciding(model) if self._holds else (),
+            notes=(notes := []),
         )
         checkpoints = run.checkpoints.inside(f"fine-tuning-{place}") if run.checkpoints is not None else None
         with sparing(model, self.config):
             optimiser = self.config.optimise(model)
             history, _ = run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints, optimiser=optimiser)
-        return history, optimiser.param_groups[0]["params"]
+        return history, optimiser.param_groups[0]["params"], notes
 
     @property
     def _holds(self) -> bool:

@@ -63,6 +63,7 @@ class GenericPredictions(Forgetting):
             count=lambda epoch: over.steps(problem),
             batches=lambda epoch: over.batches(problem, seed=seed, epoch=epoch),
             objective=lambda step: over.objective(step.units(problem.meaning, self._second, self._second)),
+            notes=[],
         )
         loop = LoopConfig(epochs=c.reinforce_epochs, batch_size=c.batch_size, lr=c.reinforce_lr)
         checkpoints = run.checkpoints.inside("reinforced") if run.checkpoints is not None else None
