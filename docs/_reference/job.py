@@ -6,7 +6,7 @@ from typing import Any
 
 from _reference.text import default, doc, fields, settings, table
 from _reference.text import page as text_page
-from expunge.cli._job import Data, Holdout, Job, Model
+from expunge.cli._job import Calibration, Data, Holdout, Job, Model
 from expunge.core.request import Request
 from expunge.engine.training import Training
 
@@ -111,7 +111,7 @@ def page() -> str:
         _TABLES.strip(),
         *(
             line
-            for name, part in (("model", Model), ("data", Data), ("holdout", Holdout))
+            for name, part in (("model", Model), ("data", Data), ("holdout", Holdout), ("calibration", Calibration))
             for line in _part(name, part)
         ),
         "## A Hugging Face model and a file of texts",

@@ -412,7 +412,10 @@ def test_variants_of_nothing_are_refused(variants, what):
 
 
 def test_a_variant_that_was_trained_on_is_refused():
-    assert [o.what for o in varied(paraphrased_answer=(["b"], ["t0#0"])).validate()] == ["variants were trained on"]
+    (learnt,) = varied(paraphrased_answer=(["b"], ["t0#0"])).validate()
+    assert (learnt.what, learnt.found) == ("variants were trained on", "1 of 1")
+    assert learnt.where == "variants, paraphrased_answer, first at position 0"
+    assert learnt.expected == "none: the question with the right answer in other words"
 
 
 def test_variants_are_part_of_what_the_problem_is():

@@ -109,6 +109,18 @@ def test_classes_are_those_that_are_named(frame):
         TableRecords(frame, **NAMED, classes=["low"])
 
 
+@pytest.mark.parametrize(("cell", "found"), [("Depression", "1 of 3 rows, str"), ("2", "1 of 3 rows, str")])
+def test_the_label_that_is_no_class_is_named_though_it_makes_the_column_text(cell, found):
+    frame = pd.DataFrame({"n": [1.0, 3.0, 2.0], "y": ["0", "1", cell]})
+    with pytest.raises(UsageError, match="no class of the model") as caught:
+        TableRecords(frame, label="y", classes=[0, 1])
+    assert caught.value.obstacles[0].where == "table, column y, first at row 2"
+    assert caught.value.obstacles[0].found == found
+    with pytest.raises(UsageError) as all_text:
+        TableRecords(frame.iloc[:2], label="y", classes=[0, 1])
+    assert all_text.value.obstacles[0].found == "2 of 2 rows, str"
+
+
 def test_rows_as_numbers():
     frame = pd.DataFrame({"n": [1.0, 3.0, np.nan], "job": ["a", "b", "a"], "same": [5, 5, 5], "y": [0, 1, 1]})
     rows = TableRecords(frame, label="y").read([0, 1, 2])[0]
@@ -262,13 +274,29 @@ def test_numbers_to_be_predicted_are_labels_without_classes(frame, tmp_path):
             TableRecords(frame.assign(rich=True), **{**named, **wrong}, numbers=True)
 
 
-def test_a_line_with_other_columns_is_named(tmp_path):
-    (tmp_path / "t.csv").write_text("id,x,y\n1,2,0\n2,Jane, Doe,3,1\n")
-    with pytest.raises(UsageError, match=r"t\.csv, line 3") as told:
+@pytest.mark.parametrize(
+    ("lines", "line", "found"),
+    [
+        ("1,2,0\n2,Jane, Doe,3,1\n", 3, 5),
+        ("1,2,5,0\n2,3,5,1\n", 2, 4),  # decimal commas in all lines: pandas takes the first column for an index
+        ("1,2,0\n2,3\n", 3, 2),  # and makes what a short line lacks missing values
+        ('1,"a\nb",0\n2,3,4,1\n', 4, 4),  # a value of two lines
+    ],
+)
+def test_a_line_with_other_columns_is_named(tmp_path, lines, line, found):
+    (tmp_path / "t.csv").write_text(f"id,x,y\n{lines}")
+    with pytest.raises(UsageError, match=rf"t\.csv, line {line}\b") as told:
         TableRecords(tmp_path / "t.csv", label="y", id="id")
     (obstacle,) = told.value.obstacles
-    assert (obstacle.found, obstacle.expected) == ("5 values", "3, as in the lines before")
+    assert (obstacle.found, obstacle.expected) == (f"{found} values", "3, as in the head")
     assert "Jane" not in str(told.value)
+
+
+def test_blank_lines_marks_and_long_values_are_no_other_columns(tmp_path):
+    words = "w" * 200_000
+    (tmp_path / "t.csv").write_text(f'\ufeffid,x,y\n1,"{words},",0\n\n2,"say ""b""",1\n')
+    records = TableRecords(tmp_path / "t.csv", label="y", id="id")
+    assert records.ids == ("1", "2")
 
 
 def test_another_encoding_is_named(tmp_path):

@@ -8,6 +8,7 @@ from expunge.core.method import Cost
 from expunge.core.plan import BY_RECIPE, OVER_BUDGET
 from expunge.core.problem import Problem
 from expunge.core.serial import plain
+from expunge.data.arrays import ArrayRecords
 from expunge.plan.planner import make_plan
 from tests.support import toys
 
@@ -208,6 +209,43 @@ def test_a_guarantee_may_depend_on_the_problem(monkeypatch):
     plan = plan_of(budget=1.0)
     assert by_name(plan)["finetune"].guarantee is Level.BITWISE
     assert plan.order == ("neg_grad_plus", "finetune", "retrain")
+
+
+def alone(calibration, **more):
+    train = toys.records(12)
+    return Problem(model=toys.network(), train=train, forget=train.ids, calibration=calibration, **more)
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ("copies", "calibration records are copies of forgotten ones"),
+        ("labels", "labels outside the classes of the model"),
+        ("inputs", "inputs are NaN or infinite"),
+    ],
+)
+def test_calibration_records_are_looked_at_like_any_others(changed, what):
+    """What stands for the retained records is trained on."""
+    few = toys.records(20, prefix="c", seed=9)
+    if changed == "copies":
+        few = ArrayRecords(toys.records(12).x, toys.records(12).y, ids=[f"c{i}" for i in range(12)])
+    elif changed == "labels":
+        few.y[3] = 50
+    else:
+        few.x[3] = float("nan")
+    found = [each for each in alone(few).validate() if each.fatal]
+    assert [each.what for each in found] == [what]
+    assert "calibration" in found[0].where
+
+
+def test_counter_examples_are_looked_at_like_any_others():
+    more = toys.records(20, prefix="m", seed=9)
+    more.y[4] = 9
+    (found,) = [each for each in toys.problem(counterexamples=more).validate() if each.fatal]
+    assert (found.what, found.where) == (
+        "labels outside the classes of the model",
+        "counter-examples, first at position 4",
+    )
 
 
 def test_with_calibration_records_the_plan_says_what_is_lost():

@@ -97,6 +97,33 @@ def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
         made.make()
 
 
+def test_words_in_several_columns_of_numbers_are_told_by_the_first(files, tmp_path):
+    files(LogisticRegression())
+    rows = odd(ROWS)
+    rows[FEATURES[1]] = rows[FEATURES[1]].astype(object)
+    rows.loc[rows.index[9], FEATURES[1]] = "2,5"
+    rows.to_csv(tmp_path / "odd.csv", index=False)
+    arguments = {"label": "income", "id": "person", "model": str(tmp_path / "model.skops")}
+    arguments["data"] = str(tmp_path / "odd.csv")
+    made = Origin("expunge.workflow.tables:problem", "", tuple(arguments.items()), REQUEST)
+    with pytest.raises(InvalidProblem) as told:
+        plan(made.make())
+    (found,) = [each for each in told.value.obstacles if "text in" in each.what]
+    assert found.where == f"training records, column {FEATURES[0]}, first at position 30"
+
+
+def test_without_a_column_of_ids_a_holdout_is_no_copy_of_the_training_records(files, tmp_path):
+    """Rows of both files are called by their positions, which are the same numbers."""
+    files(LogisticRegression())
+    arguments = {"label": "income", "subject": "person", "model": str(tmp_path / "model.skops")}
+    arguments |= {"data": str(tmp_path / "rows.csv"), "features": tuple(FEATURES)}
+    OTHERS.to_csv(tmp_path / "others.csv", index=False)
+    arguments["holdout"] = str(tmp_path / "others.csv")
+    made = Origin("expunge.workflow.tables:problem", "", tuple(arguments.items()), Request(ids=("3", "5"))).make()
+    assert [each for each in made.check() if each.fatal] == []
+    assert (made.forget_ids, made.held_out.ids[0]) == (("3", "5"), "holdout-0")
+
+
 def test_a_column_is_not_blamed_for_what_is_wrong_elsewhere(files, tmp_path, monkeypatch):
     """Words among numbers may be what the model was fitted with: wards 11, 12 and 4B."""
     files(LogisticRegression())

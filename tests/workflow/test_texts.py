@@ -221,6 +221,30 @@ def job(folder, tmp_path, request, *, data="train.jsonl", subject='subject = "pe
     return path
 
 
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_where_the_other_records_are_gone_a_few_stand_for_them(folder, tmp_path, capfd, with_ids):
+    """The data hold nothing but what must be forgotten; a file of others is all there is beside it."""
+    rows = rows_of(L.NAMES[:24])
+    gone = [row for row in rows if row["person"] in L.NAMES[:3]]
+    write(tmp_path / "gone.jsonl", gone)
+    write(tmp_path / "few.jsonl", [row for row in rows if row["person"] in L.NAMES[3:9]])
+    path = job(folder, tmp_path, f"subjects = {list(L.NAMES[:3])!r}", data=tmp_path / "gone.jsonl")
+    text = path.read_text().replace('path = "others.jsonl"\n', 'path = "others.jsonl"\n[calibration]\npath = "FEW"\n')
+    text = text[: text.index("[training]")] + text[text.index("[request]") :]
+    path.write_text(text.replace("FEW", str(tmp_path / "few.jsonl")).replace('id = "id"\n', 'id = "id"\n' * with_ids))
+    problem, _ = load(path)
+    assert len(problem.forget_ids) == len(problem.records) == len(gone)
+    assert [each for each in problem.check() if each.fatal] == []
+    assert main(["plan", str(path), "--json"]) == 0
+    plan = json.loads(capfd.readouterr().out)
+    assert {option["method"] for option in plan["options"] if option["planned"]} >= {"finetune"}
+    assert not any(option["planned"] for option in plan["options"] if option["method"] == "retrain")
+    assert main(["erase", str(path), "--method", "grad_diff", "--out", str(tmp_path / "made"), "--json"]) in (0, 1)
+    report = json.loads((tmp_path / "made" / "report.json").read_text())
+    assert report["problem"]["calibration"]
+    assert report["claim"] is None, "nothing was retrained to compare with"
+
+
 def test_a_text_is_forgotten_and_never_quoted(folder, tmp_path, capfd):
     (row,) = [row for row in rows_of(L.NAMES[:24]) if row["id"] == f"{L.NAMES[0]}-town"]
     path = job(folder, tmp_path, f'texts = ["{row["answer"].upper()}"]')

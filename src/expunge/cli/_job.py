@@ -41,7 +41,8 @@ class Data:
     Attributes:
         path: a ``.parquet``, ``.csv`` or ``.jsonl`` file, relative to the job file.
         label: the column of labels, or of the numbers that a regressor predicts.
-        id: the column of ids; without it a row is known by its position, 0, 1, 2, ...
+        id: the column of ids; without it a row is known by its position, 0, 1, 2, ... (of the holdout
+            holdout-0, holdout-1, ...).
         subject: the column that says whose data a row is.
         features: of an estimator, the columns that it is given; by default those it was fitted with, else all others.
         text: of a Hugging Face model, the column of texts: of a language model, or with ``label`` of a classifier.
@@ -86,13 +87,26 @@ class Holdout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The table ``[calibration]``: of a Hugging Face model whose ``[data]`` holds nothing but what must be forgotten.
+
+    Attributes:
+        path: a file with the columns of ``[data]``, relative to the job file: a few records of the same kind, real or
+            synthetic, that stand for the retained ones, which are gone.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A job file.
 
     Attributes:
         problem: ``module:function`` returning a Problem, importable from the folder of the job file.
         method: this method alone, or ``auto``, or a list of such; what the plan says where it is absent.
-        model, data, holdout: in its place, a saved estimator and its rows, or a Hugging Face model and its texts.
+        model, data, holdout, calibration: in its place, a saved estimator and its rows, or a Hugging Face model and its
+            texts.
         training: of a Hugging Face model, the settings of the training that made it (``epochs``, ``lora``, ...): with
             them models can be retrained without the records.
         out: run directory, relative to the job file.
@@ -118,6 +132,7 @@ class Job:
     model: Model | None = None
     data: Data | None = None
     holdout: Holdout | None = None
+    calibration: Calibration | None = None
     training: Mapping[str, Any] | None = None
     out: str = ""
     request: Request | None = None
@@ -184,7 +199,7 @@ def load(path: Path) -> tuple[Problem, dict[str, Any]]:
 
 def _on_this_machine(job: Job, *, where: str) -> None:
     """Refuse addresses in the place of files: nothing is fetched, and of an address a path would keep the end alone."""
-    tables = {"model": job.model, "data": job.data, "holdout": job.holdout}
+    tables = {"model": job.model, "data": job.data, "holdout": job.holdout, "calibration": job.calibration}
     named = {f"[{name}] path": table.path for name, table in tables.items() if table is not None}
     named |= {
         "[model] base": (job.model and job.model.base) or "",
@@ -221,7 +236,7 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
     """
     from expunge.core.problem import Origin
 
-    parts = {"model": job.model, "data": job.data, "holdout": job.holdout, "training": job.training}
+    parts = {name: getattr(job, name) for name in ("model", "data", "holdout", "calibration", "training")}
     found = [f"[{name}]" for name, part in parts.items() if part is not None]
     if bool(job.problem) == bool(found) or (found and (job.model is None or job.data is None)):
         raise UsageError(
@@ -252,7 +267,7 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
     strange = set(given) & (_OF_ESTIMATORS if of_texts else _OF_TEXTS)
     if not of_texts:
         strange |= {"base"} if job.model.base is not None else set()
-        strange |= {"[training]"} if job.training is not None else set()
+        strange |= {f"[{name}]" for name in ("training", "calibration") if getattr(job, name) is not None}
     if strange or not (of_texts or job.data.label):
         raise UsageError(
             "settings of another kind of model" if strange else "no column of labels",
@@ -265,6 +280,7 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
         )
     if of_texts:
         arguments["base"] = None if job.model.base is None else str(folder / job.model.base)
+        arguments["calibration"] = None if job.calibration is None else str(folder / job.calibration.path)
         arguments["training"] = None if job.training is None else dict(job.training)
     return Origin(_TEXTS if of_texts else _TABLES, "", arguments=tuple(arguments.items()), request=job.request)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from expunge.core import registry
+from expunge.core._classes import outside
 from expunge.core.canaries import Planted
 from expunge.core.digest import combine, keyed, sha256
 from expunge.core.errors import ExpungeError, InvalidProblem, NotFound, Obstacle, UsageError
@@ -381,12 +382,15 @@ class Problem:
         task = _attempt(lambda: self.meaning, found)
         if source is not None:
             found += source.examine()
-        for part in (records, holdout):
+        more = _attempt(lambda: self.more_records, found)
+        stand_ins = _attempt(lambda: self.retain_view if self.calibration is not None else None, found)
+        for part in (records, holdout, more, stand_ins):
             found += part.examine() if part is not None else []
         if records is not None:
             found += self._request_obstacles(records) + self._copies(records) + self._overlap(records, holdout)
             found += self._strays(records)
             found += self._counter_obstacles(holdout)
+        found += self._group_obstacles()
         model = _attempt(source.open, found) if source is not None and task is not None else None
         if task is not None:
             marked = _attempt(lambda: self.triggered_records, found)
@@ -394,8 +398,12 @@ class Problem:
             variants = _attempt(lambda: self.variant_records, found) or {}
             found += self._variant_obstacles(records, holdout, variants)
             named = [("training records", records), ("holdout", holdout), ("triggered records", marked)]
+            named += [("counter-examples", more), ("calibration records", stand_ins)]
             for where, part in (*named, *variants.items()):
                 found += task.examine(model, part, where=where) if part is not None and len(part) else []
+            if records is not None:
+                corrections, triggered = self.request.corrections, self.triggered
+                found += outside(task, model, records, corrections=corrections, triggered=triggered)
         return found
 
     def check(self) -> list[Obstacle]:
@@ -613,6 +621,15 @@ class Problem:
         subject = dict(zip(self.records.ids, self.records.subjects, strict=True))
         return sum(any(each in numbers and subject[name] != each for each in pair) for name in told)
 
+    def _group_obstacles(self) -> list[Obstacle]:
+        wrong = [group for group in self.groups.values() if not isinstance(group, str)]
+        if not wrong:
+            return []
+        found = f"{len(wrong)} of {len(self.groups)}, {', '.join(sorted({type(group).__name__ for group in wrong}))}"
+        fix = "leave records without a group out, and write the others as text"
+        what, expected = "groups that are no names", "the name of a group by id"
+        return [Obstacle(what=what, where="groups", found=found, expected=expected, fix=fix)]
+
     def _counter_obstacles(self, holdout: Records | None) -> list[Obstacle]:
         """Return that counter-examples are among what must be forgotten, or among what the model is judged by."""
         if self.more_records is None:
@@ -659,15 +676,30 @@ class Problem:
         trained = {content for _, content in records.manifest.entries} if records is not None and variants else set()
         for name, part in variants.items():
             stray = [i for i, own in enumerate(part.ids) if variant_of(own) not in known]
-            learnt = sum(content in trained for _, content in part.manifest.entries)
+            learnt = [i for i, (_, content) in enumerate(part.manifest.entries) if content in trained]
+            if name not in VARIANTS:
+                what, expected = "variants have a name that nobody knows", ", ".join(VARIANTS)
+                found.append(Obstacle(what=what, where="variants", found=name, expected=expected, fix="rename them"))
             wrong = (
-                (name not in VARIANTS, "variants have a name that nobody knows", name, ", ".join(VARIANTS)),
-                (stray, "variants are of no record", f"{len(stray)} of {len(part)}", "ids like RECORD#0, RECORD#1"),
-                (learnt, "variants were trained on", f"{learnt} of {len(part)}", "none: they ask for what was learnt"),
+                (stray, "variants are of no record", "ids like RECORD#0, RECORD#1", "name each by its record"),
+                (
+                    learnt,
+                    "variants were trained on",
+                    f"none: {VARIANTS.get(name, 'others')}",
+                    "change them, or leave them out",
+                ),
             )
-            where = f"variants, {name}" if name in VARIANTS else "variants"
-            fix = "see expunge.core.problem.VARIANTS, or take them out"
-            found += [Obstacle(what=w, where=where, found=f, expected=e, fix=fix) for is_so, w, f, e in wrong if is_so]
+            found += [
+                Obstacle(
+                    what=what,
+                    where=f"variants, {name}, first at position {places[0]}",
+                    found=f"{len(places)} of {len(part)}",
+                    expected=expected,
+                    fix=fix,
+                )
+                for places, what, expected, fix in wrong
+                if places
+            ]
             found += part.examine()
         return found
 
@@ -691,6 +723,17 @@ class Problem:
         ]
         stands = set(self.retain_view.ids)
         others = {"forgotten": self.forget_ids, "held-out": self.held_out.ids if self.held_out is not None else ()}
+        for name, part in (("forgotten", self.forget_view), ("held-out", self.held_out)):
+            contents = {content for _, content in part.manifest.entries} if part is not None else set()
+            entries = self.retain_view.manifest.entries
+            count = sum(content in contents and own not in others[name] for own, content in entries)
+            if count:
+                found, expected = (
+                    f"{count} of {len(stands)}, under other ids",
+                    "others: methods are shown these as what stays",
+                )
+                what, fix = f"calibration records are copies of {name} ones", "take them out of the calibration records"
+                said.append(Obstacle(what=what, where="calibration", found=found, expected=expected, fix=fix))
         return said + [
             Obstacle(
                 what=f"calibration records are {name} ones as well",
@@ -762,7 +805,8 @@ class Problem:
                     where="holdout",
                     found=f"{len(same)} ids in both",
                     expected="records that were never trained on",
-                    fix="take them out of the holdout",
+                    fix="take them out of the holdout, or give them ids of their own where they are others (records "
+                    "without ids are called by their position)",
                 )
             ]
         trained = {content for _, content in records.manifest.entries}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import difflib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,15 +46,6 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
             frame.index = _pandas().RangeIndex(1, len(frame) + 1, name="row")
     except (OSError, ValueError, KeyError) as error:  # the text of a parser's error could hold data
         empty = path.is_file() and not path.stat().st_size
-        ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if ragged is not None:
-            raise UsageError(
-                "a line of a table has other columns than its head",
-                where=f"{path.name}, line {ragged[2]}",
-                found=f"{ragged[3]} values",
-                expected=f"{ragged[1]}, as in the lines before",
-                fix="mend that line; a value with a comma in it stands in quotes",
-            ) from error
         if isinstance(error, UnicodeDecodeError):
             raise UsageError(
                 "cannot read a table",
@@ -82,7 +73,8 @@ def frame_of(table: Any, *, text: list[str]) -> tuple[Any, str]:
 
 
 def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], Any]]:
-    def csv(path: Path) -> Any:
+    def comma(path: Path) -> Any:
+        _even(path)
         frame = pandas.read_csv(path)
         for name in set(text) & set(frame.columns):  # read as text they keep their zeros, and a person called NA
             frame[name] = pandas.read_csv(path, usecols=[name], dtype=str, keep_default_na=False)[name]
@@ -92,7 +84,27 @@ def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], 
         rows = _json_lines(path)
         return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name="line", dtype="int64"))
 
-    return {".csv": csv, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
+    return {".csv": comma, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
+
+
+def _even(path: Path) -> None:
+    """Refuse a CSV file of which a line has other columns than its head: pandas would shift or fill them, unsaid."""
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that Python allows
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines, width, before = csv.reader(file), 0, 0
+        try:
+            for values in lines:
+                width, begins, before = width or len(values), before + 1, lines.line_num
+                if values and len(values) != width:
+                    raise UsageError(
+                        "a line of a table has other columns than its head",
+                        where=f"{path.name}, line {begins}",
+                        found=f"{len(values)} values",
+                        expected=f"{width}, as in the head",
+                        fix="mend that line; a value with a comma in it stands in quotes",
+                    )
+        except csv.Error as error:
+            raise ValueError from error
 
 
 def _json_lines(path: Path) -> dict[int, Any]:
@@ -204,10 +216,10 @@ def whole(values: Sequence[Any], frame: Any, *, where: str, what: str) -> None:
         )
 
 
-def ids_of(frame: Any, column: str | None, where: str) -> tuple[str, ...]:
-    """Return the ids in a column as text; positions where none is named."""
+def ids_of(frame: Any, column: str | None, where: str, *, of: str = "") -> tuple[str, ...]:
+    """Return the ids in a column as text; positions where none is named, after what the file is ``of``."""
     if column is None:
-        return tuple(map(str, range(len(frame))))
+        return tuple(f"{of}{position}" for position in range(len(frame)))
     values = plain(frame[column])
     whole(values, frame, where=f"{where}, column {column}", what="id")
     names = check_names([str(stated(value)) for value in values], len(values), where=where)

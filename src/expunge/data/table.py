@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ class TableRecords(Records):
         features: the columns that the model is given, in its order; by default all others.
         classes: all labels in the order of class numbers (``model.classes_``); by default those that occur, sorted.
         numbers: whether labels are numbers to be predicted (task ``regression``), of which there are no classes.
+        columns: how columns become numbers; by default as these rows show it.
+        of: what ids begin with that are positions, so that those of two files differ.
 
     Raises:
         UsageError: no such file or column, a missing id or label, a label that is no class, or no number.
@@ -43,6 +45,7 @@ class TableRecords(Records):
         classes: Sequence[Any] | None = None,
         numbers: bool = False,
         columns: Columns | None = None,
+        of: str = "",
     ) -> None:
         frame, where = frame_of(table, text=[name for name in (id, subject) if name is not None])
         named = [name for name in (label, id, subject) if name is not None]
@@ -54,7 +57,7 @@ class TableRecords(Records):
         self._frame = frame[chosen].reset_index(drop=True)
         self.columns = columns or Columns.of(self._frame)
         _as_learnt(frame, self.columns, where)
-        self.ids = ids_of(frame, id, where)
+        self.ids = ids_of(frame, id, where, of=of)
         self.subjects = subjects_of(frame, subject)
         labels = plain(frame[label])
         whole(labels, frame, where=f"{where}, column {label}", what="label")
@@ -69,7 +72,7 @@ class TableRecords(Records):
     def like(self, table: Any) -> TableRecords:
         """Return the rows of another table with the same columns and classes, as a holdout must be made."""
         more = {"numbers": True} if self.numbers else {"classes": self.classes}
-        return TableRecords(table, **self._named, **more, columns=self.columns)
+        return TableRecords(table, **self._named, **more, columns=self.columns, of="holdout-")
 
     def __getitem__(self, index: int) -> tuple[Rows, Tensor]:
         """Return (a row, class number); or the number to be predicted, float64."""
@@ -130,6 +133,8 @@ def _occurring(labels: Sequence[Any], where: str) -> tuple[Any, ...]:
 def _codes(labels: Sequence[Any], classes: Sequence[Any], frame: Any, *, where: str) -> Tensor:
     number = {label: code for code, label in enumerate(classes)}
     strange = [i for i, label in enumerate(labels) if label not in number]
+    # Where one cell is text the whole column is read as text: then only what is no class as it is written is strange.
+    strange = [i for i in strange if not _written(labels[i], number)] or strange
     if strange:
         raise UsageError(
             "labels that are no class of the model",
@@ -139,6 +144,14 @@ def _codes(labels: Sequence[Any], classes: Sequence[Any], frame: Any, *, where: 
             fix="name the column of labels, written as the model was fitted with them",
         )
     return torch.tensor([number[label] for label in labels], dtype=torch.int64)
+
+
+def _written(label: Any, number: Mapping[Any, int]) -> bool:
+    """Return whether a label is the text of a class that is a number."""
+    try:
+        return isinstance(label, str) and float(label) in number
+    except ValueError:
+        return False
 
 
 def _numbers(labels: Sequence[Any], frame: Any, *, where: str) -> Tensor:

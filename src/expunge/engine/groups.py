@@ -44,6 +44,12 @@ class Groups:
         return cls(int(counts.sum(axis=1).min()), int(counts.min()))
 
 
+_FIXES = {
+    "one group": "name another group as well, or leave groups out",
+    "a task without classes": "leave groups out: gaps between groups are those of classifiers",
+}
+
+
 def ungrouped(problem: Problem) -> Obstacle | None:
     """Return that groups are named and too small to be looked at, each or each class in each; None where they are."""
     seen = Groups.of(problem)
@@ -56,6 +62,6 @@ def ungrouped(problem: Problem) -> Obstacle | None:
         where="groups",
         found=seen.because or (few if alone else f"{seen.smallest} holdout records of the smallest group"),
         expected=f"{Groups.ENOUGH} or more of each group, and for the gap of each class in each group",
-        fix="add such records to the holdout, and name the group of each",
+        fix=_FIXES.get(seen.because, "add such records to the holdout, and name the group of each"),
         fatal=False,
     )

@@ -150,7 +150,7 @@ def _option(
         cost = Cost(trained=part * cost.trained, read=part * cost.read)
     planned, why = True, unasked
     if obstacles:
-        planned, why = False, "; ".join(obstacle.what for obstacle in obstacles)
+        planned, why = False, "; ".join(map(_reason, obstacles))
     elif asked:
         why = asked
     elif not unasked:
@@ -169,11 +169,16 @@ def _option(
     )
 
 
+def _reason(obstacle: Obstacle) -> str:
+    told = obstacle.found not in ("", "none")  # that there is none is what the sentence says
+    return f"{obstacle.what} (found: {obstacle.found})" if told else obstacle.what
+
+
 def _whole_course(
     options: Sequence[Option], whole: Cost | None, audit: Cost, checking: Cost, references: int, given: int
 ) -> float | None:
     planned = [option for option in options if option.planned]
-    if whole is None or any(option.share is None for option in planned):
+    if whole is None or not planned or any(option.share is None for option in planned):
         return None
     audits = audit.share_of(whole) * (len(planned) + 1 + references)
     return sum(o.share or 0.0 for o in planned) + references - given + audits + checking.share_of(whole)

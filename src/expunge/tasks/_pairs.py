@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from expunge.core.errors import Obstacle
 from expunge.core.records import Records
 from expunge.core.task import Task
+from expunge.data._files import plain
 from expunge.data._rows import Rows, is_number, no_number, one_each
 
 _BATCH = 256
@@ -162,9 +163,11 @@ class Pairs(Task):
     def _no_answer(
         self, model: Any, records: Records, where: str, error: Exception, indices: Sequence[int]
     ) -> Obstacle:
-        for name, strange in _text_among_numbers(records).items():
-            if not self._answers(model, records, [place for place in indices if place not in set(strange)]):
-                continue  # something else is the matter
+        columns = _text_among_numbers(records)
+        odd = {place for strange in columns.values() for place in strange}
+        # Where the others are not answered either something else is the matter.
+        if columns and self._answers(model, records, [place for place in indices if place not in odd]):
+            name, strange = next(iter(columns.items()))
             return Obstacle(
                 what="text in a column of numbers",
                 where=f"{where}, column {name}, first at position {strange[0]}",
@@ -307,7 +310,7 @@ def _text_among_numbers(records: Records) -> dict[str, list[int]]:
     found = {}
     for place, name in enumerate(frame.columns):
         column = frame.iloc[:, place]
-        strange = [] if is_number(column) else [i for i, value in enumerate(column.tolist()) if no_number(value)]
+        strange = [] if is_number(column) else [i for i, value in enumerate(plain(column)) if no_number(value)]
         if 0 < len(strange) < len(frame) / 2:
             found[str(name)] = strange
     return found

@@ -65,7 +65,7 @@ def untold(problem: Problem) -> Obstacle | None:
     and what is judged by them, or shipped as one of them, would not be the model without the records.
     """
     origin = problem.origin
-    if problem.trainer is not None or origin is None or origin.target != TEXTS:
+    if problem.trainer is not None or problem.calibration is not None or origin is None or origin.target != TEXTS:
         return None
     lines = ["training = { epochs = 3, batch_size = 8, lr = 5e-5 }"]
     if problem.holdout is None:

@@ -41,6 +41,7 @@ def problem(
     max_length: int | None = None,
     truncate: bool = False,
     holdout: str | None = None,
+    calibration: str | None = None,
     base: str | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> Problem:
@@ -66,6 +67,8 @@ def problem(
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut longer records; else they are an error.
         holdout: a file of the same columns with records that the model was never trained on.
+        calibration: where ``data`` holds nothing but what must be forgotten, a file of the same columns with a few
+            records that stand for the others.
         base: the directory of what the model was trained from; new weights where there was nothing before. Of adapters
             that of the model which they belong to, by default the one that they name.
         training: the settings of that training (:class:`~expunge.engine.training.Training`); without them there is no
@@ -87,15 +90,19 @@ def problem(
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
-    files = [columns.rows(data, trained=True)]
+    files = [columns.rows(data)]
     if holdout is not None:
-        files.append(columns.rows(holdout, trained=False))
+        files.append(columns.rows(holdout, of="holdout-"))
     records = [columns.records(rows, tokenizer) for rows in files]
+    stand_ins = (
+        None if calibration is None else columns.records(columns.rows(calibration, of="calibration-"), tokenizer)
+    )
     return Problem(
         model=source,
         task=task,
         train=records[0],
         holdout=records[1] if holdout is not None else None,
+        calibration=stand_ins,
         variants=variants_of(others, files, columns.writer(tokenizer)),
         trainer=None if settings is None else _trainer(settings, source, _start(source, model, base), task=task),
     )
@@ -139,8 +146,8 @@ class _Columns:
     max_length: int | None
     truncate: bool
 
-    def rows(self, path: str, *, trained: bool) -> Rows:
-        """Return the rows of a file; of one that was not ``trained`` on, variants may be missing.
+    def rows(self, path: str, *, of: str = "") -> Rows:
+        """Return the rows of a file; of another than that trained on, named by ``of``, variants may be missing.
 
         Raises:
             UsageError: as of :func:`problem`.
@@ -150,8 +157,9 @@ class _Columns:
         others = list(self.others.values())
         texts = [name for name in (*named, *others) if name not in (self.label, self.messages)]
         frame, where = frame_of(Path(path), text=texts)
-        present([*named, *(others if trained else [])], list(map(str, frame.columns)), where)
-        return Rows(frame, where, [self._column(frame, name, where) for name in kind], ids_of(frame, self.id, where))
+        present([*named, *([] if of else others)], list(map(str, frame.columns)), where)
+        ids = ids_of(frame, self.id, where, of=of)
+        return Rows(frame, where, [self._column(frame, name, where) for name in kind], ids)
 
     def records(self, rows: Rows, tokenizer: Any) -> Records:
         """Return the records of a file.
