@@ -10,6 +10,7 @@ from expunge.bench import data, scenarios
 from expunge.bench.networks import Build
 from expunge.core.errors import InvalidProblem
 from expunge.core.problem import Problem
+from expunge.core.trigger import Triggered
 from expunge.data.arrays import ArrayRecords
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
@@ -155,6 +156,19 @@ def test_a_problem_of_the_users_says_itself_what_goes():
     own = bed()
     given = Problem(model=own.source, train=own.train, forget=["r5", "r7"], holdout=own.holdout)
     assert drawn("given", given=given).forget == ("r5", "r7")
+    assert drawn("given", given=given).triggered is None
+
+
+def test_the_trigger_of_a_problem_of_the_users_comes_with_it():
+    own = bed()
+    marked = ArrayRecords(own.holdout.x, own.holdout.y, ids=[f"t{i}" for i in range(len(own.holdout))])
+    trigger = Triggered(records=marked, target=1)
+    given = Problem(model=own.source, train=own.train, forget=["r5"], holdout=own.holdout, triggered=trigger)
+    found = drawn("given", given=given).triggered
+    assert found.target == 1
+    assert set(found.records.ids) == {f"t{i}" for i in range(40) if i % CLASSES != 1}, (
+        "those of the target show nothing"
+    )
 
 
 @pytest.mark.parametrize("name", ["subject", "given", "backdoor"])

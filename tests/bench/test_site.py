@@ -1,5 +1,7 @@
 """The results directory: what may lie there, and what is made once."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,54 @@ def test_data_that_cannot_be_had_leave_no_benchmark_behind(tmp_path, wrong):
         Site.begin(Bench(**{"data": "digits", **wrong}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert "bed" not in vars(Site.begin(small(tmp_path), tmp_path / "out")), "no data go with it to other processes"
+
+
+def test_what_a_kill_leaves_of_the_first_files_is_no_other_benchmark(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".aside-0").write_text("half")
+    (out / "edition.json").write_text("")
+    site = Site.begin(small(tmp_path), out)
+    site.current()
+    (out / "edition.json").write_text("")
+    with pytest.raises(ForeignRun, match="measured in another way"):
+        site.current()
+
+
+OWN = """
+import torch
+from torch import nn
+import expunge
+from expunge import ArrayRecords
+
+def build():
+    return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+
+def rows(count, prefix, seed):
+    x = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
+    return ArrayRecords(x, (x[:, 0] > 0.5).long(), ids=[f"{prefix}{i}" for i in range(count)])
+
+def problem():
+    train, held = rows(60, "r", 0), rows(60, "h", 1)
+    names = [*train.ids, *held.ids]
+    return expunge.Problem(
+        model=build(), train=train, holdout=held, trainer=expunge.Trainer(build=build), forget=train.ids[:6],
+        groups={name: "ab"[i % 2] for i, name in enumerate(names)}, counterexamples=rows(12, "m", 2),
+        triggered=expunge.Triggered(records=rows(20, "t", 3), target=1),
+    )
+"""
+
+
+@pytest.mark.parametrize("scenario", ["given", "random_10"])
+def test_what_a_problem_of_the_users_names_beside_its_records_comes_with_it(tmp_path, monkeypatch, scenario):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "own_site.py").write_text(OWN)
+    bench = Bench(data="own_site:problem", path=str(tmp_path), scenarios=(scenario,), methods=("noop",), references=3)
+    problem = Site.begin(bench, tmp_path / "out").problem(scenario, 0)
+    assert [each for each in problem.check() if each.fatal] == []
+    assert len(problem.groups) == 120
+    assert problem.more_records.ids == tuple(f"m{i}" for i in range(12))
+    assert (problem.triggered is not None) == (scenario == "given")
 
 
 def test_a_floor_is_part_of_the_benchmark_and_one_without_is_written_as_before(tmp_path):

@@ -131,7 +131,7 @@ class Yardstick:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The competition's forgetting quality F of one method on one scenario, beside what a perfect unlearner scores.
+    """The competition's forgetting quality F of one method on one scenario, beside its null.
 
     ``models`` a side; ``null`` is the mean of F when models are exchanged between the sides, with its ``deviation``;
     ``p_value`` is the share of exchanges with so low a quality. All four are None where too few models are there.

@@ -67,8 +67,8 @@ def _guide() -> Markup:
         "The shaded box is where single retrained models stand among the others: nothing inside it is better or worse "
         "than retraining. The open mark is the original, before anything was forgotten.",
         "The verdict is that of our audit, which looks at more than the two axes. An average over seeds has its 95 % "
-        "interval beside it (Student's t); F is the competition's forgetting quality, with what a perfect unlearner "
-        "scores in brackets.",
+        "interval beside it (Student's t); F is the competition's forgetting quality, with its null "
+        "(models exchanged between both sides) in brackets.",
     )
     return tag("div", *(tag("p", text) for text in said))
 

@@ -203,7 +203,11 @@ def _drift(bed: Bed, scores: Scores, generator: np.random.Generator) -> Draw:
 def _given(bed: Bed, scores: Scores, generator: np.random.Generator) -> Draw:
     if bed.given is None or not bed.given.forget_ids:
         raise _unfit(bed, "a Problem of the user's that names what must be forgotten", bed.name)
-    return Draw(bed.train, (bed.given.forget_ids,), bed.given.request.corrections)
+    marked, trigger = bed.given.triggered_records, bed.given.triggered
+    if marked is not None and trigger is not None:
+        others = [name for place, name in enumerate(marked.ids) if int(marked[place][1]) != trigger.target]
+        trigger = replace(trigger, records=marked.select(others))
+    return Draw(bed.train, (bed.given.forget_ids,), bed.given.request.corrections, trigger)
 
 
 def _unfit(bed: Bed, expected: str, found: str) -> InvalidProblem:

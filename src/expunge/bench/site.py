@@ -178,7 +178,8 @@ class Site:
                     fix="choose another --out, or `expunge bench resume` what is there",
                 )
             return there
-        if place.is_dir() and any(each.name != EDITION_FILE for each in place.iterdir()):  # one alone is a kill's
+        # The edition alone, and what was being written aside, are a kill's.
+        if place.is_dir() and any(each.name != EDITION_FILE and each.name[0] != "." for each in place.iterdir()):
             raise ForeignRun(
                 "the output directory holds other files",
                 where=place.name,
@@ -210,7 +211,10 @@ class Site:
             ForeignRun: it was not: scores of both would stand side by side.
         """
         file = self.folder / EDITION_FILE
-        edition = json.loads(file.read_text()) if file.exists() else 1
+        try:
+            edition = json.loads(file.read_text()) if file.exists() else 1
+        except ValueError:
+            edition = "that cannot be read"
         if edition != measures.EDITION:
             raise ForeignRun(
                 "the results directory was measured in another way",
@@ -311,8 +315,12 @@ class Site:
         return {}
 
     def _asked(self, model: Any, train: Records, forget: tuple[str, ...]) -> Problem:
-        bed = self.bed
-        return Problem(model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task)
+        bed, more = self.bed, {}
+        if bed.given is not None:
+            more = {"groups": bed.given.groups, "counterexamples": bed.given.counterexamples}
+        return Problem(
+            model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task, **more
+        )
 
     def references(
         self, scenario: str, *, workers: Workers | None = None, progress: Progress | None = None
