@@ -68,9 +68,12 @@ def test_what_stays_in_the_list_is_forgotten_by_the_job(job, call):
 def test_a_list_that_is_there_is_not_written_over(job, call):
     assert call("find", job, "--json").json["file"].endswith("found.csv")
     before = (job.parent / "found.csv").read_bytes()
-    result = call("find", job)
-    assert result.code == 2
-    assert "already there" in result.err
+    (job.parent / "link.csv").symlink_to("nowhere")
+    for words in ((), ("--out", job.parent / "link.csv")):
+        result = call("find", job, *words)
+        assert result.code == 2
+        assert "already there" in result.err
+    assert (job.parent / "link.csv").is_symlink()
     assert (job.parent / "found.csv").read_bytes() == before
 
 

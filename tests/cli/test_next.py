@@ -93,7 +93,14 @@ def test_without_references_it_names_a_directory_of_its_own():
 
 
 def test_without_power_it_says_what_to_look_at():
-    assert "cannot tell the original from retrained models" in steps(sample_report("powerless"))[1].why
+    report = sample_report("powerless")
+    more, look = steps(report)[1:3]
+    count = report.plan.references
+    assert f"cannot tell the original from {count} retrained models; intervals are narrower" in more.why
+    assert more.command.endswith(f"--references {2 * count} --out run-{2 * count}")
+    assert look.why.startswith("or see that the trainer starts from new weights, or from what the original itself")
+    alone = steps(replace(report, problem=replace(report.problem, trainer=None)))
+    assert f"from {count} retrained models: see that" in alone[1].why, "more of them cannot be trained"
 
 
 def test_without_power_nothing_is_named_that_rests_on_the_audit():

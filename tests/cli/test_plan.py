@@ -41,6 +41,22 @@ def test_json(plan):
     assert {option["method"] for option in result.json["options"]} == planned
 
 
+def test_it_says_what_was_found(plan, project):
+    """A request is a search: one that matches half of the file reads as any other."""
+    counts = {name: plan("--json").json[f"{name}_count"] for name in ("forget", "retain", "holdout")}
+    assert min(counts.values()) > 0
+    said = f"{counts['forget']} records to forget; {counts['retain']} stay, {counts['holdout']} held out"
+    assert said in plan().err
+
+
+def test_where_nothing_can_be_tried_nothing_is_advised(plan):
+    result = plan("--method", "alt_dpo", "--json")
+    assert (result.json["whole"], [option for option in result.json["options"] if option["planned"]]) == (None, [])
+    text = plan("--method", "alt_dpo").err
+    assert "Next:" not in text
+    assert "whole course" not in text
+
+
 def test_quiet(plan):
     result = plan("--quiet")
     assert (result.code, result.out) == (0, "")

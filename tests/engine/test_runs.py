@@ -94,6 +94,13 @@ def test_a_file_is_not_a_directory(opened, folder):
         opened()
 
 
+def test_a_link_to_nothing_is_not_a_directory(opened, folder):
+    folder.symlink_to("nowhere")
+    with pytest.raises(UsageError, match="not a directory") as caught:
+        opened()
+    assert caught.value.obstacles[0].found == "a link to nothing"
+
+
 def test_one_process_at_a_time(opened):
     run = opened()
     with pytest.raises(ForeignRun, match="in use"):

@@ -530,10 +530,10 @@ def test_a_model_to_audit(project, call):
     (folder / "model.safetensors").write_bytes(PICKLE)
     sound(call("audit", path, "--model", folder, "--json"), 5, "pickle")
     save_file({"layers.0.weight": torch.zeros(64, 20)}, folder / "model.safetensors")
-    sound(call("audit", path, "--model", folder, "--json"), 3, "do not fit", "layers.0.bias")
+    sound(call("audit", path, "--model", folder, "--json"), 2, "do not fit", "layers.0.bias")
     save_file(tiny.original().state_dict(), folder / "model.safetensors")
     corrupt(folder / "model.safetensors", "truncated")
-    sound(call("audit", path, "--model", folder, "--json"), 3, "model.safetensors")
+    sound(call("audit", path, "--model", folder, "--json"), 2, "model.safetensors")  # the same command never helps
     save_file({k: v * float("nan") for k, v in tiny.original().state_dict().items()}, folder / "model.safetensors")
     sound(call("audit", path, "--model", folder, "--json"), 2, "NaN")
 

@@ -111,9 +111,13 @@ def test_an_empty_request_gives_an_identical_model(erase):
     assert "names no records" in plan(problem).advice[0]
     assert not any("names no records" in text for text in plan(tiny.make()).advice)
     assert problem.source.digest(result.model) == problem.source.digest()
-    assert events(result, "started") == []
+    assert [event["stage"] for event in events(result, "started")] == ["copy"], "no work"
     again = erase(problem=problem)
     assert problem.source.digest(again.model) == problem.source.digest()
+    (again.folder / "more.bin").write_bytes(b"a pickle, say")
+    with pytest.raises(Tampered, match="not the one that went in"):
+        erase(problem=problem)
+    (again.folder / "more.bin").unlink()
     swapped(again, tiny.train(tiny.make().retain_view, seed=77))
     with pytest.raises(Tampered, match="not the one that went in"):
         erase(problem=problem)
@@ -181,6 +185,7 @@ def test_a_finished_run_hands_out_no_model_but_the_one_that_was_judged(erase, ch
         (signature, "signature"),
         (lambda result: result.certificate.write_bytes(result.certificate.read_bytes()[:-9]), "certificate.json"),
         (lambda result: result.certificate.write_text("{}"), "certificate.json"),
+        (lambda result: (result.out / "private" / "manifest-salt").write_text("0" * 64), "private/manifest-salt"),
     ],
 )
 def test_a_finished_run_hands_out_no_certificate_that_does_not_verify(erase, change, where):

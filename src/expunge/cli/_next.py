@@ -147,13 +147,14 @@ def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
             _with_references("without references nothing is measured; the policy's number of them:", None, again, out)
         ]
     if powerless(report.control):
-        return [
-            Step(
-                "the checks cannot tell the original from retrained models: see that the trainer starts from new "
-                "weights; else the records left no trace that these checks see, or too few of them are judged "
-                f"({report.forget_count} to forget)"
-            )
-        ]
+        said = f"the checks cannot tell the original from {count} retrained models"
+        more = _with_references(f"{said}; intervals are narrower with more of them:", 2 * count, again, out)
+        why = (
+            "see that the trainer starts from new weights, or from what the original itself was trained from; or "
+            "the records left no trace that these checks see, or too few of them are judged "
+            f"({report.forget_count} to forget)"
+        )
+        return [more, Step(f"or {why}")] if report.problem.trainer is not None else [Step(f"{said}: {why}")]
     audit = shown_audit(judged(report))
     findings = [f for f in audit.findings if f.required] if audit is not None else []
     found = [Step(f"{f.title} could not be measured: {f.result.because}") for f in findings if _unmeasured(f)]

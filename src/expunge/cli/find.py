@@ -38,7 +38,7 @@ def command(
 
     problem, settings = _job.load(job)
     file = out or job.parent / "found.csv"
-    if file.exists():
+    if file.exists() or file.is_symlink():  # a link to nothing would be replaced
         raise UsageError(
             "a file is already there",
             where="--out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expunge.cli import _console, _job, _next, _options
+from expunge.core.serial import plain
 
 
 def command(
@@ -36,13 +37,19 @@ def command(
     )
     with _console.own_stdout():
         found = plan(problem, **settings)
+    held = len(problem.held_out or ())
     if as_json:
-        _console.emit_json(found)
+        counts = {"forget_count": len(problem.forget_view), "retain_count": len(problem.retain_view)}
+        _console.emit_json({**plain(found), **counts, "holdout_count": held})
         return
     if quiet:
         _console.say(f"would try: {', '.join(found.order) or 'nothing'}")
         return
+    gone, stay = len(problem.forget_view), len(problem.retain_view)
+    _console.say(f"{gone} record{'s' * (gone != 1)} to forget; {stay} stay, {held} held out")
     show_plan(found)
+    if not found.order:
+        return
     _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
     flags = {"method": method, "budget": budget, "floor": floor, "references": references, "policy": policy}
     again = _job.words("erase", job, **flags, device=device)

@@ -142,7 +142,8 @@ def given(count: int, references: int) -> str:
 
 BLIND = (
     "The audit could not tell the original itself from the retrained models: either the records left no trace that "
-    "these checks see, or the trainer brings the original's memory along (by starting from its weights, say)."
+    "these checks see, or too few records and retrained models were judged to see it, or the trainer brings the "
+    "original's memory along (by starting from its weights, say)."
 )
 """What must stand beside any claim where the control failed."""
 BLIND_ALONE = {

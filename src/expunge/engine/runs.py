@@ -230,11 +230,12 @@ class RunDirectory:
 
     def _refuse_foreign(self, identity: Mapping[str, Any]) -> None:
         marker = self.folder / "run.json"
-        if self.folder.exists() and not self.folder.is_dir():
+        dangling = self.folder.is_symlink() and not self.folder.exists()
+        if dangling or (self.folder.exists() and not self.folder.is_dir()):
             raise UsageError(
                 "the output is not a directory",
                 where=self.folder.name,
-                found="a file",
+                found="a link to nothing" if dangling else "a file",
                 expected="an empty directory, one of this job, or none yet",
                 fix="choose another --out",
             )

@@ -41,7 +41,7 @@ class Alternatives(Instead):
                     what=f"{self.name} needs another answer to every forgotten record",
                     where="variants, alternative",
                     found=f"none to {without} of {len(problem.forget_ids)}",
-                    expected="records called ID#0, ID#1, ... with the question and another answer",
+                    expected="one to each: the column that `alternative` names in a file, variants ID#0 in Python",
                     fix="give them, or choose idk_dpo, which refuses to answer",
                 )
             )

@@ -14,6 +14,7 @@ from expunge.audit.judge import leak_decisions
 from expunge.audit.policy import Policy
 from expunge.certify import keys
 from expunge.core import registry
+from expunge.core.digest import tree_digests
 from expunge.core.errors import ForeignRun, InvalidProblem, NotFound, Obstacle, Refused, Tampered, UsageError
 from expunge.core.finder import Finder, Found
 from expunge.core.level import Level
@@ -29,11 +30,11 @@ from expunge.engine.answering import answers
 from expunge.engine.energy import Meter
 from expunge.engine.given import examine
 from expunge.engine.progress import Progress
-from expunge.engine.runs import RunDirectory
+from expunge.engine.runs import Artefact, RunDirectory
 from expunge.engine.runtime import Workers, single_thread
 from expunge.plan.auto import AUTO, obstacles
 from expunge.workflow.bad_input import look, sentence, untold
-from expunge.workflow.ending import FINAL, Shipped, finish, public, ship
+from expunge.workflow.ending import FINAL, Shipped, as_written, finish, public, ship
 from expunge.workflow.heirs import deliver, erases
 from expunge.workflow.launch import at_its_place, kept_back, pool_of
 from expunge.workflow.planning import declared_passes, filters, only_filters, plan_of, policy_of, reference_count
@@ -418,8 +419,13 @@ def _found_after_all(run: RunDirectory) -> None:
 def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
     source = problem.source
     model = run.folder / "model"
-    write_folder(model, lambda folder: source.save(source.open(), folder))
-    if source.digest(source.reopen(model)) != source.digest():
+
+    def copy() -> Artefact:
+        write_folder(model, lambda folder: source.save(source.open(), folder))
+        return Artefact(model.name, source.digest(source.reopen(model)), tree_digests(model))
+
+    as_written(model, made := run.stage("copy", copy, Artefact), was="went in")
+    if made.model != source.digest():
         raise Tampered(
             "the model of this run is not the one that went in",
             where=model.name,
@@ -514,7 +520,10 @@ def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -
 
 def _opened(problem: Problem, folder: Path) -> Any:
     """Return the model in ``folder``, which must have finite weights and answers."""
-    model = problem.source.reopen(folder)
+    try:
+        model = problem.source.reopen(folder)
+    except Tampered as error:  # it is no file of ours that somebody changed, but the wrong one
+        raise InvalidProblem(error.obstacles) from error
     wrong = registry.adopt("models", model).examine() or [
         each
         for each in answers(problem, model, where="the model to audit", digest=problem.source.digest(model))

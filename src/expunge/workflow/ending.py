@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import expunge
 from expunge.audit import annex
 from expunge.audit import needed as wanting
 from expunge.audit.judge import leak_decisions
-from expunge.certify import dsse, keys
+from expunge.certify import dsse, keys, statement
 from expunge.certify.build import build_certificate
 from expunge.certify.verify import verify
 from expunge.core import registry, wording
@@ -80,7 +80,7 @@ def ship(stages: Stages, settings: Settings, shipped: Shipped) -> Result:
     if not model.exists():
         source = run.open_artefact(shipped.artefact)
         write_folder(model, lambda folder: _copy(source, folder, shipped.report))
-    _as_judged(model, shipped.artefact)
+    as_written(model, shipped.artefact)
     result = _write(stages, settings, shipped.report)
     attempt = shipped.report.shipped
     if attempt is not None and not settings.keep:
@@ -224,38 +224,39 @@ def _write(stages: Stages, settings: Settings, report: Report) -> Result:
     if report.shipped is None:
         certificate.unlink(missing_ok=True)
         return Result(run.folder, report, None, problem=stages.problem)
-    key = _key(run, settings)
-    if certificate.exists():
-        _as_handed_out(run, certificate, key)
-        return Result(run.folder, report, certificate, problem=stages.problem)
-    manifests = _manifests(stages.problem)
+    key, manifests = _key(run, settings), _manifests(stages.problem)
     # Which records were which: for the controller alone, to show later what a root stands for.
     salt = run.secret(annex.SECRET)
+    levels = {name: salted_levels(salt, entries) for name, entries in manifests.items()}
+    if certificate.exists():
+        _as_handed_out(run, certificate, key, roots={name: tree[-1][0].hex() for name, tree in levels.items()})
+        return Result(run.folder, report, certificate, problem=stages.problem)
     write_file(run.folder / _MANIFEST, canonical(manifests) + b"\n", mode=0o600)
     envelope = build_certificate(
         report,
         model=run.folder / "model",
         files_before=stages.original().files,
-        levels={name: salted_levels(salt, entries) for name, entries in manifests.items()},
+        levels=levels,
         key=key,
     )
     write_file(certificate, envelope)
     return Result(run.folder, report, certificate, problem=stages.problem)
 
 
-def _as_handed_out(run: RunDirectory, certificate: Path, key: keys.SigningKey) -> None:
+def _as_handed_out(run: RunDirectory, certificate: Path, key: keys.SigningKey, *, roots: Mapping[str, str]) -> None:
     """See that the certificate, and what it stands for, are still what was written.
 
     Raises:
         ForeignRun: another key signed it.
-        Tampered: it does not verify.
+        Tampered: it does not verify, or the salt here does not give the roots of its manifests.
     """
     fix = "restore the file from a copy, or delete the output directory and run again"
     try:
-        signers = [each.key_id for each in dsse.read(certificate.read_bytes()).signatures]
+        envelope = dsse.read(certificate.read_bytes())
     except dsse.BadEnvelope as error:
         what = "the certificate is not what was written"
         raise Tampered(what, where=certificate.name, found=str(error), expected="a whole one", fix=fix) from error
+    signers = [each.key_id for each in envelope.signatures]
     if key.key_id not in signers:
         raise ForeignRun(
             "this run is certified already, by another key",
@@ -275,10 +276,18 @@ def _as_handed_out(run: RunDirectory, certificate: Path, key: keys.SigningKey) -
                 expected=part.expected,
                 fix=fix,
             )
+    if dict(statement.read(envelope.payload).predicate.manifests) != roots:
+        raise Tampered(
+            "the salt of this run does not give the roots of its certificate any more",
+            where=f"private/{annex.SECRET}",
+            found="other bytes",
+            expected="those by which the manifests were salted: nothing else shows later what a root stands for",
+            fix=fix,
+        )
 
 
-def _as_judged(model: Path, artefact: Artefact) -> None:
-    """See that the model that ships is the one that was judged; its card was written for it since.
+def as_written(model: Path, artefact: Artefact, *, was: str = "was judged") -> None:
+    """See that the model that ships is the one that was written there; its card was written for it since.
 
     Raises:
         Tampered: a file of it is missing, other, or one too many.
@@ -287,7 +296,7 @@ def _as_judged(model: Path, artefact: Artefact) -> None:
     for name in sorted({*found, *artefact.files} - ({CARD} if _library(model) else set())):
         if found.get(name) != artefact.files.get(name):
             raise Tampered(
-                "the model of this run is not the one that was judged",
+                f"the model of this run is not the one that {was}",
                 where=f"{model.name}/{name}",
                 found="missing" if name not in found else "other bytes" if name in artefact.files else "a file more",
                 expected="what the run wrote there",
