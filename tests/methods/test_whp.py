@@ -82,3 +82,10 @@ def test_work_is_counted_and_a_language_model_forgets():
     assert losses[1] > losses[0] + 0.1
     whole = method.cost(given)
     assert abs(outcome.cost.read - whole.read) <= 4  # the choosing records, once more at the end
+
+
+def test_a_single_record_has_no_statistics_for_the_second_model_either():
+    problem = toys.problem(forget=1, build=toys.Noisy)
+    outcome = Whp({"epochs": 1, "reinforce_epochs": 1}).unlearn(problem, toys.context(problem))
+    assert not toys.same(outcome.model, problem.source.open())
+    assert all(torch.isfinite(p).all() for p in outcome.model.parameters())

@@ -280,8 +280,9 @@ def _origin(job: Job, folder: Path, *, where: str) -> Origin:
         )
     if of_texts:
         arguments["base"] = None if job.model.base is None else str(folder / job.model.base)
-        arguments["calibration"] = None if job.calibration is None else str(folder / job.calibration.path)
         arguments["training"] = None if job.training is None else dict(job.training)
+        if job.calibration is not None:  # a job without it stays what it was
+            arguments["calibration"] = str(folder / job.calibration.path)
     return Origin(_TEXTS if of_texts else _TABLES, "", arguments=tuple(arguments.items()), request=job.request)
 
 
