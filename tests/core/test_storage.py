@@ -106,6 +106,17 @@ def test_what_a_user_names_is_written_to_and_not_replaced(tmp_path):
     assert Path("/dev/full").is_char_device()
 
 
+def test_who_may_read_a_named_file_stays_as_it_was(tmp_path):
+    (tmp_path / "mine.txt").write_text("old")
+    (tmp_path / "mine.txt").chmod(0o600)
+    write_named(tmp_path / "mine.txt", b"new")
+    assert ((tmp_path / "mine.txt").read_bytes(), (tmp_path / "mine.txt").stat().st_mode & 0o777) == (b"new", 0o600)
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(UsageError, match="lead to each other"):
+        write_named(tmp_path / "a", b"new")
+
+
 def test_a_folder_appears_whole(tmp_path):
     def fill(folder):
         (folder / "inner").mkdir()

@@ -70,8 +70,10 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def write_named(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` to a path that a user named: what a link leads to, and into a pipe or a device, not in its place.
 
+    A file that is there keeps who may read it; a new one gets ``mode``.
+
     Raises:
-        UsageError: a folder.
+        UsageError: a folder, or links that lead to each other.
     """
     if path.is_dir():
         raise UsageError(
@@ -84,8 +86,18 @@ def write_named(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     if path.exists() and not path.is_file():
         with storing(path):
             path.write_bytes(data)
-    else:
-        write_file(path.resolve(), data, mode=mode)
+        return
+    try:
+        target = path.resolve()
+    except (RuntimeError, OSError) as error:  # which of them depends on the version of Python
+        raise UsageError(
+            "links that lead to each other cannot be written to",
+            where=path.name,
+            found="a link that ends nowhere",
+            expected="the path of a file",
+            fix="remove the link, or name another file",
+        ) from error
+    write_file(target, data, mode=target.stat().st_mode & 0o777 if target.exists() else mode)
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:

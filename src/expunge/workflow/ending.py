@@ -295,12 +295,14 @@ def as_written(model: Path, artefact: Artefact, *, was: str = "was judged") -> N
     found = tree_digests(model)
     for name in sorted({*found, *artefact.files} - ({CARD} if _library(model) else set())):
         if found.get(name) != artefact.files.get(name):
+            more = name not in artefact.files
+            restore = "restore the file from a copy, or delete the output directory and run again"
             raise Tampered(
                 f"the model of this run is not the one that {was}",
                 where=f"{model.name}/{name}",
-                found="missing" if name not in found else "other bytes" if name in artefact.files else "a file more",
+                found="missing" if name not in found else "a file more" if more else "other bytes",
                 expected="what the run wrote there",
-                fix="restore the file from a copy, or delete the output directory and run again",
+                fix="take the file out" if more else restore,
             )
 
 
