@@ -294,7 +294,7 @@ def test_a_line_with_other_columns_is_named(tmp_path, lines, line, found):
 
 def test_blank_lines_marks_and_long_values_are_no_other_columns(tmp_path):
     words = "w" * 200_000
-    (tmp_path / "t.csv").write_text(f'\ufeffid,x,y\n1,"{words},",0\n\n2,"say ""b""",1\n')
+    (tmp_path / "t.csv").write_text(f'\ufeffid,x,y\n1,"{words},",0\n\n   \n2,"say ""b""",1\n')
     records = TableRecords(tmp_path / "t.csv", label="y", id="id")
     assert records.ids == ("1", "2")
 

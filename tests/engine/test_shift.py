@@ -94,6 +94,16 @@ def test_people_of_another_kind_are_seen():
     assert sum(value <= LEVEL for value in found) >= 18
 
 
+def test_owners_of_several_classes_hide_nothing():
+    """People with a record of each class, and single records held out: no person could be exchanged for a record."""
+    draw = np.random.default_rng(3)
+    left, right = torch.tensor(draw.normal(3, 1, (80, 4))), torch.tensor(draw.normal(0, 1, (200, 4)))
+    strata = torch.from_numpy(np.r_[np.tile([0, 1], 40), draw.integers(0, 2, 200)])
+    owners = [*np.repeat(np.arange(40), 2).tolist(), *(f"record {i}" for i in range(200))]
+    assert p_value(left, right, seed=1, strata=strata, owners=owners) <= LEVEL
+    assert p_value(left, right, seed=1, strata=strata, owners=owners) == p_value(left, right, seed=1, strata=strata)
+
+
 def test_rows_of_one_owner_on_one_side_go_together():
     """The exchanges are counted by hand: two owners on the left, one on the right, of 2, 1 and 3 rows."""
     left, right = torch.tensor([[0.0], [0.1], [5.0]]).double(), torch.tensor([[9.0], [9.1], [9.2]]).double()

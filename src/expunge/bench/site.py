@@ -297,7 +297,8 @@ class Site:
         original = self.original(drawn.train, seed)
         named = tuple(name for name in drawn.forget if name not in set(drawn.also))
         made = replace(
-            self._asked(self.bed.source.reopen(original), drawn.train, named),
+            self._asked(self.bed.source.reopen(original), drawn.train, drawn.forget),
+            forget=named,
             triggered=drawn.triggered,
             request=Request(reference=f"bench {scenario}, seed {seed}", also=drawn.also, corrections=drawn.corrections),
         )
@@ -315,9 +316,9 @@ class Site:
         return {}
 
     def _asked(self, model: Any, train: Records, forget: tuple[str, ...]) -> Problem:
-        bed, more = self.bed, {}
+        bed, more = self.bed, dict[str, Any]()
         if bed.given is not None:
-            more = {"groups": bed.given.groups, "counterexamples": bed.given.counterexamples}
+            more = {"groups": bed.given.groups, "counterexamples": _others(bed.given.more_records, train, forget)}
         return Problem(
             model=model, train=train, forget=forget, holdout=bed.holdout, trainer=bed.trainer, task=bed.task, **more
         )
@@ -433,6 +434,16 @@ class Site:
                     and None
                 ),
             )
+
+
+def _others(counterexamples: Records | None, train: Records, forget: tuple[str, ...]) -> Records | None:
+    """Return the counter-examples that a scenario does not forget: it may draw what they are copies of."""
+    if counterexamples is None:
+        return None
+    asked = set(forget)
+    gone = {content for name, content in train.manifest.entries if name in asked}
+    left = [name for name, content in counterexamples.manifest.entries if content not in gone]
+    return counterexamples.select(left) if left else None
 
 
 def problem_of(folder: str, scenario: str, seed: int) -> Problem:

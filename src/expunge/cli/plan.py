@@ -37,16 +37,19 @@ def command(
     )
     with _console.own_stdout():
         found = plan(problem, **settings)
-    held = len(problem.held_out or ())
+    gone, held = len(problem.forget_view), len(problem.held_out or ())
+    stay, stand_ins = len(problem.retain_view), 0
+    if problem.calibration is not None:
+        stay, stand_ins = 0, stay
     if as_json:
-        counts = {"forget_count": len(problem.forget_view), "retain_count": len(problem.retain_view)}
-        _console.emit_json({**plain(found), **counts, "holdout_count": held})
+        counts = {"forget_count": gone, "retain_count": stay, "calibration_count": stand_ins, "holdout_count": held}
+        _console.emit_json({**plain(found), **counts})
         return
     if quiet:
         _console.say(f"would try: {', '.join(found.order) or 'nothing'}")
         return
-    gone, stay = len(problem.forget_view), len(problem.retain_view)
-    _console.say(f"{gone} record{'s' * (gone != 1)} to forget; {stay} stay, {held} held out")
+    instead = f", {stand_ins} stand for what stayed" if stand_ins else ""
+    _console.say(f"{gone} record{'s' * (gone != 1)} to forget; {stay} stay{instead}, {held} held out")
     show_plan(found)
     if not found.order:
         return

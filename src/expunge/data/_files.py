@@ -94,8 +94,8 @@ def _even(path: Path) -> None:
         lines, width, before = csv.reader(file), 0, 0
         try:
             for values in lines:
-                width, begins, before = width or len(values), before + 1, lines.line_num
-                if values and len(values) != width:
+                width, begins, before = width or len("".join(values).strip() and values), before + 1, lines.line_num
+                if len(values) != width and "".join(values).strip():  # a blank line is none
                     raise UsageError(
                         "a line of a table has other columns than its head",
                         where=f"{path.name}, line {begins}",

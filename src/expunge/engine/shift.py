@@ -95,8 +95,9 @@ def p_value(
         seed: of the exchanges, in [0, 2**63); the level is exact over seeds.
         strata: class numbers [n + m], of ``left`` first: then the question is asked within classes, the distances of
             all of them summed. Those of the right are weighed as the left has them, and exchanges stay within classes.
-        owners: whose each row is, [n + m]: rows of one owner on one side are exchanged together, against those of an
-            owner with rows of the same classes. By default each row is exchanged on its own.
+        owners: whose each row is, [n + m]: rows of one owner on one side are exchanged together. By default, and where
+            an owner has rows of several strata, each row is exchanged on its own: with rows that are alike this rather
+            tells the sides apart, while owners of other strata could hardly be exchanged, and nothing would be seen.
     """
     n, m = len(left), len(right)
     rows = torch.cat([left, right])
@@ -108,13 +109,16 @@ def p_value(
     draw = torch.Generator().manual_seed(seed)
     classes = torch.zeros(n + m, dtype=torch.long) if strata is None else strata
     kernel *= classes[:, None] == classes  # a class is compared with itself: labels that are swapped cancel elsewise
-    whose, kinds = _units(n, classes.tolist(), range(n + m) if owners is None else owners)
+    units = None if owners is None else _units(n, classes.tolist(), owners)
+    units = units or _units(n, classes.tolist(), range(n + m))
+    assert units is not None  # a row is of one class
+    whose, kinds = units
     # Which units are on the left. Column 0 is the division as it is; the others exchange units of a kind.
     chosen = torch.zeros(len(whose.unique()), EXCHANGES + 1, dtype=torch.bool)
-    for own, units in kinds:
-        chosen[units[:own], 0] = True
+    for own, all_ in kinds:
+        chosen[all_[:own], 0] = True
         for column in range(1, EXCHANGES + 1):
-            chosen[units[torch.randperm(len(units), generator=draw)[:own]], column] = True
+            chosen[all_[torch.randperm(len(all_), generator=draw)[:own]], column] = True
     is_left = chosen[whose]
     # mean(left) - mean(right) as weights, within each class.
     weights, count = torch.zeros(n + m, EXCHANGES + 1, dtype=torch.float64), is_left.sum(dim=0)
@@ -127,19 +131,19 @@ def p_value(
     return float((squared[1:] >= squared[0] - 1e-12).sum() + 1) / (EXCHANGES + 1)
 
 
-def _units(n: int, classes: Sequence[int], owners: Sequence[object]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-    """Return the unit of each row, [n + m], and the kinds of units: how many are left, and all of them, left first.
+def _units(n: int, classes: Sequence[int], owners: Sequence[object]) -> tuple[Tensor, list[tuple[int, Tensor]]] | None:
+    """Return the unit of each row, [n + m], and by class how many units are left, and all of them, left first.
 
-    A unit is what one owner has on one side; units are of a kind where they have rows of the same classes.
+    A unit is what one owner has on one side; None where one has rows of several classes.
     """
     numbers: dict[tuple[bool, object], int] = {}
     whose = [numbers.setdefault((place < n, owner), len(numbers)) for place, owner in enumerate(owners)]
-    seen: list[set[int]] = [set() for _ in numbers]
-    for unit, label in zip(whose, classes, strict=True):
-        seen[unit].add(label)
-    kinds: dict[tuple[int, ...], list[int]] = {}
-    for unit, labels in enumerate(seen):
-        kinds.setdefault(tuple(sorted(labels)), []).append(unit)
+    label_of = dict(zip(whose, classes, strict=True))
+    if any(label_of[unit] != label for unit, label in zip(whose, classes, strict=True)):
+        return None
+    kinds: dict[int, list[int]] = {}
+    for unit, label in sorted(label_of.items()):
+        kinds.setdefault(label, []).append(unit)
     left = [is_left for is_left, _ in numbers]
     found = [(sum(left[unit] for unit in units), torch.tensor(units)) for _, units in sorted(kinds.items())]
     return torch.tensor(whose), [(own, units) for own, units in found if own]
