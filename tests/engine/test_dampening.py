@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from expunge.conformance import problems as own
+from expunge.core import registry
 from expunge.engine.dampening import Dampening, dampen, even
 from expunge.methods.ssd import Ssd
 from tests.support import toys
@@ -200,11 +201,14 @@ def test_a_share_too_small_to_matter_is_said_with_the_share():
     assert issubclass(Ssd, Dampening)
 
 
-def test_of_a_random_forget_set_it_is_said_before_that_there_is_nothing_to_act_on():
-    train = toys.records(300)
+@pytest.mark.parametrize("name", ["ssd", "lfssd", "adaptive_ssd"])
+def test_of_a_random_forget_set_it_is_said_before_that_there_is_nothing_to_act_on(name):
+    train, method = toys.records(300), registry.load("methods", name)()
     problem = toys.problem(train=train, forget=60)
-    (said,) = Ssd().advice(problem)
-    assert said.startswith("the forgotten records look like a random sample")
+    assert method.obstacles(problem) == [], "it runs: a benchmark measures it"
+    (said,) = method.futile(problem)
+    assert said.what.startswith(f"{name} finds nothing to act on")
+    assert "60 records that look like a random sample" in said.found
     problem = toys.problem(train=train)
     problem.forget = [name for name, label in zip(train.ids, train.y.tolist(), strict=True) if label == 1]
-    assert Ssd().advice(problem) == ()
+    assert method.futile(problem) == []

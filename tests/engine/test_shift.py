@@ -197,6 +197,15 @@ def test_labels_alone_tell_as_well():
     assert not ordinary(forgetting(lambda i, y: y == 2 and i < 90, train=odd))
 
 
+def test_labels_that_are_wrong_tell_though_nobody_says_so():
+    """Inputs and labels are a random sample of their own, each by itself: what is odd is which has which."""
+    flipped = toys.records(300)
+    flipped.y[:60] = 2 - flipped.y[:60]
+    counts = [np.bincount(part, minlength=3) / len(part) for part in (flipped.y[:60], flipped.y[60:])]
+    assert abs(counts[0] - counts[1]).max() < 0.15
+    assert not ordinary(forgetting(lambda i, y: i < 60, train=flipped))
+
+
 def test_of_few_records_or_wrong_labels_nothing_is_said():
     assert not ordinary(forgetting(lambda i, y: i < FEWEST - 1))
     wrong = Request(corrections={f"r{i}": 0 for i in range(60)})

@@ -2,7 +2,7 @@ import pytest
 
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import UnknownName, UsageError
+from expunge.core.errors import Obstacle, UnknownName, UsageError
 from expunge.core.level import Level
 from expunge.core.method import Cost
 from expunge.core.plan import BY_RECIPE, OVER_BUDGET
@@ -45,6 +45,20 @@ def test_a_method_that_waits_to_be_named_is_an_option_and_no_more(monkeypatch):
     assert by_name(plan)["finetune"].why == "tried only where it is named: --method finetune"
     assert by_name(plan)["finetune"].share == pytest.approx(FINETUNE)
     assert plan_of(only=["finetune"], budget=1.0).order == ("finetune",)
+
+
+def test_a_method_that_finds_nothing_to_act_on_is_an_obstacle_with_its_reason(monkeypatch):
+    """A network of which parameters are dampened that matter more to a random sample: none do."""
+    vain = Obstacle(what="finds nothing to act on", where="request", found="a random sample")
+    kind = registry.load("methods", "finetune")
+    monkeypatch.setattr(kind, "futile", lambda self, problem: [vain])
+    for named in ([], ["finetune", "retrain"]):
+        plan = plan_of(only=named, budget=1.0)
+        assert "finetune" not in plan.order
+        assert by_name(plan)["finetune"].why == "finds nothing to act on (found: a random sample)"
+    assert "finetune" in plan_of(only=["finetune"], tuned=["finetune"], budget=1.0).order, "auto may try it"
+    monkeypatch.setattr(kind, "obstacles", lambda self, problem: [Obstacle(what="cannot run")])
+    assert by_name(plan_of())["finetune"].why == "cannot run"
 
 
 def test_what_recipes_speak_for_takes_the_place_of_all_that_must_earn_their_claim():

@@ -291,6 +291,22 @@ def test_a_setting_that_a_method_gained_since_is_not_another_one():
     assert _other_settings(shipped, asked({"finetune": {"lr": 0.5, "epochs": 2}})).keys() == {"methods.finetune.epochs"}
 
 
+def test_what_finds_nothing_to_act_on_is_refused_before_any_work_and_measured_where_it_is_attempted(erase, tmp_path):
+    """A third of both clouds, with its labels as they are, is a random sample."""
+    names = tuple(f"zebra-{i:03d}" for i in range(tiny.WRONG, tiny.TRAINING, 3))
+    sample = tiny.make(request=expunge.Request(ids=names, reference="TINY-2"))
+    with pytest.raises(InvalidProblem, match=r"ssd finds nothing to act on(.|\n)*24 records that look like a random"):
+        erase("ssd", problem=sample)
+    assert not (tmp_path / "run").exists()
+    (option,) = plan(sample, methods=("ssd",)).options
+    assert (option.planned, "random sample" in option.why) == (False, True)
+    result = erase("ssd", "retrain", problem=sample)
+    assert [each.method for each in result.report.attempts] == ["retrain"]
+    assert "ssd" in {each.method for each in result.report.plan.options if not each.planned}
+    out = attempt(sample, out=tmp_path / "alone", methods=("ssd",), policy=running.TINY / "policy.toml")
+    assert list(out.glob("artefacts/attempt-1/model.safetensors"))
+
+
 def test_an_attempt_with_what_cannot_act_is_refused_before_it_begins(tmp_path):
     with pytest.raises(InvalidProblem, match="unsir forgets whole classes"):
         attempt(tiny.make(), out=tmp_path / "run", methods=("unsir",), policy=running.TINY / "policy.toml")

@@ -130,6 +130,14 @@ class Method(ABC):
             )
         return lacks
 
+    def futile(self, problem: Problem) -> list[Obstacle]:
+        """Return why the method, although it can run on this problem, would find nothing there to act on.
+
+        Such a method is not planned, and refused where nothing else is named; ``auto`` may try it, and a benchmark
+        measures it.
+        """
+        return []
+
     def guarantee_on(self, problem: Problem) -> Level:
         """Return the guarantee on this problem: ``guarantee``, unless it depends on the model."""
         return self.guarantee

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from expunge.core.config import Config, setting
+from expunge.core.errors import Obstacle
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.records import Records
@@ -62,15 +63,20 @@ class Dampening(Edit):
         """Return one visit to every record, and another to those that are forgotten."""
         return Cost(trained=2 * len(problem.forget_view) + len(problem.retain_view))
 
-    def advice(self, problem: Problem) -> tuple[str, ...]:
+    def futile(self, problem: Problem) -> list[Obstacle]:
         """Return that the forgotten records look like a random sample, of which there is nothing to act on."""
         if not ordinary(problem):
-            return ()
-        return (
-            "the forgotten records look like a random sample of the training records (inputs and labels do not tell "
-            "them from the retained ones), so that all parameters matter to both alike: little is dampened, and what "
-            "is, by chance. This method is for a class, or other records that lie apart",
-        )
+            return []
+        return [
+            Obstacle(
+                what=f"{self.name} finds nothing to act on: all parameters matter to forgotten and retained ones alike",
+                where="request",
+                found=f"{len(problem.forget_view)} records that look like a random sample of all",
+                expected="a class, or others that inputs and labels tell from those that stay: of a sample little is "
+                "dampened, and by chance",
+                fix="name another method, or auto; `expunge bench` measures this one all the same",
+            )
+        ]
 
     def edit(self, model: nn.Module, problem: Problem, run: Context) -> Edited:
         """Gather both importances, and dampen."""

@@ -62,7 +62,7 @@ def make_plan(
     whole = retraining_cost(problem, passes)
     names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
     methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
-    obstacles = {method.name: method.obstacles(problem) for method in methods}
+    obstacles = {m.name: m.obstacles(problem) or ([] if m.name in tuned else m.futile(problem)) for m in methods}
     stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
     unasked = {m.name: m.name == first if first and not stands[m.name] else m.unasked for m in methods}
     if not only:

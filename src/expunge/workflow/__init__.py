@@ -360,9 +360,9 @@ def _unclaimable(problem: Problem, settings: Settings, policy: Policy, plan: Pla
 
 def _runnable(problem: Problem, settings: Settings) -> None:
     """Refuse a course of which no named method can run: nothing is trained for it."""
-    named = [name for name in settings.methods if name != AUTO]
-    found = [registry.load("methods", name)(settings.configs.get(name)).obstacles(problem) for name in named]
-    if found and all(found) and named == list(settings.methods):
+    named = [registry.load("methods", name)(settings.configs.get(name)) for name in settings.methods if name != AUTO]
+    found = [method.obstacles(problem) or method.futile(problem) for method in named]
+    if found and all(found) and AUTO not in settings.methods:
         raise InvalidProblem([obstacle for each in found for obstacle in each])
 
 
