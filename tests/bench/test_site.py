@@ -1,6 +1,7 @@
 """The results directory: what may lie there, and what is made once."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from expunge.audit import policy as policies
 from expunge.bench import run as running
 from expunge.bench import site as home
-from expunge.bench.site import Bench, Site
+from expunge.bench.site import Bench, Site, _others
 from expunge.core.errors import ForeignRun, UsageError
 from tests.bench.conftest import small
 
@@ -100,6 +101,27 @@ def test_what_a_problem_of_the_users_names_beside_its_records_comes_with_it(tmp_
     assert len(problem.groups) == 120
     assert problem.more_records.ids == tuple(f"m{i}" for i in range(12))
     assert (problem.triggered is not None) == (scenario == "given")
+
+
+def test_what_a_scenario_forgets_is_no_counter_example_of_it(tmp_path, monkeypatch):
+    """Four of twelve are copies of training records; a random tenth may draw these."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    copied = OWN.replace('counterexamples=rows(12, "m", 2)', "counterexamples=copies(train)")
+    more = """
+def copies(train):
+    others = rows(8, "m", 2)
+    x, y = torch.cat([others.x, train.x[20:24]]), torch.cat([others.y, train.y[20:24]])
+    return ArrayRecords(x, y, ids=[f"m{i}" for i in range(12)])
+"""
+    (tmp_path / "own_copies.py").write_text(copied + more)
+    bench = Bench(data="own_copies:problem", path=str(tmp_path), scenarios=("given",), methods=("noop",), references=3)
+    site = Site.begin(bench, tmp_path / "out")
+    train, examples = site.bed.train, site.bed.given.more_records
+    assert _others(examples, train, train.ids[:6]).ids == examples.ids
+    assert _others(examples, train, train.ids[18:22]).ids == tuple(f"m{i}" for i in (*range(8), 10, 11))
+    assert _others(examples.select(["m8", "m9"]), train, train.ids[18:22]) is None
+    monkeypatch.setitem(site._drawn, "given", replace(site.draw("given"), requests=(train.ids[18:22],)))
+    assert site.problem("given", 0).more_records.ids == tuple(f"m{i}" for i in (*range(8), 10, 11))
 
 
 def test_a_floor_is_part_of_the_benchmark_and_one_without_is_written_as_before(tmp_path):

@@ -292,6 +292,18 @@ def test_a_line_with_other_columns_is_named(tmp_path, lines, line, found):
     assert "Jane" not in str(told.value)
 
 
+@pytest.mark.parametrize(("text", "found"), [("id;a;y\n1;2,5;0\n", "semicolons"), ("id\ta\ty\n1\t2\t0\n", "tabs")])
+def test_another_separator_is_named(tmp_path, text, found):
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(UsageError, match=f"not separated by commas(.|\n)*{found}"):
+        TableRecords(tmp_path / "rows.csv", label="y")
+
+
+def test_one_column_may_be_all_there_is(tmp_path):
+    (tmp_path / "rows.csv").write_text("y\n1\n0\n")
+    assert len(TableRecords(tmp_path / "rows.csv", label="y", features=())) == 2
+
+
 def test_blank_lines_marks_and_long_values_are_no_other_columns(tmp_path):
     words = "w" * 200_000
     (tmp_path / "t.csv").write_text(f'\ufeffid,x,y\n1,"{words},",0\n\n   \n2,"say ""b""",1\n')

@@ -94,6 +94,8 @@ def _even(path: Path) -> None:
         lines, width, before = csv.reader(file), 0, 0
         try:
             for values in lines:
+                if not width:
+                    _separated(values, path)
                 width, begins, before = width or len("".join(values).strip() and values), before + 1, lines.line_num
                 if len(values) != width and "".join(values).strip():  # a blank line is none
                     raise UsageError(
@@ -105,6 +107,20 @@ def _even(path: Path) -> None:
                     )
         except csv.Error as error:
             raise ValueError from error
+
+
+def _separated(head: Sequence[str], path: Path) -> None:
+    """Refuse a file of which the head is one name that holds another separator: spreadsheets of half the world do so."""
+    kinds = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    other = [name for sign, name in kinds.items() if len(head) == 1 and sign in head[0]]
+    if other:
+        raise UsageError(
+            "values of a table are not separated by commas",
+            where=f"{path.name}, line 1",
+            found=f"one column, and {other[0]} in its name",
+            expected="commas between values, and a point in numbers",
+            fix="save the file with commas; in a spreadsheet: as CSV with the field delimiter set to a comma",
+        )
 
 
 def _json_lines(path: Path) -> dict[int, Any]:
