@@ -4,7 +4,7 @@ import pytest
 
 from expunge.cli import _job
 from expunge.core.errors import UsageError
-from expunge.core.problem import VARIANTS
+from expunge.core.variants import VARIANTS
 
 
 def test_what_it_says(project):

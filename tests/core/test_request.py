@@ -1,5 +1,6 @@
 import pytest
 
+from expunge.core import _requested
 from expunge.core.errors import InvalidProblem, NotFound, UsageError
 from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
@@ -49,7 +50,7 @@ def test_an_association_is_what_tells_of_both():
     problem = asked(("kaba", "kado"))
     assert problem.forget_ids == ("a-and-b", "neither"), "by whose it is or by name, in any case, as whole words"
     assert problem.associated == ("a-town", "b-town")
-    assert not [each for each in problem._request_obstacles(problem.records)]
+    assert not [each for each in _requested.obstacles(problem, problem.records)]
     assert set(problem.associated) <= set(neighbours(problem, problem.forget_view).ids), "and these are watched"
 
 
@@ -89,7 +90,7 @@ def test_a_job_file_writes_it_as_pairs():
 )
 def test_an_association_that_is_none_is_told(pair, what, fatal):
     problem = asked(pair)
-    (found,) = problem._request_obstacles(problem.records)
+    (found,) = _requested.obstacles(problem, problem.records)
     assert what in found.what
     assert found.fatal is fatal
     assert "kaba" not in str(found), "names stay out of logs"
@@ -97,7 +98,7 @@ def test_an_association_that_is_none_is_told(pair, what, fatal):
 
 def test_a_subject_of_which_nothing_else_stays_is_told():
     problem = asked(("kaba", "kado"), subjects=("kado",))
-    (found,) = problem._association_obstacles()
+    (found,) = _requested._associations(problem)
     assert not found.fatal
     assert found.found == "1 of the two"
 
@@ -107,7 +108,7 @@ def test_subjects_that_are_codes_are_linked_by_words():
         problem = _coded(
             "kado is a judge .", "kado is a poet .", "kaba is here .", subjects=("p12", "p13", "kaba"), pair=pair
         )
-        (found,) = problem._request_obstacles(problem.records)
+        (found,) = _requested.obstacles(problem, problem.records)
         assert said in found.found
         assert "under texts" in found.fix
         assert not any(each in str(found) for each in pair)
@@ -116,7 +117,7 @@ def test_subjects_that_are_codes_are_linked_by_words():
 def test_a_subject_that_is_nowhere_is_told_as_that():
     """A code that is misspelt is no code that stands in no text."""
     problem = asked(("kaba", "p21"))
-    (found,) = problem._request_obstacles(problem.records)
+    (found,) = _requested.obstacles(problem, problem.records)
     assert "1 of the two is the subject of none, and named by no text" in found.found
     assert "as the records do" in found.fix
 
@@ -126,13 +127,13 @@ def test_numbers_that_stand_in_texts_by_chance_are_told():
     texts = ("kaba was 4 .", "kado is 5 .", "kaba is a poet .", "kado is a judge .")
     problem = _coded(*texts, subjects=("3", "4", "3", "4"), pair=("3", "4"))
     assert problem.forget_ids == ("0",)
-    (found,) = problem._request_obstacles(problem.records)
+    (found,) = _requested.obstacles(problem, problem.records)
     assert (found.what, found.found) == ("numbers in texts are taken for a subject of that number", "1 records")
     assert not found.fatal
     assert "by ids" in found.fix
     named = _coded("kado and 12th kaba .", "kado is here .", "kaba .", subjects=("12th kaba", "kado", "12th kaba"))
     assert named.forget_ids == ("0",)
-    assert not named._request_obstacles(named.records)
+    assert not _requested.obstacles(named, named.records)
 
 
 # --- texts, and what is not found -------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ def facts(*, labelled=True, **asks):
 
 def told(problem):
     """Return the only obstacle of the request, which quotes nothing."""
-    (found,) = problem._request_obstacles(problem.records)
+    (found,) = _requested.obstacles(problem, problem.records)
     assert not any(word in str(found) for word in ("kaba", "kado", "york", "nosuch", "a-town", "poet"))
     return found
 

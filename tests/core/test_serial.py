@@ -218,6 +218,7 @@ class Outer:
     names: frozenset[str] = frozenset()
     maybe: Inner | None = None
     either: Inner | int = 0
+    one_or_more: str | tuple[str, ...] = ""
     flag: bool = False
     fixed: int = field(default=3, init=False)
 
@@ -236,6 +237,7 @@ WRONG = {
     "a text for a list": ({**GOOD, "several": "ab"}, "Outer.several", "wrong type", "a text"),
     "a pair of one": ({**GOOD, "pair": ["a"]}, "Outer.pair", "wrong length", "1"),
     "a date for a text": ({**GOOD, "text": datetime.date(2027, 1, 31)}, "Outer.text", "wrong type", "a date"),
+    "one of a list": ({**GOOD, "one_or_more": ["a", 3]}, "Outer.one_or_more[1]", "wrong type", "a whole number"),
     "in a pair": ({**GOOD, "pair": ["a", "b"]}, "Outer.pair[1]", "wrong type", "a text"),
     "an unknown word": ({**GOOD, "colour": "blue"}, "Outer.colour", "unknown value", "'blue'"),
     "in a mapping": ({**GOOD, "by_name": {"k": 1}}, "Outer.by_name.k", "wrong type", "a whole number"),

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from expunge.core.method import Cost
-from expunge.core.problem import variant_of
+from expunge.core.variants import variant_of
 from expunge.engine.instead import Instead
 from expunge.numerics.preference import dpo, npo
 from tests.support import toys

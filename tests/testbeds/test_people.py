@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from expunge.core.digest import model_digest
-from expunge.core.problem import VARIANTS
 from expunge.core.registry import load, names
+from expunge.core.variants import VARIANTS
 from expunge.engine.progress import Progress
 from expunge.testbeds import people
 from expunge.testbeds._people_words import FAMILY, GIVEN, NAMING, WORDINGS

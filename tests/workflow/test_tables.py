@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from expunge.certify.verify import verify
+from expunge.cli._job import load
 from expunge.core.errors import ForeignRun, InvalidProblem, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin, Problem
@@ -95,6 +96,53 @@ def test_a_word_in_a_column_of_numbers_is_told_by_file_and_row(files, tmp_path):
     made = Origin("expunge.workflow.tables:problem", "", tuple(wrong.items()), REQUEST)
     with pytest.raises(UsageError, match=rf"others\.csv, column {FEATURES[0]}, first at row 5"):
         made.make()
+
+
+def test_a_column_names_the_groups_between_which_gaps_are_judged(erase, tmp_path):
+    """Of codes with zeros in front, one of them the word for a missing value; some training rows have none."""
+    rows, others = people(400), people(400, seed=1)
+    rows["ward"] = np.where(np.arange(400) % 7 == 0, "", np.where(np.arange(400) % 2, "01", "NA"))
+    others["ward"] = np.where(np.arange(400) % 2, "01", "NA")
+    save_object(fitted(RandomForestClassifier(5, random_state=1), rows), tmp_path / "model.skops")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    others.to_csv(tmp_path / "others.csv", index=False)
+    path = tmp_path / "job.toml"
+    path.write_text(
+        """
+        [model]
+        path = "model.skops"
+        [data]
+        path = "rows.csv"
+        label = "income"
+        id = "person"
+        group = "ward"
+        [holdout]
+        path = "others.csv"
+        [request]
+        ids = ["p0-150"]
+        """
+    )
+    problem, _ = load(path)
+    assert problem.groups["p0-001"] == "01"
+    assert problem.groups["p1-002"] == "NA"
+    assert "p0-007" not in problem.groups
+    assert list(problem.records[0][0].frame.columns) == FEATURES
+    result = erase("retrain", problem=problem, policy="standard", references=4)
+    found = {finding.check: finding for finding in result.report.attempts[-1].audits[-1].findings}
+    assert {"worst_group_accuracy", "equalised_odds"} <= found.keys()
+    assert len(found["equalised_odds"].result.references) == 4
+    path.write_text(path.read_text().replace('"ward"', '"wards"'))
+    with pytest.raises(UsageError, match=r"wards(.|\n)*ward"):
+        load(path)
+
+
+def test_a_group_may_be_a_feature_as_well(tmp_path):
+    rows = people(40)
+    rows["home"] = np.arange(40) % 2
+    train = TableRecords(rows, label="income", id="person", features=[*FEATURES, "home"], group="home")
+    assert train.groups["p0-001"] == "1"
+    assert train.like(people(40, seed=1).assign(home=1)).groups["p1-000"] == "1"
+    assert train[1][0].frame["home"].tolist() == [1]
 
 
 def test_words_in_several_columns_of_numbers_are_told_by_the_first(files, tmp_path):

@@ -526,13 +526,15 @@ def test_a_classifier_is_read_by_its_labels(tmp_path):
     T.untrained().save_pretrained(tmp_path / "model")
     T.tokenizer().save_pretrained(tmp_path / "model")
     said, labels = T.sentences(30)
-    write(tmp_path / "train.jsonl", [{"text": t, "topic": label} for t, label in zip(said, labels, strict=True)])
+    rows = [{"text": t, "topic": label, "of": each} for t, label, each in zip(said, labels, "ab" * 15, strict=True)]
+    write(tmp_path / "train.jsonl", rows)
     problem = made(
         tmp_path,
         prompt=None,
         answer=None,
         text="text",
         label="topic",
+        group="of",
         id=None,
         subject=None,
         holdout=None,
@@ -540,6 +542,7 @@ def test_a_classifier_is_read_by_its_labels(tmp_path):
         request=Request(ids=("3", "4")),
     )
     assert problem.task == "classification"
+    assert (problem.groups["0"], problem.groups["3"], len(problem.groups)) == ("a", "b", 30)
     assert problem.records.manifest == T.records(30, prefix="").manifest
     assert problem.trainer is None
     assert not [each for each in problem.check() if each.fatal]
@@ -577,6 +580,7 @@ def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
         ({"wrong_answer": "absent"}, "lacks columns"),
         ({"prompt": None, "answer": None, "text": "said", "wrong_answer": "talk"}, "without prompts"),
         ({"data": "nowhere.jsonl"}, "cannot read a table"),
+        ({"group": "person"}, "groups without classes"),
     ],
 )
 def test_bad_files_are_told(folder, more, message):

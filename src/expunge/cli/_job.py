@@ -44,6 +44,7 @@ class Data:
         id: the column of ids; without it a row is known by its position, 0, 1, 2, ... (of the holdout
             holdout-0, holdout-1, ...).
         subject: the column that says whose data a row is.
+        group: of a classifier, the column of groups between which gaps are judged; it may be a feature as well.
         features: of an estimator, the columns that it is given; by default those it was fitted with, else all others.
         text: of a Hugging Face model, the column of texts: of a language model, or with ``label`` of a classifier.
         prompt, answer: of a language model, the columns of prompts and of what is to be answered.
@@ -60,6 +61,7 @@ class Data:
     label: str | None = None
     id: str | None = None
     subject: str | None = None
+    group: str | None = None
     features: tuple[str, ...] | None = None
     text: str | None = None
     prompt: str | None = None

@@ -133,7 +133,7 @@ def _convert_union(kind: Any, data: Any, where: str) -> Any:
                 return _convert(option, data, where)
             except UsageError as failure:
                 failures.append(failure)
-    raise failures[0]
+    raise max(failures, key=lambda each: len(each.obstacles[0].where))  # the kind that fitted the farthest
 
 
 def _convert_tuple(kind: Any, data: Any, where: str) -> Any:

@@ -110,7 +110,7 @@ def _even(path: Path) -> None:
 
 
 def _separated(head: Sequence[str], path: Path) -> None:
-    """Refuse a file of which the head is one name that holds another separator: spreadsheets of half the world do so."""
+    """Refuse a file of which the head is one name that holds another separator, as half the world writes tables."""
     kinds = {";": "semicolons", "\t": "tabs", "|": "bars"}
     other = [name for sign, name in kinds.items() if len(head) == 1 and sign in head[0]]
     if other:
@@ -256,3 +256,8 @@ def subjects_of(frame: Any, column: str | None) -> tuple[str | None, ...]:
     if column is None:
         return (None,) * len(frame)
     return tuple(None if value is None or value == "" else str(stated(value)) for value in plain(frame[column]))
+
+
+def groups_of(frame: Any, column: str | None, ids: Sequence[str]) -> dict[str, str]:
+    """Return the group of each record by id, as text; of those without one, and where no column is named, none."""
+    return {name: group for name, group in zip(ids, subjects_of(frame, column), strict=True) if group is not None}

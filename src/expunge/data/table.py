@@ -12,7 +12,18 @@ from torch import Tensor
 from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
-from expunge.data._files import frame_of, ids_of, place, plain, plain_value, present, stated, subjects_of, whole
+from expunge.data._files import (
+    frame_of,
+    groups_of,
+    ids_of,
+    place,
+    plain,
+    plain_value,
+    present,
+    stated,
+    subjects_of,
+    whole,
+)
 from expunge.data._rows import Columns, Rows, is_number, no_number
 
 
@@ -28,10 +39,13 @@ class TableRecords(Records):
         classes: all labels in the order of class numbers (``model.classes_``); by default those that occur, sorted.
         numbers: whether labels are numbers to be predicted (task ``regression``), of which there are no classes.
         columns: how columns become numbers; by default as these rows show it.
+        group: the column of groups between which gaps are judged, empty where unknown; it may be a feature as well.
         of: what ids begin with that are positions, so that those of two files differ.
 
     Raises:
         UsageError: no such file or column, a missing id or label, a label that is no class, or no number.
+
+    ``groups`` are those of the column ``group``, by id.
     """
 
     def __init__(
@@ -45,20 +59,25 @@ class TableRecords(Records):
         classes: Sequence[Any] | None = None,
         numbers: bool = False,
         columns: Columns | None = None,
+        group: str | None = None,
         of: str = "",
     ) -> None:
-        frame, where = frame_of(table, text=[name for name in (id, subject) if name is not None])
+        apart = [group] if group is not None and group not in (features or ()) else []
+        # Without features the column may be one, and what the model reads stays what it is.
+        words = [name for name in (id, subject, *(apart if features is not None else ())) if name is not None]
+        frame, where = frame_of(table, text=words)
         named = [name for name in (label, id, subject) if name is not None]
         chosen = list(features) if features is not None else [c for c in map(str, frame.columns) if c not in named]
         frame.columns = frame.columns.map(str)
-        present([*named, *(features or ())], list(frame.columns), where)
+        present([*named, *(features or ()), *apart], list(frame.columns), where)
         present([*named, *chosen], list(frame.columns), where)  # nor may one of all the others stand there twice
-        self._named = {"label": label, "id": id, "subject": subject, "features": chosen}
+        self._named = {"label": label, "id": id, "subject": subject, "features": chosen, "group": group}
         self._frame = frame[chosen].reset_index(drop=True)
         self.columns = columns or Columns.of(self._frame)
         _as_learnt(frame, self.columns, where)
         self.ids = ids_of(frame, id, where, of=of)
         self.subjects = subjects_of(frame, subject)
+        self.groups = groups_of(frame, group, self.ids)
         labels = plain(frame[label])
         whole(labels, frame, where=f"{where}, column {label}", what="label")
         self.numbers = numbers

@@ -22,11 +22,12 @@ from expunge.core.check import Check, EvidenceKind, Measurement, NotMeasured, Ya
 from expunge.core.digest import keyed, sha256
 from expunge.core.errors import Diverged, Tampered
 from expunge.core.method import Cost
-from expunge.core.problem import Problem, variant_of
+from expunge.core.problem import Problem
 from expunge.core.records import Records, View
 from expunge.core.serial import canonical
 from expunge.core.storage import write_file
 from expunge.core.task import Task
+from expunge.core.variants import variant_of
 from expunge.engine import around, benchmarks, inside, members, prompting, treatments, written
 from expunge.engine.answers import Answers, Outputs, Spoken, output_of, typical_error
 from expunge.engine.batches import in_order

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from expunge.core.config import setting
 from expunge.core.method import Cost
-from expunge.core.problem import Problem, variant_of
+from expunge.core.problem import Problem
 from expunge.core.records import Records
+from expunge.core.variants import variant_of
 from expunge.engine.context import Context
 from expunge.engine.forgetting import Forgetting, summed
 from expunge.engine.passes import Batch, Pass

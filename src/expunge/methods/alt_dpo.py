@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from expunge.core.config import setting
 from expunge.core.errors import Obstacle
-from expunge.core.problem import Problem, variant_of
+from expunge.core.problem import Problem
 from expunge.core.records import Records
+from expunge.core.variants import variant_of
 from expunge.engine.context import Context
 from expunge.engine.instead import Instead
 

@@ -21,6 +21,7 @@ def problem(
     label: str,
     id: str | None = None,
     subject: str | None = None,
+    group: str | None = None,
     features: Sequence[str] | None = None,
     holdout: str | None = None,
 ) -> Problem:
@@ -34,6 +35,7 @@ def problem(
         label: the column of labels, or of the numbers that a regressor predicts.
         id: the column of ids; positions where none is named.
         subject: the column that says whose data a row is.
+        group: of a classifier, the column of groups between which gaps are judged; it may be a feature as well.
         features: the columns that the model is given; by default those it was fitted with, else all others.
         holdout: a file of the same columns with rows that the model was never fitted on.
 
@@ -50,14 +52,17 @@ def problem(
         label=label,
         id=id,
         subject=subject,
+        group=group,
         features=features if features is not None else names_of(estimator),
         numbers=source.regressor,
         classes=None if classes is None or isinstance(classes, list) else np.asarray(classes).tolist(),
     )
+    others = None if holdout is None else records.like(Path(holdout))
     return Problem(
         model=source,
         task="regression" if source.regressor else "classification",
         train=records,
-        holdout=None if holdout is None else records.like(Path(holdout)),
+        holdout=others,
+        groups={**records.groups, **(others.groups if others is not None else {})},
         trainer=Refit(estimator),
     )

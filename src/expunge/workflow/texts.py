@@ -12,7 +12,7 @@ from expunge.core.errors import Obstacle, UsageError
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.core.serial import build
-from expunge.data._files import frame_of, ids_of, place, plain, present, subjects_of, whole
+from expunge.data._files import frame_of, groups_of, ids_of, place, plain, present, subjects_of, whole
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
@@ -32,6 +32,7 @@ def problem(
     label: str | None = None,
     id: str | None = None,
     subject: str | None = None,
+    group: str | None = None,
     paraphrased_question: str | None = None,
     paraphrased_answer: str | None = None,
     wrong_answer: str | None = None,
@@ -58,6 +59,7 @@ def problem(
         label: the column of class numbers, of a classifier.
         id: the column of ids; positions where none is named.
         subject: the column that says whose data a record is.
+        group: of a classifier, the column of groups between which gaps are judged.
         paraphrased_question: the column of prompts in other words; ``holdout`` may lack it, and the three below.
         paraphrased_answer: the column of answers in other words.
         wrong_answer: the column of wrong answers, worded as the paraphrased one.
@@ -86,7 +88,9 @@ def problem(
         "alternative": alternative,
     }
     others = {name: column for name, column in named.items() if column is not None}
-    columns = _Columns(text, prompt, answer, messages, label, id, subject, others, template, date, max_length, truncate)
+    columns = _Columns(
+        text, prompt, answer, messages, label, id, subject, group, others, template, date, max_length, truncate
+    )
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
@@ -103,6 +107,7 @@ def problem(
         train=records[0],
         holdout=records[1] if holdout is not None else None,
         calibration=stand_ins,
+        groups=columns.groups(files),
         variants=variants_of(others, files, columns.writer(tokenizer)),
         trainer=None if settings is None else _trainer(settings, source, _start(source, model, base), task=task),
     )
@@ -140,6 +145,7 @@ class _Columns:
     label: str | None
     id: str | None
     subject: str | None
+    group: str | None
     others: Mapping[str, str]
     template: str | None
     date: str | None
@@ -153,13 +159,17 @@ class _Columns:
             UsageError: as of :func:`problem`.
         """
         kind = self._kind()
-        named = [*kind, *(name for name in (self.id, self.subject) if name is not None)]
+        named = [*kind, *(name for name in (self.id, self.subject, self.group) if name is not None)]
         others = list(self.others.values())
         texts = [name for name in (*named, *others) if name not in (self.label, self.messages)]
         frame, where = frame_of(Path(path), text=texts)
         present([*named, *([] if of else others)], list(map(str, frame.columns)), where)
         ids = ids_of(frame, self.id, where, of=of)
         return Rows(frame, where, [self._column(frame, name, where) for name in kind], ids)
+
+    def groups(self, files: Sequence[Rows]) -> dict[str, str]:
+        """Return the group of each record of all files, by id."""
+        return {name: each for rows in files for name, each in groups_of(rows.frame, self.group, rows.ids).items()}
 
     def records(self, rows: Rows, tokenizer: Any) -> Records:
         """Return the records of a file.
@@ -208,6 +218,14 @@ class _Columns:
                 found=" and ".join(named) or "none of them",
                 expected=" or ".join(" with ".join(kind) for kind in kinds),
                 fix='name the columns of the file, e.g. prompt = "question" and answer = "answer"',
+            )
+        if self.group is not None and self.label is None:
+            raise UsageError(
+                "groups without classes",
+                where="[data], group",
+                found=" and ".join(named),
+                expected="text with label: gaps between groups are those of classifiers",
+                fix="leave the group out",
             )
         if self.template is not None and self.prompt is None:
             raise UsageError(

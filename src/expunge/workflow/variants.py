@@ -29,7 +29,7 @@ class Rows:
 
 
 def variants_of(columns: Mapping[str, str], files: Sequence[Rows], write: Callable[..., Records]) -> dict[str, Records]:
-    """Return the variants of the prompts and answers in all ``files``, by name (``core.problem.VARIANTS``).
+    """Return the variants of the prompts and answers in all ``files``, by name (``core.variants.VARIANTS``).
 
     A cell holds one text or a list of them, or nothing where a record has none. A file after the first may lack a
     column.
