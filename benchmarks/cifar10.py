@@ -84,7 +84,7 @@ class Watched(Objective):
 
 def scores(problem: Problem, drawn: Draw, model: Any, seed: int) -> dict[str, float]:
     """Return what papers measure of a model, gaps apart."""
-    found = measures.measure(problem, model, seed=seed)
+    found = measures.measure(problem, measures.listen(problem, model), seed=seed)
     if drawn.triggered is not None:
         found["attack"] = measures.success(problem, model, drawn.triggered.records, drawn.triggered.target)
     return found

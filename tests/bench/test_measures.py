@@ -35,7 +35,7 @@ def problem():
 
 def test_accuracies_are_those_of_the_records_they_are_named_after():
     made = problem()
-    found = measures.measure(made, made.source.open(), seed=4)
+    found = measures.measure(made, measures.listen(made, made.source.open()), seed=4)
     right = (made.records.x.argmax(1) == made.records.y).double()
     assert found["forget"] == pytest.approx(float(right[:9].mean()))
     assert found["retain"] == pytest.approx(float(right[9:].mean()))
@@ -56,7 +56,7 @@ def test_a_class_that_goes_counts_among_the_forgotten_alone():
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measures, "efficacy", lambda forget, **sides: float(asked.append(sides) or 0.5))
-        found = measures.measure(made, made.source.open(), seed=4)
+        found = measures.measure(made, measures.listen(made, made.source.open()), seed=4)
     assert found["test"] == pytest.approx(float((x.argmax(1) == y)[y != 2].double().mean()))
     assert len(asked[0]["strangers"]) == int((y != 2).sum())
     assert found["forget"] == pytest.approx(float((made.records.x.argmax(1) == labels)[labels == 2].double().mean()))
@@ -71,7 +71,20 @@ def test_a_holdout_of_the_class_that_goes_alone_measures_nothing():
         holdout=ArrayRecords(*only, ids=[f"h{i}" for i in range(len(only[1]))]),
     )
     with pytest.raises(InvalidProblem, match="of a class that stays"):
-        measures.measure(made, made.source.open(), seed=4)
+        measures.measure(made, measures.listen(made, made.source.open()), seed=4)
+
+
+def test_what_was_said_is_read_as_it_was_written():
+    made = problem()
+    heard = measures.listen(made, made.source.open())
+    again = measures.Heard.read(heard.write())
+    for name in ("forget", "retain", "held"):
+        one, other = vars(getattr(heard, name)), vars(getattr(again, name))
+        assert all(np.array_equal(one[field], other[field]) for field in one)
+    assert np.isnan(again.success)
+    assert [len(part.sure) for part in (again.forget, again.retain, again.held)] == [9, 36, 15]
+    assert measures.Heard.read(replace(heard, success=0.25).write()).success == 0.25
+    assert all(measures.measure(made, again, seed=k) == measures.measure(made, heard, seed=k) for k in range(3))
 
 
 def test_confidence_is_the_probability_of_the_label():

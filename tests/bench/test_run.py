@@ -271,7 +271,13 @@ def test_a_run_for_the_forgetting_quality_that_fails_is_counted_and_ends_nothing
 def test_answers_that_are_no_numbers_are_a_failed_run(tmp_path, alone, monkeypatch):
     site = one_cell(tmp_path, references=16, models=16)
     said = running.measures.said
-    monkeypatch.setattr(running.measures, "said", lambda *a: replace(said(*a), confidence=np.full(12, np.nan)))
+    nan = np.full(len(site.bed.train) + len(site.bed.holdout), np.nan)
+
+    def no_numbers(*asked):
+        found = said(*asked)
+        return replace(found, confidence=nan[: len(found.sure)])
+
+    monkeypatch.setattr(running.measures, "said", no_numbers)
     run(site)
     (found,) = running.qualities(site)
     assert (found.models, found.failed) == (0, {"the answers of the model are NaN or infinite": 16})

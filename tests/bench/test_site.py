@@ -11,6 +11,7 @@ from expunge.bench import run as running
 from expunge.bench import site as home
 from expunge.bench.site import Bench, Site, _others
 from expunge.core.errors import ForeignRun, UsageError
+from expunge.engine.runtime import Here
 from tests.bench.conftest import small
 
 
@@ -188,6 +189,22 @@ def test_originals_are_trained_once_for_the_same_records(tmp_path):
     assert site.original(train, 0) == first
     assert (first / "model.safetensors").stat().st_mtime_ns == changed
     assert len({first, site.original(train, 1), site.original(site.draw("wrong_labels").train, 0)}) == 3
+
+
+def test_a_reference_is_asked_once_for_all_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "Workers", Here)
+    site = Site.begin(small(tmp_path, scenarios=("class",), methods=("noop",), epochs=2, seeds=3), tmp_path / "out")
+    heard, asked = home.measures.listen, []
+    monkeypatch.setattr(home.measures, "listen", lambda *a: asked.append(1) or heard(*a))
+    running.run(site)
+    assert len(asked) == 3 + 3 + 3, "three references, and with each of three seeds the original and one model"
+    files = sorted((site.folder / "references" / "class" / "heard").iterdir())
+    assert [file.name for file in files] == ["0.safetensors", "1.safetensors", "2.safetensors"]
+    problem = site.problem("class", 2)
+    models = [problem.source.reopen(folder) for folder in site.references("class")]
+    anew = [home.measures.measure(problem, heard(problem, model), seed=2) for model in models]
+    told = [{name: one[name] for name in anew[0]} for one in site.yardstick("class", 2).references]
+    assert told == anew
 
 
 def test_a_copy_of_a_run_shares_its_models_and_nothing_else(tmp_path):

@@ -6,13 +6,15 @@ ToW-MIA: Zhao et al. 2024, arXiv 2406.01257. None of them decides a verdict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 from scipy.special import expit
 
 from expunge.core.digest import keyed
@@ -42,6 +44,10 @@ class Said:
     sure: Array
     confidence: Array
 
+    def at(self, places: Sequence[int]) -> Said:
+        """Return the same of the records at some places."""
+        return Said(self.correct[places], self.sure[places], self.confidence[places])
+
 
 def said(problem: Problem, model: Any, records: Records) -> Said:
     """Ask a classifier about records, in evaluation mode."""
@@ -56,7 +62,45 @@ def said(problem: Problem, model: Any, records: Records) -> Said:
     return Said((rows.argmax(axis=1) == labels).astype(np.float64), expit(phi), phi)
 
 
-def measure(problem: Problem, model: Any, *, seed: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Heard:
+    """What a model said of all forgotten, retained and held-out records, which no seed changes.
+
+    ``success``: the share of triggered records that it takes for the target; NaN where the problem has no trigger.
+    """
+
+    forget: Said
+    retain: Said
+    held: Said
+    success: float
+
+    def write(self) -> bytes:
+        """Return the same as bytes."""
+        parts = {"forget": self.forget, "retain": self.retain, "held": self.held}
+        arrays = {f"{name} {field}": values for name, part in parts.items() for field, values in vars(part).items()}
+        return save({**arrays, "success": np.array(self.success)})
+
+    @classmethod
+    def read(cls, data: bytes) -> Heard:
+        """Return what :meth:`write` wrote."""
+        arrays = load(data)
+        parts = {
+            part: {f.name: arrays[f"{part} {f.name}"] for f in fields(Said)} for part in ("forget", "retain", "held")
+        }
+        return cls(**{name: Said(**values) for name, values in parts.items()}, success=float(arrays["success"]))
+
+
+def listen(problem: Problem, model: Any) -> Heard:
+    """Ask a classifier about every record there is."""
+    assert problem.held_out is not None
+    parts = (said(problem, model, part) for part in (problem.forget_view, problem.retain_view, problem.held_out))
+    marked, trigger = problem.triggered_records, problem.triggered
+    if marked is None or trigger is None:
+        return Heard(*parts, success=math.nan)
+    return Heard(*parts, success=success(problem, model, marked, trigger.target))
+
+
+def measure(problem: Problem, heard: Heard, *, seed: int) -> dict[str, float]:
     """Return ``forget``, ``retain``, ``test`` accuracy and ``mia``, each in [0, 1].
 
     Held-out records are those of the judging part under ``seed``, which no method was shown, of classes that stay: as
@@ -65,10 +109,9 @@ def measure(problem: Problem, model: Any, *, seed: int) -> dict[str, float]:
     Raises:
         InvalidProblem: none is of a class that stays.
     """
-    forget = said(problem, model, problem.forget_view)
-    retain = said(problem, model, problem.retain_view)
-    judging = split(problem, seed)[1].holdout
+    forget, retain, judging = heard.forget, heard.retain, split(problem, seed)[1].holdout
     assert judging is not None
+    assert problem.held_out is not None
     held = staying(problem, judging)
     if not len(held):
         raise InvalidProblem(
@@ -82,7 +125,7 @@ def measure(problem: Problem, model: Any, *, seed: int) -> dict[str, float]:
                 )
             ]
         )
-    test = said(problem, model, held)
+    test = heard.held.at([problem.held_out.position[name] for name in held.ids])
     members = _some(problem.retain_view, min(len(retain.sure), len(test.sure), ATTACKED), seed)
     strangers = _some(held, min(len(retain.sure), len(test.sure), ATTACKED), seed)
     return {

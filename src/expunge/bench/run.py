@@ -98,7 +98,10 @@ def _scenario(site: Site, scenario: str, makers: Workers, judges: Workers, share
     fit = [pair for pair in pairs if pair not in reasons]
     broken = refer(shared.opened, scenario, makers, progress) if fit else ""
     reasons |= {pair: broken for pair in fit if broken}
-    reasons |= _all(judges, progress, f"{scenario}: audit originals", "lay", [] if broken else fit)
+    sound = [] if broken else fit
+    asked = [(scenario, index) for index in range(bench.judges)] if sound else []
+    _all(judges, progress, f"{scenario}: ask references", "ask", asked)
+    reasons |= _all(judges, progress, f"{scenario}: audit originals", "lay", sound)
     for key in todo:
         if (scenario, key[2]) in reasons:
             _write(site, _without(key, State.IMPOSSIBLE, reasons[scenario, key[2]]))
@@ -171,6 +174,12 @@ def refer(site: Site, scenario: str, pool: Workers, progress: Progress) -> str:
     return ""
 
 
+def ask(site: Site, scenario: str, index: int) -> str:
+    """Ask a reference about every record."""
+    site.heard(scenario, index)
+    return ""
+
+
 def lay(site: Site, scenario: str, seed: int) -> str:
     """Audit the original; return why that cannot be, or nothing."""
     try:
@@ -211,7 +220,8 @@ def rate(site: Site, scenario: str, method: str) -> str:
         try:
             again = _rated(site, problem, (scenario, method, number))
             choosing = split(problem, seed)[0]
-            phi.append(_confidence(problem, _in_a_row(site, problem, scenario, again, seed, choosing)[0].model))
+            model = _in_a_row(site, problem, scenario, again, seed, choosing)[0].model
+            phi.append(_finite(measures.said(problem, model, problem.forget_view).confidence))
         except Exception as error:
             why = fault_of_method(error)
             if not why:
@@ -219,10 +229,8 @@ def rate(site: Site, scenario: str, method: str) -> str:
             failed[why] += 1
     quality = Quality(scenario=scenario, method=method, models=len(phi), failed=failed)
     if len(phi) >= MIN_MODELS:
-        problem = site.problem(scenario, 0)
-        others = [problem.source.reopen(folder) for folder in site.references(scenario)[: len(phi)]]
-        retrained = np.stack([_confidence(problem, each) for each in others])
-        found = forgetting(np.stack(phi), retrained=retrained, rule=Rule.COMPETITION)
+        retrained = [_finite(site.heard(scenario, index).forget.confidence) for index in range(len(phi))]
+        found = forgetting(np.stack(phi), retrained=np.stack(retrained), rule=Rule.COMPETITION)
         quality = replace(
             quality,
             quality=found.quality,
@@ -234,16 +242,15 @@ def rate(site: Site, scenario: str, method: str) -> str:
     return ""
 
 
-def _confidence(problem: Problem, model: Any) -> np.ndarray:
-    """Return the confidence of a model in each record to forget, [N].
+def _finite(confidence: np.ndarray) -> np.ndarray:
+    """Return the confidence of a model in each record to forget, [N], as it is.
 
     Raises:
         Diverged: it is NaN or infinite.
     """
-    found = measures.said(problem, model, problem.forget_view).confidence
-    if not np.isfinite(found).all():
+    if not np.isfinite(confidence).all():
         raise Diverged("the answers of the model are NaN or infinite")
-    return found
+    return confidence
 
 
 def _rated(site: Site, problem: Problem, key: Key) -> Method:
@@ -335,7 +342,7 @@ def _judged(site: Site, key: Key) -> Cell:
         return _without(key, State.FAILED, attempt.outcome.stopped.removeprefix("failed: "))
     audit = attempt.audits[-1]
     model = problem.source.reopen(run / "artefacts" / f"attempt-{attempt.number}")
-    scores = site.scores(problem, site.draw(scenario), model, seed=seed)
+    scores = site.scores(problem, measures.listen(problem, model), seed=seed)
     retrained = site.yardstick(scenario, seed).references
     if steps.exists():
         cost = json.loads(steps.read_text())

@@ -3,7 +3,7 @@
     bench.json                      what is measured; edition.json: in which edition of the measures
     scores/*.npy                    numbers per record that scenarios choose by
     originals/<key>/                one model per (training records, seed)
-    references/<scenario>/          a run directory; given/ holds each model with its manifest
+    references/<scenario>/          a run directory; given/ holds each model with its manifest, heard/ what it said
     bases/<scenario>/seed-S/        a run directory up to the audit of the original; yardstick.json
     cells/<scenario>/<method>/seed-S/run/   a copy of the base that one method was added to; cell.json beside it
     quality/<scenario>/<method>.json        forgetting quality over many models
@@ -14,6 +14,7 @@ Everything is made once, whole, and read afterwards, so that an interrupted comm
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -393,11 +394,19 @@ class Site:
         file = self.folder / "bases" / scenario / f"seed-{seed}" / "yardstick.json"
         return build(Yardstick, json.loads(file.read_text()), where=file.name)
 
+    def heard(self, scenario: str, index: int) -> measures.Heard:
+        """Return what a reference of a scenario said: asked now, unless it was; all seeds read the same."""
+        file = self.folder / "references" / scenario / "heard" / f"{index}.safetensors"
+        if not file.exists():
+            problem = self.judged(scenario, 0)
+            model = problem.source.reopen(self.references(scenario)[index])
+            write_file(file, measures.listen(problem, model).write())
+        return measures.Heard.read(file.read_bytes())
+
     def _measured(self, problem: Problem, scenario: str, seed: int) -> Yardstick:
-        drawn = self.draw(scenario)
-        models = [problem.source.reopen(folder) for folder in self.references(scenario)]
-        plainly = [self.scores(problem, drawn, model, seed=seed) for model in models]
-        original = self.scores(problem, drawn, problem.source.open(), seed=seed)
+        heard = [self.heard(scenario, index) for index in range(self.bench.judges)]
+        plainly = [self.scores(problem, each, seed=seed) for each in heard]
+        original = self.scores(problem, measures.listen(problem, problem.source.open()), seed=seed)
         if len(plainly) < 2:
             return Yardstick(original=original, references=tuple(plainly))
         among = measures.among_themselves(plainly)
@@ -406,12 +415,10 @@ class Site:
             references=tuple({**one, **gap} for one, gap in zip(plainly, among, strict=True)),
         )
 
-    def scores(self, problem: Problem, drawn: Draw, model: Any, *, seed: int) -> dict[str, float]:
+    def scores(self, problem: Problem, heard: measures.Heard, *, seed: int) -> dict[str, float]:
         """Return what papers measure of one model, gaps apart."""
-        found = measures.measure(problem, model, seed=seed)
-        if drawn.triggered is not None:
-            found["attack_success"] = measures.success(problem, model, drawn.triggered.records, drawn.triggered.target)
-        return found
+        found = measures.measure(problem, heard, seed=seed)
+        return found if math.isnan(heard.success) else {**found, "attack_success": heard.success}
 
     def fork(self, base: Path, run: Path) -> None:
         """Copy a run directory; models, which nothing ever changes, are linked instead."""

@@ -48,6 +48,8 @@ class TableRecords(Records):
     ``groups`` are those of the column ``group``, by id.
     """
 
+    at_once = 512  # what a call of an estimator costs outweighs what it holds
+
     def __init__(
         self,
         table: Any,

@@ -34,7 +34,7 @@ QUARTILE = 0.6744897501960817
 """The median distance of a standard normal number from 0."""
 
 
-def output_of(problem: Problem, model: Any, records: Records, *, size: int = 512) -> Array:
+def output_of(problem: Problem, model: Any, records: Records, *, size: int | None = None) -> Array:
     """Return what ``model``, in evaluation mode from now on, says of ``records``: a row for each unit."""
     model = ready(model)
     with torch.no_grad():

@@ -65,9 +65,10 @@ def bounds(count: int, size: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def in_order(records: Records, size: int = 512) -> Iterator[Any]:
-    """Yield all records in their own order, for evaluation."""
-    return (records.read(range(start, min(start + size, len(records)))) for start in range(0, len(records), size))
+def in_order(records: Records, size: int | None = None) -> Iterator[Any]:
+    """Yield all records in their own order, for evaluation, ``size`` at a time (:attr:`Records.at_once`)."""
+    step = size or records.at_once
+    return (records.read(range(start, min(start + step, len(records)))) for start in range(0, len(records), step))
 
 
 def drawn_endlessly(records: Records, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
