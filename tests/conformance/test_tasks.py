@@ -301,6 +301,25 @@ class ExchangesLabels(Classification):
         return super().exchanged(batch, other, where)[0], other[1]
 
 
+class OtherFeatures(Classification):
+    """Features that are others where units are asked for as well."""
+
+    def seen(self, model, batch):
+        units, features = super().seen(model, batch)
+        return units, None if features is None else features + 1
+
+    def features(self, model, batch):
+        return super().seen(model, batch)[1].detach()
+
+
+class OtherUnits(Classification):
+    """Units that are others where features are asked for as well."""
+
+    def seen(self, model, batch):
+        units, features = super().seen(model, batch)
+        return Scored.of(units.logits * 2, units.target, units.record, units.batch_size), features
+
+
 def features_changed(change):
     class Changed(Classification):
         def features(self, model, batch):
@@ -398,6 +417,8 @@ FAULTS = [
     Fault("features in one row", features_changed(lambda rows: rows.reshape(1, -1)), FEATURES, "shape"),
     Fault("features with a gradient", features_changed(lambda rows: rows.requires_grad_()), FEATURES, "gradient"),
     Fault("features that are NaN", features_changed(lambda rows: rows / 0 * 0), FEATURES, "NaN"),
+    Fault("features that are others beside units", OtherFeatures, FEATURES, "features are others"),
+    Fault("units that are others beside features", OtherUnits, FEATURES, "units are others"),
     Fault("features by batch", features_changed(lambda rows: rows - rows.mean(0)), FEATURES, "its batch"),
     Fault("a hook that stays", LeavesAHook, FEATURES, "hooks"),
     Fault("a model that learns", Learns, FEATURES, "changed"),

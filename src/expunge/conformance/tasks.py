@@ -410,6 +410,11 @@ def features_are_rows(cls: type[Task]) -> None:
     require(bool(torch.isfinite(rows).all()), "features are NaN or infinite")
     parts = torch.cat([task.features(model, records.read(indices)) for indices in cuts(range(count), CUTS[0])])
     require(apart(parts, rows) <= 10 * TOLERANCE, "a record's features depend on its batch")
+    with torch.no_grad():
+        units, again = task.seen(model, records.read(range(count)))
+        own = task.units(model, records.read(range(count))).loss
+    require(torch.equal(again, rows), "features are others where units are asked for as well")
+    require(torch.equal(units.loss, own), "units are others where features are asked for as well")
     left = sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules())
     require(not left, f"{left} hooks were left on the model")
 

@@ -73,6 +73,10 @@ class Task(ABC):
         """
         return None
 
+    def seen(self, model: Any, batch: Any) -> tuple[Any, Any]:
+        """Return units and features (:meth:`features`) of a batch, of one pass where both can be had of one."""
+        return self.units(model, batch), self.features(model, batch)
+
     def hidden(self, model: Any, batch: Any, layer: int) -> Any:
         """Return what ``layer`` (0: the embeddings) says where units are predicted, [N, H]; None where not known."""
         return None

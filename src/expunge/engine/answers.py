@@ -42,6 +42,17 @@ def output_of(problem: Problem, model: Any, records: Records, *, size: int | Non
     return np.concatenate(rows)
 
 
+def seen_of(problem: Problem, model: Any, records: Records) -> tuple[Array, Array | None]:
+    """Return the same, and features [n, D] of the same pass; None where the task knows none of this model."""
+    model = ready(model)
+    with torch.no_grad():
+        pairs = [problem.meaning.seen(model, batch) for batch in in_order(records)]
+    outputs = np.concatenate([units.output.double().numpy() for units, _ in pairs])
+    if any(features is None for _, features in pairs):
+        return outputs, None
+    return outputs, np.concatenate([features.double().numpy() for _, features in pairs])
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Logits [n, C] in float64 and targets [n] of one model on one part."""

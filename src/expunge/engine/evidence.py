@@ -29,7 +29,7 @@ from expunge.core.storage import write_file
 from expunge.core.task import Task
 from expunge.core.variants import variant_of
 from expunge.engine import around, benchmarks, inside, members, prompting, treatments, written
-from expunge.engine.answers import Answers, Outputs, Spoken, output_of, typical_error
+from expunge.engine.answers import Answers, Outputs, Spoken, output_of, seen_of, typical_error
 from expunge.engine.batches import in_order
 from expunge.engine.benchmarks import Bench, Benchmarks
 from expunge.engine.groups import Groups
@@ -254,7 +254,7 @@ def collect(
             )
         return dict(load(data)), Cost()
     model = open_model()
-    arrays = {name: output_of(problem, model, view) for name, view in parts.items()}
+    arrays = _outputs(problem, model, parts)
     read = sum(len(view) for _, view in parts.items())
     trained = 0
     if parts.beside is not None and len(parts.forget):
@@ -265,9 +265,6 @@ def collect(
         if said is not None:
             arrays["members"] = said
             read += len(parts.forget)
-    if parts.represented:
-        arrays |= _features(problem, model, parts)
-        read += sum(len(view) for name, view in parts.items() if name in REPRESENTED)
     cost = Cost(read=read)
     for more, work in _asked(problem, model, parts, seed):
         arrays, cost = arrays | more, cost + work
@@ -300,17 +297,16 @@ def _relearned(problem: Problem, model: Any, forget: Records, config: Relearning
         return np.full((config.epochs, len(forget)), np.nan)  # measured as: not measured
 
 
-def _features(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:
-    """Return features [n, D] by ``features PART``; nothing where the task knows none of this model."""
-    model = ready(model)
-    found: dict[str, Array] = {}
+def _outputs(problem: Problem, model: Any, parts: Parts) -> dict[str, Array]:
+    """Return outputs by part, and features [n, D] by ``features PART`` where the task knows some of this model."""
+    found, features = dict[str, Array](), dict[str, Array | None]()
     for name, view in parts.items():
-        if name in REPRESENTED:
-            rows = [problem.meaning.features(model, batch) for batch in in_order(view)]
-            if any(row is None for row in rows):
-                return {}
-            found[f"features {name}"] = np.concatenate([row.double().numpy() for row in rows])
-    return found
+        if parts.represented and name in REPRESENTED:
+            found[name], features[f"features {name}"] = seen_of(problem, model, view)
+        else:
+            found[name] = output_of(problem, model, view)
+    known = {name: rows for name, rows in features.items() if rows is not None}
+    return found | known if len(known) == len(features) else found
 
 
 def available(problem: Problem) -> frozenset[EvidenceKind]:

@@ -46,6 +46,11 @@ class Returning:
         """Return what the last layer is given."""
         return _home(super().features(model, batch))  # type: ignore[misc]
 
+    def seen(self, model: Any, batch: Any) -> tuple[Any, Any]:
+        """Return units and features."""
+        units, features = super().seen(model, batch)  # type: ignore[misc]
+        return units, _home(features)
+
 
 def _home(value: Tensor | None) -> Tensor | None:
     return None if value is None else value.to(PROCESSOR)

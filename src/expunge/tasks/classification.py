@@ -49,17 +49,21 @@ class Classification(Pairs):
         """Return the input of the linear layer that ran last, [B, D]; None where there is none, or not one row each."""
         if not isinstance(model, nn.Module):
             return None
+        with torch.no_grad():
+            return self.seen(model, batch)[1]
+
+    def seen(self, model: Any, batch: Any) -> tuple[Scored, Tensor | None]:
+        """Return units and features of one pass."""
         seen: list[Tensor] = []
-        layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
         hooks = [layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for layer in layers]
         try:
-            with torch.no_grad():
-                self.units(model, batch)
+            units = self.units(model, batch)
         finally:
             for hook in hooks:
                 hook.remove()
         fits = bool(seen) and seen[-1].dim() == 2 and len(seen[-1]) == len(batch[1])
-        return seen[-1].clone() if fits else None
+        return units, seen[-1].clone() if fits else None
 
     def answer(self, model: Any, inputs: Any) -> Any:
         """Return logits, [B, C]."""
