@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from expunge.core.problem import Problem, variant_of
+from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.core.request import Request
+from expunge.core.variants import variant_of
 from expunge.data.language import LanguageRecords
 from expunge.engine.answers import Spoken
 from expunge.engine.batches import in_order
