@@ -13,7 +13,9 @@ from expunge.certify import keys
 from expunge.certify.verify import verify
 from expunge.core import wording
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import UnknownName
+from expunge.core.errors import Diverged, UnknownName
+from expunge.methods.gradient_ascent import GradientAscent
+from expunge.render._words import headline, judged
 from expunge.render.formats import FORMATS
 from expunge.workflow import ending
 from tests.support.tiny import tiny_problem as tiny
@@ -80,6 +82,23 @@ def test_a_claim_that_falls_takes_its_certificate_with_it(erase, tmp_path):
     (result.out / "certificate.json").write_text("{}")
     assert erase("noop").certificate is None
     assert not (result.out / "certificate.json").exists()
+
+
+def test_a_command_that_judges_nothing_leaves_the_verdict_that_was_found(erase, monkeypatch):
+    first = erase("finetune").report
+    monkeypatch.setattr("expunge.workflow.course", lambda *args, **named: iter(()))
+    report = erase("retrain").report
+    assert first.verdict is not None, "or there was nothing to lose"
+    assert (report.verdict, report.statement, headline(report)) == (first.verdict, first.statement, headline(first))
+
+
+def test_a_command_that_fails_leaves_the_verdict_and_shows_the_attempt_that_it_is_on(erase, monkeypatch):
+    first = erase("finetune").report
+    monkeypatch.setattr(GradientAscent, "unlearn", lambda *args: (_ for _ in ()).throw(Diverged("it diverged")))
+    report = erase("gradient_ascent").report
+    assert [one.method for one in report.attempts] == ["finetune", "gradient_ascent"]
+    assert (report.verdict, headline(report)) == (first.verdict, headline(first))
+    assert judged(report).method == "finetune"
 
 
 def test_of_a_regressor_it_is_said_which_checks_do_not_apply():

@@ -124,8 +124,11 @@ def verdict_tone(verdict: Verdict | None) -> Decision:
 
 
 def judged(report: Report) -> Attempt | None:
-    """Return the attempt that the page shows in full: the one that ships, else the last."""
-    return report.shipped or (report.attempts[-1] if report.attempts else None)
+    """Return the attempt that the page shows in full: the one that ships, else the last with the verdict, or at all."""
+    if report.shipped is not None:
+        return report.shipped
+    said = [one for one in report.attempts if one.audits and one.audits[-1].verdict is report.verdict]
+    return (said or report.attempts or [None])[-1]
 
 
 def shown_audit(attempt: Attempt | None) -> Audit | None:

@@ -59,8 +59,8 @@ class Shipped:
 def finish(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str], *, tried: Sequence[int]) -> Result:
     """Write the report and, where a claim is reached, model and certificate.
 
-    ``tried`` are the numbers of the attempts that this command is about: the verdict is on the one that ships,
-    else on the last. A model that was made elsewhere never ships: how it was made is not known.
+    ``tried`` are the numbers of the attempts that this command is about: the verdict is on the one that ships, else on
+    the last that was judged; where none of them was, on the last judged in this run directory before. A model that was made elsewhere never ships: how it was made is not known.
     """
     report = _report(stages, settings, plan, notes, tried)
     if report.shipped is None:
@@ -93,11 +93,12 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     problem, run = stages.problem, stages.run
     salt = run.secret(annex.SECRET)
     control, attempts = stages.looked(), stages.attempts()
-    ours = [attempt for attempt in attempts if attempt.number in tried]
+    # A command that tried nothing has nothing new to say: what was found before stands.
+    ours = [attempt for attempt in attempts if attempt.number in tried] or list(attempts)
     chosen = next((attempt for attempt in ours if erases(attempt)), None)
     chosen = chosen or next((attempt for attempt in ours if attempt.claim is not None), None)
     judged = next((one for one in (*([chosen] if chosen else []), *reversed(ours)) if one.audits), chosen)
-    judged = judged or (ours[-1] if ours else None)
+    judged = judged or next((one for one in reversed(attempts) if one.audits), ours[-1] if ours else None)
     outcome = judged.audits[-1].verdict if judged and judged.audits else None
     level = chosen.claim if chosen else None
     shipped = chosen if chosen and chosen.method != EXTERNAL and erases(chosen) else None
