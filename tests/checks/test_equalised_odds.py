@@ -29,7 +29,21 @@ def test_the_values_are_fairlearn_s():
     for value, wrong in ((found.value, [60, 61, 64]), (found.references[0], [0, 62]), (found.original, range(60, 80))):
         answer = said(list(wrong)).argmax(1)
         assert value == pytest.approx(equalized_odds_difference(LABELS, answer, sensitive_features=GROUPS))
-    assert found.details == {"groups": "2", "records in the smallest cell": "10"}
+    assert found.details == {
+        "groups": "2",
+        "records in the smallest cell": "10",
+        "widest gap": "records of class 0 are called 0: 0.700 of few, 1.000 of many",
+    }
+
+
+def test_records_without_a_group_are_left_out():
+    unknown = np.arange(80) % 8 == 0
+    found = EqualisedOdds().measure(evidence([60, 61, 64], np.where(unknown, "", GROUPS)))
+    wrong = said([60, 61, 64]).argmax(1)[~unknown]
+    fair = equalized_odds_difference(LABELS[~unknown], wrong, sensitive_features=GROUPS[~unknown])
+    assert found.value == pytest.approx(fair)
+    assert found.n == 70
+    assert found.details["records without a group, left out"] == "10"
 
 
 def test_harm_to_one_group_is_told_by_both_checks_and_harm_to_all_by_one():

@@ -26,8 +26,26 @@ def test_the_value_is_the_lowest_group_by_hand():
     assert found.value == pytest.approx(1 / 3)
     assert found.original == 1.0
     assert found.references == pytest.approx((2 / 3, 2 / 3, 2 / 3))
-    assert found.details == {"groups": "2", "records in the smallest group": "3"}
+    assert found.details == {
+        "groups": "2",
+        "records in the smallest group": "3",
+        "group 1, b": "0.333 on 3 records (original 1.000; references 0.667 to 1.000)",
+        "group 2, a": "1.000 on 3 records (original 1.000; references 0.667 to 1.000)",
+    }
     assert WorstGroupAccuracy.question is Question.INTACT
+
+
+def test_records_without_a_group_are_left_out():
+    found = WorstGroupAccuracy().measure(evidence(np.array(["a", "a", "a", "", "b", "b"])))
+    assert (found.value, found.n) == (0.5, 5)
+    assert found.details["records without a group, left out"] == "1"
+
+
+def test_a_group_that_is_one_person_is_not_named():
+    made = evidence(np.array(list("aaabbb")))
+    made._subjects = {"holdout": ["ada"] * 3 + ["bob", "cy", None]}
+    names = [name for name in WorstGroupAccuracy().measure(made).details if name.startswith("group ")]
+    assert names == ["group 1, b", "group 2, the records of one subject"]
 
 
 def test_without_groups_it_is_not_measured():

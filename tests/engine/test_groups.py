@@ -49,7 +49,7 @@ def test_a_group_without_a_class_is_still_looked_at_and_the_gap_is_not():
     [
         (lambda place, label: "few" if place < 5 else "many", "5 holdout records of the smallest group"),
         (lambda place, label: "all", "one group"),
-        (lambda place, label: "few" if place < 60 else "", "60 of 120 holdout records without a group"),
+        (lambda place, label: "few" if place < 60 else "", "one group"),
     ],
 )
 def test_groups_that_cannot_be_looked_at_are_told(name_of, found):
@@ -57,6 +57,17 @@ def test_groups_that_cannot_be_looked_at_are_told(name_of, found):
     assert asked(problem) == set()
     note = ungrouped(problem)
     assert (note.what, note.found) == ("the groups are not looked at", found)
+
+
+def test_records_without_a_group_turn_nothing_off_and_count_for_none():
+    groups = {0: "few", 1: "many", 2: ""}
+    problem = posed(lambda place, label: groups[place % 3])
+    whole = Groups.of(problem)
+    assert asked(problem) == {"worst_group_accuracy"}
+    assert whole.smallest == 40
+    assert whole.rarest < Groups.ENOUGH
+    assert Groups.of(posed(lambda place, label: "")).because == ""
+    assert ungrouped(toys.problem(holdout=HELD, groups={"r0": "few"})).found == "no holdout record with a group"
 
 
 def test_what_a_policy_always_asks_is_asked_and_missed():

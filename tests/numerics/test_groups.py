@@ -27,5 +27,6 @@ def test_cells_share_out_all_records_for_every_class():
     target, groups = np.array([0, 1, 2, 0, 1, 2]), np.array(list("ababab"))
     found = cells(target, groups)
     assert len(found) == 6
-    for of, against in zip(found[::2], found[1::2], strict=True):
-        assert (sum(mask.astype(int) for mask in (*of.values(), *against.values())) == 1).all()
+    for (of, first), (other, second) in zip(found[::2], found[1::2], strict=True):
+        assert (of.label, of.of, other.of) == (other.label, True, False)
+        assert (sum(mask.astype(int) for mask in (*first.values(), *second.values())) == 1).all()

@@ -223,6 +223,6 @@ _TEXTS = ("forget", "holdout")
 
 
 def groups(problem: Problem, parts: Parts) -> np.ndarray | None:
-    """Return the group of every judged holdout record; None where one has none."""
+    """Return the group of every judged holdout record, empty where it has none; None where none has any."""
     names = [] if parts.holdout is None else [problem.groups.get(name, "") for name in parts.holdout.ids]
-    return np.array(names) if names and all(names) else None
+    return np.array(names) if any(names) else None

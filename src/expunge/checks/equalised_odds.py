@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import ClassVar
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.engine.evidence import Evidence
-from expunge.numerics.groups import cells, equalised_odds
+from expunge.engine.groups import left_out
+from expunge.numerics.groups import Cell, cells, equalised_odds, rates_of
 
 
 class EqualisedOdds(Check):
@@ -38,12 +39,12 @@ class EqualisedOdds(Check):
         named = {model: evidence.outputs(model, "holdout").logits.argmax(axis=1) for model in evidence.models}
         values = {model: equalised_odds(target, answer, groups) for model, answer in named.items()}
         where = cells(target, groups)
-        if min(int(mine.sum()) for parts in where for mine in parts.values()) < 2:
+        smallest = min(int(mine.sum()) for _, parts in where for mine in parts.values())
+        if smallest < 2:
             return NotMeasured(check=self.name, because="a group has no records of a class, or none of another")
-        smallest = min(int(mine.sum()) for parts in where for mine in parts.values())
         errors = dict.fromkeys(evidence.judged, 0.0)
-        for label, parts in zip(np.repeat(np.unique(target), 2), where, strict=True):
-            rates = {model: (answer == label).astype(np.float64) for model, answer in named.items()}
+        for cell, parts in where:
+            rates = {model: (answer == cell.label).astype(np.float64) for model, answer in named.items()}
             found = {
                 group: evidence.record_errors("holdout", {m: row[mine] for m, row in rates.items()}, mine, unseen=1)
                 for group, mine in parts.items()
@@ -54,7 +55,22 @@ class EqualisedOdds(Check):
         return evidence.compare(
             self,
             values,
-            n=len(target),
+            n=int((groups != "").sum()),
             errors=errors,
-            details={"groups": str(len(np.unique(groups))), "records in the smallest cell": str(smallest)},
+            details={
+                "groups": str(len(where[0][1])),
+                "records in the smallest cell": str(smallest),
+                **left_out(groups),
+                "widest gap": _widest(evidence, rates_of(target, named[evidence.candidate], groups)),
+            },
         )
+
+
+def _widest(evidence: Evidence, rates: Sequence[tuple[Cell, Mapping[str, float]]]) -> str:
+    """Return between which groups the gap is, and in what, in words."""
+    cell, by_group = max(rates, key=lambda pair: max(pair[1].values()) - min(pair[1].values()))
+    low, high = (evidence.called(best(by_group, key=lambda group: by_group[group])) for best in (min, max))
+    of = f"records of class {cell.label}" if cell.of else f"records of other classes than {cell.label}"
+    return (
+        f"{of} are called {cell.label}: {min(by_group.values()):.3f} of {low}, {max(by_group.values()):.3f} of {high}"
+    )

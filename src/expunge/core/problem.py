@@ -138,8 +138,8 @@ class Problem:
             synthetic. ``train`` then holds what must be forgotten and nothing else, and there is no trainer.
         trainer: ``trainer(records, *, seed) -> new model``; makes references and exact retraining possible.
         request: the request, where more than ids is known.
-        groups: the group of records, by id: of all holdout records, so that gaps between groups are judged, and of
-            those training records that a method is to balance.
+        groups: the group of records, by id: of holdout records, so that gaps between groups are judged (one without a
+            group counts for none), and of all retained records where a method is to balance them.
         counterexamples: records to learn from beside the retained ones: what the forgotten ones crowded out, real or
             synthetic.
         ledger: folder in which the training of the model was recorded (``expunge.train``); makes replay possible.

@@ -10,6 +10,8 @@ from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.engine.relabelling import labels_of
 
+_FIX = "name the groups: Problem(groups={id: group, ...}), in a job the column `group` of [data]"
+
 
 def weights(problem: Problem, records: Records) -> Mapping[str, float]:
     """Return a weight for each record, of mean 1, with which every pair of group and class weighs alike.
@@ -41,7 +43,7 @@ def lacks_groups(problem: Problem, name: str) -> list[Obstacle]:
             what=f"{name} balances groups",
             found="no groups",
             expected="a group for every retained record",
-            fix="name the groups: Problem(groups={id: group, ...})",
+            fix=_FIX,
         )
     ]
 
@@ -52,5 +54,5 @@ def _unbalanced(found: str) -> Obstacle:
         where="groups",
         found=found,
         expected="a group for every retained record, and class labels",
-        fix="name the groups: Problem(groups={id: group, ...})",
+        fix=_FIX,
     )

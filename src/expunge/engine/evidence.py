@@ -397,7 +397,7 @@ class Evidence:
         alpha: one-sided error of the interval for passing.
         corrections: true labels of the judged forget records, -1 where not given; None where none is.
         subjects: whose the records of a part are, [n], None where unknown; a part that is not named has none.
-        groups: the group of each judged holdout record, [n]; None where none are named.
+        groups: the group of each judged holdout record, [n], empty where it has none; None where none has any.
         held: which member of a sharded ensemble held each judged forget record; None where there is none.
         target: the class that the trigger of a backdoor leads to; None where there is none.
         texts: what was to be predicted of each record of a part, as text; a part that is not named has none.
@@ -448,6 +448,13 @@ class Evidence:
         if broken:
             return f"the outputs of {broken} of {len(self.models)} models are NaN or infinite"
         return EXACT if self.scale is not None and math.isnan(self.scale) else ""
+
+    def called(self, group: str) -> str:
+        """Return the name of a group of holdout records for a report; who one person's group names stays unsaid."""
+        mine = None if self.groups is None else self.groups == group
+        whose = None if mine is None else self.clusters("holdout", mine)
+        alone = whose is not None and len(whose) > 1 and whose.max() == 0
+        return "the records of one subject" if alone else group
 
     def has(self, name: str) -> bool:
         """Return whether every model has this array of :func:`collect`."""

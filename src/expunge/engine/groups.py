@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats.contingency import crosstab
 
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
 from expunge.engine.relabelling import labels_of
+from expunge.numerics.groups import named
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Groups:
     """How many holdout records the ``smallest`` group has, and the ``rarest`` pair of group and class; or why none."""
 
     ENOUGH: ClassVar[int] = 15
+    """Of which two thirds are judged."""
 
     smallest: int = 0
     rarest: int = 0
@@ -35,16 +38,22 @@ class Groups:
         if labels is None:
             return cls(because="a task without classes")
         groups = np.array([problem.groups.get(name, "") for name in holdout.ids])
-        unnamed = int((groups == "").sum())
-        if unnamed:
-            return cls(because=f"{unnamed} of {len(groups)} holdout records without a group")
-        if len(np.unique(groups)) < 2:
-            return cls(because="one group")
-        counts = crosstab(groups, labels).count
+        here = named(groups)
+        if len(here) < 2:
+            return cls(because="one group" if here else "no holdout record with a group")
+        mine = groups != ""  # those of unknown groups count for nothing
+        counts = crosstab(groups[mine], labels[mine]).count
         return cls(int(counts.sum(axis=1).min()), int(counts.min()))
 
 
+def left_out(groups: NDArray[Any]) -> dict[str, str]:
+    """Return how many records have no group, in words; nothing where all have one."""
+    count = int((groups == "").sum())
+    return {"records without a group, left out": str(count)} if count else {}
+
+
 _FIXES = {
+    "no holdout record with a group": "name the groups of holdout records, by their ids",
     "one group": "name another group as well, or leave groups out",
     "a task without classes": "leave groups out: gaps between groups are those of classifiers",
 }
@@ -62,6 +71,6 @@ def ungrouped(problem: Problem) -> Obstacle | None:
         where="groups",
         found=seen.because or (few if alone else f"{seen.smallest} holdout records of the smallest group"),
         expected=f"{Groups.ENOUGH} or more of each group, and for the gap of each class in each group",
-        fix=_FIXES.get(seen.because, "add such records to the holdout, and name the group of each"),
+        fix=_FIXES.get(seen.because, "add such records to the holdout, and name their groups"),
         fatal=False,
     )
