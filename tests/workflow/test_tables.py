@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -143,6 +144,45 @@ def test_a_group_may_be_a_feature_as_well(tmp_path):
     assert train.groups["p0-001"] == "1"
     assert train.like(people(40, seed=1).assign(home=1)).groups["p1-000"] == "1"
     assert train[1][0].frame["home"].tolist() == [1]
+
+
+@pytest.mark.parametrize("features", [None, [*FEATURES, "home"]])
+def test_a_group_that_is_a_feature_is_read_of_a_csv_file_as_it_is_written(tmp_path, features):
+    """What the model reads stays what it was: a number, or a value that is missing."""
+    rows = people(40).assign(home=["01", "2"] * 20, ward=["NA", "north"] * 20)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    read = partial(TableRecords, tmp_path / "rows.csv", label="income", id="person", features=features)
+    train = read(group="home")
+    assert (train.groups["p0-000"], train.groups["p0-001"]) == ("01", "2")
+    assert train[0][0].frame["home"].tolist() == [1]
+    if features is None:
+        train = read(group="ward")
+        assert (train.groups["p0-000"], train.groups["p0-001"]) == ("NA", "north")
+        assert train[0][0].frame["ward"].isna().all()
+
+
+def test_a_group_is_the_same_where_a_missing_one_makes_its_column_one_of_fractions(tmp_path):
+    rows = people(40).assign(home=[1.0, np.nan, 2.0, 1.0] * 10)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    train = TableRecords(tmp_path / "rows.csv", label="income", id="person", features=FEATURES, group="home")
+    assert sorted({*train.groups.values()}) == ["1", "2"]
+    assert len(train.groups) == 30
+
+
+def test_groups_may_be_subjects_and_neither_ids_nor_labels():
+    rows = people(40).assign(of=np.arange(40) // 20)
+    train = TableRecords(rows, label="income", id="person", subject="of", group="of", features=FEATURES)
+    assert (train.groups["p0-001"], train.subjects[1]) == ("0", "0")
+    for name, what in (("person", "groups by id"), ("income", "groups by label")):
+        with pytest.raises(UsageError, match=what):
+            TableRecords(rows, label="income", id="person", features=FEATURES, group=name)
+
+
+def test_a_column_of_groups_without_any_is_refused(files, tmp_path):
+    files(LogisticRegression(), rows=ROWS.assign(ward=""))
+    more = {"label": "income", "id": "person", "group": "ward", "features": FEATURES}
+    with pytest.raises(UsageError, match=r"names none(.|\n)*column ward"):
+        from_files(model=str(tmp_path / "model.skops"), data=str(tmp_path / "rows.csv"), **more)
 
 
 def test_words_in_several_columns_of_numbers_are_told_by_the_first(files, tmp_path):

@@ -581,6 +581,7 @@ def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
         ({"prompt": None, "answer": None, "text": "said", "wrong_answer": "talk"}, "without prompts"),
         ({"data": "nowhere.jsonl"}, "cannot read a table"),
         ({"group": "person"}, "groups without classes"),
+        ({"prompt": None, "answer": None, "text": "said", "label": "person", "group": "id"}, "groups by id"),
     ],
 )
 def test_bad_files_are_told(folder, more, message):

@@ -6,8 +6,9 @@ import codecs
 import csv
 import difflib
 import json
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,8 +77,8 @@ def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], 
     def comma(path: Path) -> Any:
         _even(path)
         frame = pandas.read_csv(path)
-        for name in set(text) & set(frame.columns):  # read as text they keep their zeros, and a person called NA
-            frame[name] = pandas.read_csv(path, usecols=[name], dtype=str, keep_default_na=False)[name]
+        for name in set(text) & set(frame.columns):
+            frame[name] = as_written(path, name, frame)
         return frame
 
     def lines(path: Path) -> Any:  # pandas' own reader rounds numbers
@@ -85,6 +86,13 @@ def _readers(pandas: ModuleType, text: list[str]) -> dict[str, Callable[[Path], 
         return pandas.DataFrame(list(rows.values()), index=pandas.Index(list(rows), name="line", dtype="int64"))
 
     return {".csv": comma, ".parquet": pandas.read_parquet, ".jsonl": lines, ".ndjson": lines}
+
+
+def as_written(table: Any, name: str, frame: Any) -> Any:
+    """Return a column of a table, read as ``frame``; of a CSV file as text, with its zeros, and a person called NA."""
+    if isinstance(table, (str, Path)) and Path(table).suffix.lower() == ".csv":
+        return _pandas().read_csv(table, usecols=[name], dtype=str, keep_default_na=False)[name]
+    return frame[name]
 
 
 def _even(path: Path) -> None:
@@ -258,6 +266,42 @@ def subjects_of(frame: Any, column: str | None) -> tuple[str | None, ...]:
     return tuple(None if value is None or value == "" else str(stated(value)) for value in plain(frame[column]))
 
 
-def groups_of(frame: Any, column: str | None, ids: Sequence[str]) -> dict[str, str]:
-    """Return the group of each record by id, as text; of those without one, and where no column is named, none."""
-    return {name: group for name, group in zip(ids, subjects_of(frame, column), strict=True) if group is not None}
+def groups_of(column: Any, ids: Sequence[str]) -> dict[str, str]:
+    """Return the group of each record by id, as text, of a column of groups; of those without one, none."""
+    values = [None if value is None or value == "" else str(stated(value)) for value in plain(column)]
+    return {name: _WHOLE.sub(r"\1", group) for name, group in zip(ids, values, strict=True) if group is not None}
+
+
+_WHOLE = re.compile(r"^(-?\d+)\.0$")
+"""How pandas writes a whole number of a column in which one is missing: in another file it is written without."""
+
+
+def of_groups(group: str | None, where: str, **others: str | None) -> None:
+    """Refuse a column of groups that is the one of ids, or of labels."""
+    for what, other in others.items():
+        if group is not None and group == other:
+            raise UsageError(
+                f"groups by {what}",
+                where=f"{where}, column {group}",
+                found=f"the column of {what}s",
+                expected="a column that says which group a record is of, with many records, and classes, in each",
+                fix="name another column, or leave the group out",
+            )
+
+
+def together(column: str, *found: Mapping[str, str]) -> dict[str, str]:
+    """Return the groups of records of several files, by id.
+
+    Raises:
+        UsageError: none of them has any: nothing would be judged by the column that was named for it.
+    """
+    groups = {name: group for part in found for name, group in part.items()}
+    if not groups:
+        raise UsageError(
+            "a column of groups that names none",
+            where=f"[data], group, column {column}",
+            found="no row with a group, in any file",
+            expected="the group of each row for which it is known",
+            fix="name another column, or leave the group out",
+        )
+    return groups

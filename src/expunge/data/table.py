@@ -13,9 +13,11 @@ from expunge.core.digest import sha256
 from expunge.core.errors import UsageError
 from expunge.core.records import Records
 from expunge.data._files import (
+    as_written,
     frame_of,
     groups_of,
     ids_of,
+    of_groups,
     place,
     plain,
     plain_value,
@@ -64,10 +66,9 @@ class TableRecords(Records):
         group: str | None = None,
         of: str = "",
     ) -> None:
-        apart = [group] if group is not None and group not in (features or ()) else []
-        # Without features the column may be one, and what the model reads stays what it is.
-        words = [name for name in (id, subject, *(apart if features is not None else ())) if name is not None]
-        frame, where = frame_of(table, text=words)
+        frame, where = frame_of(table, text=[name for name in (id, subject) if name is not None])
+        of_groups(group, where, id=id, label=label)
+        apart = [group] if group is not None and group not in (*(features or ()), subject) else []
         named = [name for name in (label, id, subject) if name is not None]
         chosen = list(features) if features is not None else [c for c in map(str, frame.columns) if c not in named]
         frame.columns = frame.columns.map(str)
@@ -79,7 +80,8 @@ class TableRecords(Records):
         _as_learnt(frame, self.columns, where)
         self.ids = ids_of(frame, id, where, of=of)
         self.subjects = subjects_of(frame, subject)
-        self.groups = groups_of(frame, group, self.ids)
+        # The column may be a feature, too: what the model reads stays what it is.
+        self.groups = {} if group is None else groups_of(as_written(table, group, frame), self.ids)
         labels = plain(frame[label])
         whole(labels, frame, where=f"{where}, column {label}", what="label")
         self.numbers = numbers

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from expunge.core.problem import Problem
+from expunge.data._files import together
 from expunge.data._rows import names_of
 from expunge.data.table import TableRecords
 from expunge.engine.fitting import Refit
@@ -40,7 +41,8 @@ def problem(
         holdout: a file of the same columns with rows that the model was never fitted on.
 
     Raises:
-        UsageError: a file or a column is missing, or a label is no class of the model, or no number.
+        UsageError: a file or a column is missing, a label is no class of the model, or no number, or a column of
+            groups names none.
         UnsafeFile: the model is a pickle, or holds types that could run code.
         Refused: a part of the model is fitted beforehand, so that it cannot be fitted anew.
     """
@@ -63,6 +65,6 @@ def problem(
         task="regression" if source.regressor else "classification",
         train=records,
         holdout=others,
-        groups={**records.groups, **(others.groups if others is not None else {})},
+        groups={} if group is None else together(group, records.groups, others.groups if others is not None else {}),
         trainer=Refit(estimator),
     )

@@ -12,7 +12,18 @@ from expunge.core.errors import Obstacle, UsageError
 from expunge.core.problem import Problem
 from expunge.core.records import Records
 from expunge.core.serial import build
-from expunge.data._files import frame_of, groups_of, ids_of, place, plain, present, subjects_of, whole
+from expunge.data._files import (
+    frame_of,
+    groups_of,
+    ids_of,
+    of_groups,
+    place,
+    plain,
+    present,
+    subjects_of,
+    together,
+    whole,
+)
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
@@ -159,17 +170,26 @@ class _Columns:
             UsageError: as of :func:`problem`.
         """
         kind = self._kind()
-        named = [*kind, *(name for name in (self.id, self.subject, self.group) if name is not None)]
+        group = self.group if self.group != self.subject else None  # one column may say both
+        named = [*kind, *(name for name in (self.id, self.subject, group) if name is not None)]
         others = list(self.others.values())
         texts = [name for name in (*named, *others) if name not in (self.label, self.messages)]
         frame, where = frame_of(Path(path), text=texts)
+        of_groups(self.group, where, id=self.id, label=self.label)
         present([*named, *([] if of else others)], list(map(str, frame.columns)), where)
         ids = ids_of(frame, self.id, where, of=of)
         return Rows(frame, where, [self._column(frame, name, where) for name in kind], ids)
 
     def groups(self, files: Sequence[Rows]) -> dict[str, str]:
-        """Return the group of each record of all files, by id."""
-        return {name: each for rows in files for name, each in groups_of(rows.frame, self.group, rows.ids).items()}
+        """Return the group of each record of all files, by id.
+
+        Raises:
+            UsageError: none has any.
+        """
+        if self.group is None:
+            return {}
+        found = [groups_of(rows.frame[self.group], rows.ids) for rows in files]
+        return together(self.group, *found)
 
     def records(self, rows: Rows, tokenizer: Any) -> Records:
         """Return the records of a file.
