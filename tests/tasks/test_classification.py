@@ -53,6 +53,18 @@ def test_results_do_not_depend_on_the_batch(size):
     torch.testing.assert_close(torch.cat([p.logits for p in parts]), whole.logits)
 
 
+def test_features_that_a_task_of_ones_own_finds_elsewhere_are_those_that_are_seen():
+    class Inputs(Classification):
+        def features(self, model, batch):
+            return batch[0][:, :2]
+
+    model, batch = toys.network().eval(), toys.records(5).read(range(5))
+    units, features = Inputs().seen(model, batch)
+    assert torch.equal(features, batch[0][:, :2])
+    torch.testing.assert_close(units.loss, TASK.units(model, batch).loss)
+    assert not torch.equal(TASK.seen(model, batch)[1][:, :2], features)
+
+
 def test_models_that_take_names_and_give_logits():
     class Named(nn.Module):
         def __init__(self):

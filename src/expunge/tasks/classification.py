@@ -53,7 +53,9 @@ class Classification(Pairs):
             return self.seen(model, batch)[1]
 
     def seen(self, model: Any, batch: Any) -> tuple[Scored, Tensor | None]:
-        """Return units and features of one pass."""
+        """Return units and features of one pass; of two where a task of one's own finds its features elsewhere."""
+        if type(self).features is not Classification.features:
+            return super().seen(model, batch)
         seen: list[Tensor] = []
         layers = [m for m in model.modules() if isinstance(m, nn.Linear)] if isinstance(model, nn.Module) else []
         hooks = [layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach())) for layer in layers]
