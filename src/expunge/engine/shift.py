@@ -125,8 +125,8 @@ def p_value(
     chosen = torch.zeros(len(whose.unique()), EXCHANGES + 1, dtype=torch.bool)
     for own, all_ in kinds:
         chosen[all_[:own], 0] = True
-        for column in range(1, EXCHANGES + 1):
-            chosen[all_[torch.randperm(len(all_), generator=draw)[:own]], column] = True
+        drawn = torch.rand(len(all_), EXCHANGES, generator=draw, dtype=torch.float64).argsort(dim=0)[:own]
+        chosen[all_[drawn], torch.arange(1, EXCHANGES + 1)] = True
     is_left = chosen[whose]
     # mean(left) - mean(right) as weights, within each class.
     weights, count = torch.zeros(n + m, EXCHANGES + 1, dtype=torch.float64), is_left.sum(dim=0)
