@@ -87,6 +87,13 @@ def test_quiet_says_the_outcome_alone(erase, project):
     assert (project / "run" / "report.junit.xml").exists()
 
 
+def test_quiet_says_why_nothing_was_tried(erase):
+    result = erase("--method", "auto", "--budget", "1%", "--quiet")
+    assert result.code == 1
+    assert "no model was judged" in result.err
+    assert "neither tuned nor tried" in " ".join(result.err.split())
+
+
 def test_an_unknown_form_is_refused_before_work(erase, project):
     result = erase("--also", "pdf")
     assert result.code == 2

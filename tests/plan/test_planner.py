@@ -57,6 +57,10 @@ def test_a_method_that_finds_nothing_to_act_on_is_an_obstacle_with_its_reason(mo
         assert "finetune" not in plan.order
         assert by_name(plan)["finetune"].why == "finds nothing to act on (found: a random sample)"
     assert "finetune" in plan_of(only=["finetune"], tuned=["finetune"], budget=1.0).order, "auto may try it"
+    begun = plan_of(only=["finetune"], begun=["finetune"], budget=1.0)
+    assert begun.order == ("finetune",)
+    assert f"{kind.title}: finds nothing to act on (found: a random sample)." in begun.advice
+    assert "finetune" not in plan_of(begun=["finetune"], budget=1.0).order, "nobody asks for it"
     monkeypatch.setattr(kind, "obstacles", lambda self, problem: [Obstacle(what="cannot run")])
     assert by_name(plan_of())["finetune"].why == "cannot run"
 

@@ -11,6 +11,7 @@ import torch
 
 import expunge
 from expunge.core.errors import ForeignRun, InvalidProblem, Tampered, UsageError
+from expunge.core.plan import FORCED
 from expunge.core.serial import canonical
 from expunge.core.verdict import Verdict
 from expunge.workflow import _other_settings, attempt, audit, plan
@@ -303,8 +304,22 @@ def test_what_finds_nothing_to_act_on_is_refused_before_any_work_and_measured_wh
     result = erase("ssd", "retrain", problem=sample)
     assert [each.method for each in result.report.attempts] == ["retrain"]
     assert "ssd" in {each.method for each in result.report.plan.options if not each.planned}
-    out = attempt(sample, out=tmp_path / "alone", methods=("ssd",), policy=running.TINY / "policy.toml")
+    (note,) = [each for each in result.report.notes if "was not tried" in each]
+    assert "random sample" in note
+
+
+def test_what_was_attempted_without_hope_is_in_the_plan_and_goes_on(erase, tmp_path):
+    """As a benchmark runs it, or a version that did not know: the report shows no attempt that was not planned."""
+    names = tuple(f"zebra-{i:03d}" for i in range(tiny.WRONG, tiny.TRAINING, 3))
+    sample = tiny.make(request=expunge.Request(ids=names, reference="TINY-2"))
+    out = attempt(sample, out=tmp_path / "run", methods=("ssd",), policy=running.TINY / "policy.toml")
     assert list(out.glob("artefacts/attempt-1/model.safetensors"))
+    result = erase("ssd", problem=sample)
+    assert [each.method for each in result.report.attempts] == ["ssd"]
+    assert result.verdict is not None
+    (option,) = [each for each in result.report.plan.options if each.method == "ssd"]
+    assert (option.planned, option.why) == (True, FORCED)
+    assert any("finds nothing to act on" in each and "random sample" in each for each in result.report.plan.advice)
 
 
 def test_an_attempt_with_what_cannot_act_is_refused_before_it_begins(tmp_path):

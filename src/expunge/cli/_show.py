@@ -38,6 +38,8 @@ def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: b
 
         text = summary(result.report, width=_console.width())
         _console.verbatim(text.split("\n\n")[0] if quiet else f"\n{text}\n")
+        for note in result.report.notes if quiet and not result.report.attempts else ():
+            _console.say(note, first="  - ", indent=4)  # nothing else says why nothing was tried
         _paths(("report", result.page), ("certificate", result.certificate), ("model", result.folder))
         if not quiet:
             _show_next(result, again)

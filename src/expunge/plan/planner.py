@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
@@ -34,6 +34,7 @@ def make_plan(
     missing: Mapping[str, str] | None = None,
     policies: Sequence[Foresight] = (),
     alike: bool = False,
+    begun: Collection[str] = (),
 ) -> Plan:
     """Return the plan.
 
@@ -58,11 +59,14 @@ def make_plan(
         missing: required evidence that the audit will lack, by check.
         policies: what each policy costs and can show here, cheapest first.
         alike: there is a trainer, and it gives one model whatever the seed.
+        begun: methods of which there is an attempt: where they are named, what it can do at best keeps none back.
     """
     whole = retraining_cost(problem, passes)
     names = list(only) or [n for n in registry.names("methods") if not registry.load("methods", n).control]
     methods = [registry.load("methods", name)((configs or {}).get(name)) for name in names]
-    obstacles = {m.name: m.obstacles(problem) or ([] if m.name in tuned else m.futile(problem)) for m in methods}
+    begun = [name for name in begun if name in only]
+    tries = {*tuned, *begun}
+    obstacles = {m.name: m.obstacles(problem) or ([] if m.name in tries else m.futile(problem)) for m in methods}
     stands = {method.name: method.guarantee_on(problem).stands_alone for method in methods}
     unasked = {m.name: m.name == first if first and not stands[m.name] else m.unasked for m in methods}
     if not only:
@@ -102,6 +106,7 @@ def make_plan(
         whole=total,
         advice=(
             *_own_words(problem, methods, options),
+            *(f"{m.title}: {_reason(each)}." for m in methods if m.name in begun for each in m.futile(problem)),
             *_advice(problem, options, references, given, total, missing or {}, policies, alike),
         ),
         policies=tuple(policies),

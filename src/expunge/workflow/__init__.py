@@ -245,7 +245,7 @@ def judge(
     chosen = Settings.of(settings)
 
     def work(stages: Stages, notes: list[str]) -> Result:
-        plan = plan_of(stages.problem, chosen, stages.policy, passes=stages.passes())
+        plan = _plan(stages, chosen)
         tried = stages.attempts()
         if not tried:
             raise UsageError(
@@ -272,7 +272,7 @@ def _first(stages: Stages, settings: Settings) -> tuple[str, Mapping[str, object
         return name, config, ""
     if stages.passes() is None:
         stages.trainer()  # what a retraining costs bounds the search
-    plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
+    plan = _plan(stages, settings)
     first = next(course(stages, settings, plan, [], blind=False), None)
     if first is None:
         raise InvalidProblem(
@@ -358,10 +358,15 @@ def _unclaimable(problem: Problem, settings: Settings, policy: Policy, plan: Pla
     return [lacks] if lacks is not None and policy.references and not stands else []
 
 
-def _runnable(problem: Problem, settings: Settings) -> None:
+def _plan(stages: Stages, settings: Settings) -> Plan:
+    return plan_of(stages.problem, settings, stages.policy, passes=stages.passes(), begun=stages.begun())
+
+
+def _runnable(stages: Stages, settings: Settings) -> None:
     """Refuse a course of which no named method can run: nothing is trained for it."""
+    problem, begun = stages.problem, stages.begun()
     named = [registry.load("methods", name)(settings.configs.get(name)) for name in settings.methods if name != AUTO]
-    found = [method.obstacles(problem) or method.futile(problem) for method in named]
+    found = [m.obstacles(problem) or ([] if m.name in begun else m.futile(problem)) for m in named]
     if found and all(found) and AUTO not in settings.methods:
         raise InvalidProblem([obstacle for each in found for obstacle in each])
 
@@ -440,16 +445,18 @@ def _nothing_to_do(problem: Problem, run: RunDirectory) -> Result:
 def _erase(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     if stages.run.done(FINAL):
         return _again(stages, settings)
-    _runnable(stages.problem, settings)
+    _runnable(stages, settings)
     made = _filtered(stages, settings)
     if made and only_filters(stages.problem, settings):
         stages.original()
-        plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
+        plan = _plan(stages, settings)
         return finish(stages, settings, plan, notes, tried=made)
     if stages.references > len(stages.given) or stages.passes() is None:
         stages.trainer()
-    plan = plan_of(stages.problem, settings, stages.policy, passes=stages.passes())
+    plan = _plan(stages, settings)
     stages.progress.plan(plan)
+    left_out = [each for each in plan.options if not each.planned and each.method in settings.methods]
+    notes += [f"{each.title} was not tried: {each.why}" for each in left_out]
     stages.original()
     control = stages.control()
     tried: list[int] = []
@@ -509,8 +516,8 @@ def _audit(stages: Stages, settings: Settings, notes: list[str], folder: Path) -
         raise _finished(stages.run, stages.read(FINAL, Shipped))
     source = stages.problem.source
     model = _opened(stages.problem, folder)
-    facts = stages.trainer()
-    plan = plan_of(stages.problem, settings, stages.policy, passes=facts.passes if facts else None)
+    stages.trainer()
+    plan = _plan(stages, settings)
     stages.original()
     number = stages.begin(EXTERNAL, {"model": source.digest(model)})
     stages.adopt(number, model)

@@ -60,7 +60,8 @@ def finish(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str],
     """Write the report and, where a claim is reached, model and certificate.
 
     ``tried`` are the numbers of the attempts that this command is about: the verdict is on the one that ships, else on
-    the last that was judged; where none of them was, on the last judged in this run directory before. A model that was made elsewhere never ships: how it was made is not known.
+    the last that was judged; where none of them was, on the last judged in this run directory before. A model that was
+    made elsewhere never ships: how it was made is not known.
     """
     report = _report(stages, settings, plan, notes, tried)
     if report.shipped is None:

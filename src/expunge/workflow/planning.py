@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from expunge.audit import policy as policies
@@ -73,8 +73,10 @@ def declared_passes(problem: Problem) -> float | None:
     return float(declared) if declared is not None else None
 
 
-def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: float | None) -> Plan:
-    """Return the plan; ``passes`` as declared or measured."""
+def plan_of(
+    problem: Problem, settings: Settings, policy: Policy, *, passes: float | None, begun: Collection[str] = ()
+) -> Plan:
+    """Return the plan; ``passes`` as declared or measured, ``begun`` the methods of which there is an attempt."""
     alone = only_filters(problem, settings)
     references = 0 if alone else reference_count(problem, settings, policy)
     have = available(problem)
@@ -97,6 +99,7 @@ def plan_of(problem: Problem, settings: Settings, policy: Policy, *, passes: flo
         tuning=settings.budget * settings.tuning if tuned else 0.0,
         configs={**settings.configs, **{each.method: each.base for each in ((*tuned, first) if first else tuned)}},
         alike=problem.trainer is not None and not seeds_matter(problem),
+        begun=begun,
         missing={}
         if alone
         else lacking(wanted(suite), have | {EvidenceKind.REFERENCES} if references >= MIN_REFERENCES else have),

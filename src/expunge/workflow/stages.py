@@ -160,6 +160,10 @@ class Stages:
         self.run.event("attempt", **facts, **({"tuned": tuned} if tuned else {}))
         return len(begun) + 1
 
+    def begun(self) -> frozenset[str]:
+        """Return the methods of which this run directory has begun an attempt."""
+        return frozenset(str(event["method"]) for event in self.run.events if event["event"] == "attempt")
+
     def forget(self, number: int, method: Method, *, alone: bool = False, asked: bool = True) -> Forgotten:
         """Run a method and save its model; one that diverges, or cannot act, is a finished attempt without a model.
 

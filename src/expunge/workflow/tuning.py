@@ -53,8 +53,9 @@ def course(
             for one in order(searched)[:MOST]:
                 share = _share(stages, one)
                 if spent + share > settings.budget * (1 + 1e-9):
+                    done = "tuned and not" if one.trials else "neither tuned nor"
                     notes.append(
-                        f"{one.method} was tuned and not tried: one run of it ({share:.0%} of one retraining) is more "
+                        f"{one.method} was {done} tried: one run of it ({share:.0%} of one retraining) is more "
                         f"than the budget of {settings.budget:.0%} has left"
                     )
                     stages.progress.say(notes[-1])
