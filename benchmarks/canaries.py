@@ -33,9 +33,11 @@ from expunge.core.records import Records
 from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
 from expunge.data.arrays import ArrayRecords
 from expunge.data.canaries import plant
+from expunge.engine.collect import collect
 from expunge.engine.context import Context
-from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.evidence import Evidence
 from expunge.engine.loop import LoopConfig
+from expunge.engine.parts import Parts
 from expunge.engine.runtime import single_thread
 from expunge.engine.split import split
 from expunge.engine.training import Trainer

@@ -50,7 +50,10 @@ from expunge.core.verdict import Verdict, alpha_of_attempt, verdict
 from expunge.data.arrays import ArrayRecords
 from expunge.engine import stacked
 from expunge.engine.answers import Outputs
-from expunge.engine.evidence import Evidence, Parts, available, collect
+from expunge.engine.available import available
+from expunge.engine.collect import collect
+from expunge.engine.evidence import Evidence
+from expunge.engine.parts import Parts
 from expunge.engine.references import check_trainer
 from expunge.engine.runtime import hold_memory, single_thread
 from expunge.engine.split import split

@@ -32,8 +32,11 @@ from expunge.audit.run import corrections, texts
 from expunge.core import registry
 from expunge.core.report import Finding
 from expunge.core.verdict import Decision, Verdict, alpha_of_attempt, verdict
+from expunge.engine.available import available
+from expunge.engine.collect import collect
 from expunge.engine.context import Context
-from expunge.engine.evidence import Evidence, Parts, available, collect
+from expunge.engine.evidence import Evidence
+from expunge.engine.parts import Parts
 from expunge.engine.progress import Progress
 from expunge.engine.references import seed_of
 from expunge.engine.runtime import Workers, single_thread

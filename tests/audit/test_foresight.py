@@ -10,7 +10,7 @@ from expunge.audit import policy as policies
 from expunge.audit.foresight import audit_cost, foresee, margin_for
 from expunge.core.method import Cost
 from expunge.data.canaries import plant
-from expunge.engine.evidence import available
+from expunge.engine.available import available
 from expunge.engine.relearning import RelearningConfig
 from tests.support import toys
 

@@ -25,7 +25,8 @@ from expunge.core.trigger import Triggered
 from expunge.core.verdict import Decision
 from expunge.data.canaries import plant
 from expunge.engine import prompting, written
-from expunge.engine.evidence import Parts, available
+from expunge.engine.available import available
+from expunge.engine.parts import Parts
 from expunge.engine.relearning import RelearningConfig
 from expunge.engine.runs import RunDirectory
 from expunge.engine.split import split

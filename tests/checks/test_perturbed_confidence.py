@@ -7,7 +7,9 @@ from expunge.checks.label_confidence import LabelConfidence
 from expunge.checks.perturbed_confidence import PerturbedConfidence
 from expunge.conformance.law import Law
 from expunge.core.check import EvidenceKind, NotMeasured, Question
-from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.collect import collect
+from expunge.engine.evidence import Evidence
+from expunge.engine.parts import Parts
 from expunge.engine.split import split
 from expunge.numerics.membership import spread
 from tests.support import toys

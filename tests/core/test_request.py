@@ -7,7 +7,7 @@ from expunge.core.request import Request
 from expunge.core.serial import build, canonical, parse
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
-from expunge.engine.evidence import neighbours
+from expunge.engine.parts import neighbours
 from tests.support import languages as L
 
 FACTS = {

@@ -4,7 +4,8 @@ import pytest
 
 from expunge import Triggered
 from expunge.core.check import EvidenceKind
-from expunge.engine.evidence import Parts, available
+from expunge.engine.available import available
+from expunge.engine.parts import Parts
 from expunge.engine.split import split
 from tests.support import toys
 

@@ -6,7 +6,9 @@ from torch import nn
 from expunge.core.check import EvidenceKind
 from expunge.data.arrays import ArrayRecords
 from expunge.engine import around
-from expunge.engine.evidence import Parts, available, collect
+from expunge.engine.available import available
+from expunge.engine.collect import collect
+from expunge.engine.parts import Parts
 from expunge.engine.split import split
 from expunge.numerics.membership import confidence
 from tests.support import toys
@@ -160,11 +162,3 @@ def test_a_model_without_a_linear_layer_has_no_features(tmp_path):
     problem = toys.problem(model=Sums())
     assert not {"features forget", "features retain"} & set(gathered(problem, tmp_path, EvidenceKind.FEATURES)[1])
     assert EvidenceKind.FEATURES not in available(problem)
-
-
-def test_what_a_problem_can_give(problem):
-    always = {EvidenceKind.FORGET, EvidenceKind.RETAIN, EvidenceKind.AROUND, EvidenceKind.FEATURES}
-    always |= {EvidenceKind.GRADIENTS}
-    assert available(problem) == always | {EvidenceKind.HOLDOUT}
-    assert available(toys.problem(holdout=0)) == always
-    assert available(toys.problem(holdout=300)) == always | {EvidenceKind.HOLDOUT, EvidenceKind.CLASSES}

@@ -17,7 +17,7 @@ from expunge.core.check import EvidenceKind
 from expunge.core.errors import MissingExtra, UsageError
 from expunge.engine import benchmarks
 from expunge.engine.benchmarks import Bench, Benchmarks
-from expunge.engine.evidence import Parts
+from expunge.engine.parts import Parts
 from expunge.engine.split import split
 from expunge.workflow.planning import policy_of
 from expunge.workflow.settings import Settings

@@ -2,162 +2,15 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
-from torch import nn
 
 from expunge.checks.forget_accuracy import ForgetAccuracy
 from expunge.checks.holdout_accuracy import HoldoutAccuracy
 from expunge.core.chart import Role
 from expunge.core.check import NotMeasured
-from expunge.core.errors import Tampered
-from expunge.core.method import Cost
-from expunge.engine import evidence as module
 from expunge.engine.answers import Outputs
-from expunge.engine.evidence import NEIGHBOURS, Evidence, Parts, collect, neighbours
-from expunge.engine.relearning import RelearningConfig, relearn
-from expunge.engine.split import split
+from expunge.engine.evidence import Evidence
 from expunge.numerics import equivalence
-from tests.support import toys
-
-CONFIG = RelearningConfig(epochs=2, batch_size=8)
-
-
-def parts_of(problem, seed=1):
-    return Parts.of(problem, split(problem, seed)[1], seed)
-
-
-# --- which records --------------------------------------------------------------------------------------------
-
-
-def test_the_parts_are_the_judging_records_and_a_sample_of_the_rest(monkeypatch):
-    monkeypatch.setattr(module, "SAMPLE", 20)
-    problem = toys.problem()
-    parts, judging = parts_of(problem), split(problem, 1)[1]
-    assert parts.forget.ids == judging.forget.ids
-    assert parts.holdout.ids == judging.holdout.ids
-    assert len(parts.retain) == 20
-    assert set(parts.retain.ids) < set(problem.retain_view.ids)
-    assert parts.retain.ids == parts_of(problem).retain.ids
-    assert parts.retain.ids != Parts.of(problem, judging, 2).retain.ids
-    assert [name for name, _ in parts.items()] == ["forget", "retain", "neighbours", "holdout"]
-
-
-def test_parts_without_records_are_left_out():
-    problem = toys.problem(holdout=0)
-    assert [name for name, _ in parts_of(problem).items()] == ["forget", "retain", "neighbours"]
-
-
-@pytest.mark.parametrize("count", [40, 700])
-def test_neighbours_by_brute_force(count):
-    problem = toys.problem(count=count, forget=9)
-    forget, retain = problem.forget_view, problem.retain_view
-    rows, others = (view.read(range(len(view)))[0].double().numpy() for view in (forget, retain))
-    nearest = np.argsort(((rows[:, None] - others[None]) ** 2).sum(-1), axis=1)[:, :NEIGHBOURS]
-    assert set(neighbours(problem, forget).ids) == {retain.ids[i] for i in nearest.ravel()}
-
-
-def test_neighbours_of_images_mappings_and_nothing():
-    images = torch.rand(30, 1, 3, 3, generator=torch.Generator().manual_seed(1))
-    train = toys.Witness(images, torch.arange(30) % 3, ids=[f"r{i}" for i in range(30)])
-    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
-    problem = toys.problem(train=train, model=model, holdout=0, forget=4)
-    assert len(neighbours(problem, problem.forget_view)) >= NEIGHBOURS
-    assert len(neighbours(problem, problem.records.select([]))) == 0
-
-
-def test_few_retained_records_are_all_neighbours():
-    problem = toys.problem(count=6, forget=4)
-    assert set(neighbours(problem, problem.forget_view).ids) == {"r4", "r5"}
-
-
-# --- what a model says ----------------------------------------------------------------------------------------
-
-
-def collected(problem, cache, model=None, digest="11"):
-    opened = []
-
-    def open_model():
-        opened.append(1)
-        return model or problem.source.open()
-
-    arrays, cost = collect(problem, open_model, parts_of(problem), CONFIG, digest=digest, seed=1, cache=cache)
-    return arrays, cost, len(opened)
-
-
-def test_outputs_are_those_of_the_model_in_evaluation_mode(tmp_path):
-    problem = toys.problem(build=toys.Noisy)
-    parts = parts_of(problem)
-    arrays, cost, _ = collected(problem, tmp_path, model=problem.source.open().train())
-    for name, view in parts.items():
-        with torch.no_grad():
-            expected = problem.source.open()(view.read(range(len(view)))[0])
-        assert arrays[name].dtype == np.float64
-        np.testing.assert_allclose(arrays[name], expected.numpy(), rtol=1e-6, atol=1e-6)
-    expected = relearn(problem, problem.source.open(), parts.forget, CONFIG, seed=1)
-    np.testing.assert_array_equal(arrays["relearned"], expected)
-    read = sum(len(view) for _, view in parts.items())
-    assert cost == Cost(trained=2 * 8, read=read + 2 * 8)
-
-
-def test_outputs_are_taken_before_relearning(tmp_path):
-    problem = toys.problem()
-    first = collected(problem, tmp_path / "a")[0]
-    model = problem.source.open()
-    arrays = collected(problem, tmp_path / "b", model=model)[0]
-    assert not toys.same(model, problem.source.open()), "relearning used it up"
-    np.testing.assert_array_equal(arrays["forget"], first["forget"])
-
-
-def test_a_model_is_asked_once(tmp_path):
-    problem = toys.problem()
-    first, cost, opened = collected(problem, tmp_path)
-    again, nothing, reopened = collected(problem, tmp_path)
-    assert (opened, reopened, nothing) == (1, 0, Cost())
-    assert cost != nothing
-    assert all(np.array_equal(first[name], again[name]) for name in first)
-    assert first.keys() == again.keys()
-    assert collected(problem, tmp_path, digest="12")[2] == 1, "another model"
-    (file,) = [path for path in tmp_path.iterdir() if path.stat().st_mode & 0o777 != 0o600] or [None]
-    assert file is None, "what models say about single records is private"
-
-
-def test_what_was_cached_in_an_earlier_form_is_made_anew(tmp_path, monkeypatch):
-    problem = toys.problem()
-    monkeypatch.setattr(module, "_FORM", 1)
-    collected(problem, tmp_path)
-    monkeypatch.undo()
-    assert collected(problem, tmp_path)[2] == 1
-
-
-def test_a_truncated_cache_is_refused(tmp_path):
-    problem = toys.problem()
-    collected(problem, tmp_path)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(Tampered):
-        collected(problem, tmp_path)
-
-
-def test_collecting_does_not_change_the_original(tmp_path):
-    mine = toys.network(toys.Noisy).train()
-    before = toys.state(mine)
-    problem = toys.problem(model=mine)
-    collected(problem, tmp_path)
-    after = toys.state(mine)
-    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
-    assert before[1:] == after[1:]
-
-
-def test_only_judging_records_are_read(tmp_path):
-    problem = toys.problem()
-    choosing, _ = split(problem, 1)
-    parts = parts_of(problem)
-    problem.records.seen.clear()
-    problem.held_out.seen.clear()
-    collect(problem, problem.source.open, parts, CONFIG, digest="1", seed=1, cache=tmp_path)
-    assert not set(choosing.forget.ids) & set(problem.records.seen)
-    assert not set(choosing.holdout.ids) & set(problem.held_out.seen)
 
 
 def test_outputs_by_hand():
@@ -168,9 +21,6 @@ def test_outputs_by_hand():
     np.testing.assert_allclose(np.exp(outputs.log_probs).sum(1), 1)
     p = np.exp(outputs.log_probs)[[0, 1], [0, 1]]
     np.testing.assert_allclose(outputs.confidence, np.log(p / (1 - p)))
-
-
-# --- comparisons ----------------------------------------------------------------------------------------------
 
 
 def evidence_of(rows, *, candidate="c", alpha=0.05, corrections=None):
@@ -321,9 +171,6 @@ def test_of_retained_records_that_were_all_looked_at_none_is_unseen(of):
     assert min(endless.values()) >= math.sqrt(3) / 6
 
 
-# --- charts ---------------------------------------------------------------------------------------------------
-
-
 def test_the_lines_of_a_chart_by_hand():
     evidence = evidence_of(ROWS)
     x = np.array([0.0, 1.0])
@@ -351,9 +198,6 @@ def test_charts_are_asked_for_only_where_there_is_a_measurement():
     evidence = evidence_of(ROWS)
     found = evidence.compare_means(ForgetAccuracy(), ("forget",), lambda model: np.full(6, np.nan), charts=never)
     assert isinstance(found, NotMeasured)
-
-
-# --- what cannot be compared ----------------------------------------------------------------------------------
 
 
 def test_a_reference_that_says_what_another_model_says_is_found():

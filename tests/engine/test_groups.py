@@ -6,7 +6,7 @@ import pytest
 
 from expunge.audit import policy
 from expunge.core.check import EvidenceKind
-from expunge.engine.evidence import available
+from expunge.engine.available import available
 from expunge.engine.groups import Groups, ungrouped
 from expunge.workflow import bad_input
 from tests.support import toys

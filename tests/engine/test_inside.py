@@ -7,7 +7,7 @@ from expunge.core.check import EvidenceKind
 from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.engine import inside
-from expunge.engine.evidence import available
+from expunge.engine.available import available
 from tests.support import languages as L
 
 

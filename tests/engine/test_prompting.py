@@ -11,7 +11,9 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.data.language import LanguageRecords
 from expunge.engine import prompting
-from expunge.engine.evidence import Parts, available, collect
+from expunge.engine.available import available
+from expunge.engine.collect import collect
+from expunge.engine.parts import Parts
 from expunge.engine.prompting import KINDS, ROLES, SAMPLES, TALK, Prompting, questions, split_at_answer
 from expunge.engine.split import split
 from expunge.engine.writing import Text

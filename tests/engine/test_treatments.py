@@ -9,7 +9,9 @@ from expunge.core.request import Request
 from expunge.data.language import LanguageRecords
 from expunge.engine import treatments
 from expunge.engine.adapters import merged
-from expunge.engine.evidence import Parts, available, collect
+from expunge.engine.available import available
+from expunge.engine.collect import collect
+from expunge.engine.parts import Parts
 from expunge.engine.relearning import RelearningConfig, relearn
 from expunge.engine.split import split
 from expunge.engine.treatments import (
@@ -246,19 +248,6 @@ def test_only_what_is_asked_for_is_done(tmp_path):
         arrays, _ = collect(posed, posed.source.open, parts, config, digest="11", seed=0, cache=tmp_path)
         assert set(kinds) & set(arrays) == {name}
     assert len(list(tmp_path.iterdir())) == 5, "each is kept by itself"
-
-
-def test_a_classifier_has_none_of_it():
-    from tests.support import toys
-
-    found = available(toys.problem())
-    asked = {EvidenceKind.TOKENS, EvidenceKind.ROUNDED, EvidenceKind.RELATED, EvidenceKind.SHOTS}
-    asked |= {EvidenceKind.NEIGHBOURING, EvidenceKind.UNRELATED}
-    assert not found & asked
-    own = {EvidenceKind.TOKENS, EvidenceKind.ROUNDED, EvidenceKind.RELATED, EvidenceKind.NEIGHBOURING}
-    assert available(problem()) >= own
-    assert EvidenceKind.UNRELATED not in available(problem()), "there is no holdout"
-    assert EvidenceKind.UNRELATED in available(problem(holdout=languages.records(languages.NAMES[12:14])))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

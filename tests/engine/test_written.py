@@ -9,7 +9,7 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.data.language import LanguageRecords
 from expunge.engine import written
-from expunge.engine.evidence import Parts
+from expunge.engine.parts import Parts
 from expunge.engine.split import Part
 from expunge.engine.writing import Text
 from expunge.engine.written import Composed, Writing

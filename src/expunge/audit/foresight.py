@@ -20,7 +20,7 @@ from expunge.core.plan import Foresight
 from expunge.core.problem import Problem
 from expunge.core.verdict import alpha_of_attempt
 from expunge.engine import around, members
-from expunge.engine.evidence import available
+from expunge.engine.available import available
 from expunge.engine.peers import peers
 from expunge.engine.relearning import RelearningConfig
 from expunge.engine.split import judged_count

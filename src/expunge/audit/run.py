@@ -22,7 +22,9 @@ from expunge.core.method import Cost
 from expunge.core.problem import Problem
 from expunge.core.report import Finding
 from expunge.core.verdict import Verdict, judge
-from expunge.engine.evidence import Evidence, Parts, collect
+from expunge.engine.collect import collect
+from expunge.engine.evidence import Evidence
+from expunge.engine.parts import Parts
 from expunge.engine.peers import peers
 from expunge.engine.runs import Artefact
 from expunge.engine.split import split

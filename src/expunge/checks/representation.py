@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from expunge.core.check import Check, Direction, EvidenceKind, Measurement, NotMeasured, Question
 from expunge.core.method import Cost
-from expunge.engine.evidence import REPRESENTED, Evidence
+from expunge.engine.evidence import Evidence
+from expunge.engine.parts import REPRESENTED
 from expunge.numerics.similarity import DEBIASED_RECORDS, Probe, debiased_cka, linear_probe
 
 Array = NDArray[np.float64]

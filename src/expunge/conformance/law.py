@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from expunge.engine.evidence import REPRESENTED, Evidence
+from expunge.engine.evidence import Evidence
 from expunge.engine.members import Held
+from expunge.engine.parts import REPRESENTED
 from expunge.numerics.membership import confidence
 
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ class Part:
 def split(problem: Problem, seed: int) -> tuple[Part, Part]:
     """Return (choosing part, judging part), a function of (seed, record ids) alone.
 
-    Canaries belong to neither: nothing is chosen by them, and all of them are judged (``engine/evidence``).
+    Canaries belong to neither: nothing is chosen by them, and all of them are judged (``engine/parts``).
     """
     forget = halves(problem.records.select(_asked(problem)), seed, "forget")
     if problem.held_out is None:

@@ -17,8 +17,8 @@ from expunge.core.method import Cost, Method
 from expunge.core.plan import Foresight, Plan
 from expunge.core.problem import Problem
 from expunge.engine import benchmarks
+from expunge.engine.available import available
 from expunge.engine.benchmarks import Benchmarks
-from expunge.engine.evidence import available
 from expunge.engine.references import most_of_checking, seeds_matter
 from expunge.numerics.equivalence import MIN_REFERENCES
 from expunge.plan.auto import AUTO, GLANCES, Candidate, candidates, others, spoken_for

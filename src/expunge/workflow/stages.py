@@ -25,9 +25,9 @@ from expunge.core.serial import plain
 from expunge.core.verdict import alpha_of_attempt, claim, judge, needs_second_look, verdict
 from expunge.engine import ranks
 from expunge.engine import references as retraining
+from expunge.engine.available import available
 from expunge.engine.checkpoint import Checkpoints
 from expunge.engine.context import Context
-from expunge.engine.evidence import available
 from expunge.engine.given import Given, adopt
 from expunge.engine.progress import Progress
 from expunge.engine.references import Retrained, TrainerFacts
