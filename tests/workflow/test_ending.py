@@ -86,7 +86,7 @@ def test_a_claim_that_falls_takes_its_certificate_with_it(erase, tmp_path):
 
 def test_a_command_that_judges_nothing_leaves_the_verdict_that_was_found(erase, monkeypatch):
     first = erase("finetune").report
-    monkeypatch.setattr("expunge.workflow.course", lambda *args, **named: iter(()))
+    monkeypatch.setattr("expunge.workflow._course.course", lambda *args, **named: iter(()))
     report = erase("retrain").report
     assert first.verdict is not None, "or there was nothing to lose"
     assert (report.verdict, report.statement, headline(report)) == (first.verdict, first.statement, headline(first))

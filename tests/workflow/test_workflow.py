@@ -14,7 +14,8 @@ from expunge.core.errors import ForeignRun, InvalidProblem, Tampered, UsageError
 from expunge.core.plan import FORCED
 from expunge.core.serial import canonical
 from expunge.core.verdict import Verdict
-from expunge.workflow import _other_settings, attempt, audit, plan
+from expunge.workflow import attempt, audit, plan
+from expunge.workflow._finished import other_settings
 from expunge.workflow.settings import Settings
 from tests.support import running
 from tests.support.tiny import tiny_problem as tiny
@@ -287,9 +288,9 @@ def test_a_setting_that_a_method_gained_since_is_not_another_one():
     def asked(configs):
         return Settings.of({"budget": 1.0, "methods": ("finetune",), "configs": configs})
 
-    assert not _other_settings(shipped, asked({"finetune": {"lr": 0.5}}))
-    assert _other_settings(shipped, asked({"finetune": {"lr": 0.1}})) == {"methods.finetune.lr": (0.5, 0.1)}
-    assert _other_settings(shipped, asked({"finetune": {"lr": 0.5, "epochs": 2}})).keys() == {"methods.finetune.epochs"}
+    assert not other_settings(shipped, asked({"finetune": {"lr": 0.5}}))
+    assert other_settings(shipped, asked({"finetune": {"lr": 0.1}})) == {"methods.finetune.lr": (0.5, 0.1)}
+    assert other_settings(shipped, asked({"finetune": {"lr": 0.5, "epochs": 2}})).keys() == {"methods.finetune.epochs"}
 
 
 def test_what_finds_nothing_to_act_on_is_refused_before_any_work_and_measured_where_it_is_attempted(erase, tmp_path):
