@@ -32,7 +32,7 @@ def test_the_values_are_fairlearn_s():
     assert found.details == {
         "groups": "2",
         "records in the smallest cell": "10",
-        "widest gap": "records of class 0 are called 0: 0.700 of few, 1.000 of many",
+        "widest gap": "records of class 0 are called 0: 70.0% of few, 100.0% of many",
     }
 
 

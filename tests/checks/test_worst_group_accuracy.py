@@ -29,8 +29,8 @@ def test_the_value_is_the_lowest_group_by_hand():
     assert found.details == {
         "groups": "2",
         "records in the smallest group": "3",
-        "group 1, b": "0.333 on 3 records (original 1.000; references 0.667 to 1.000)",
-        "group 2, a": "1.000 on 3 records (original 1.000; references 0.667 to 1.000)",
+        "group 1, b": "33.3% on 3 records (original 100.0%; references 66.7% to 100.0%)",
+        "group 2, a": "100.0% on 3 records (original 100.0%; references 66.7% to 100.0%)",
     }
     assert WorstGroupAccuracy.question is Question.INTACT
 

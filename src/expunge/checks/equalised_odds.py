@@ -72,5 +72,5 @@ def _widest(evidence: Evidence, rates: Sequence[tuple[Cell, Mapping[str, float]]
     low, high = (evidence.called(best(by_group, key=lambda group: by_group[group])) for best in (min, max))
     of = f"records of class {cell.label}" if cell.of else f"records of other classes than {cell.label}"
     return (
-        f"{of} are called {cell.label}: {min(by_group.values()):.3f} of {low}, {max(by_group.values()):.3f} of {high}"
+        f"{of} are called {cell.label}: {min(by_group.values()):.1%} of {low}, {max(by_group.values()):.1%} of {high}"
     )

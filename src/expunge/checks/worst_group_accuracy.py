@@ -63,7 +63,7 @@ def _by_group(evidence: Evidence, groups: NDArray[Any], rows: Mapping[str, NDArr
     }
     ranked = sorted(means, key=lambda group: means[group][evidence.candidate])[:SHOWN]
     return {
-        f"group {place}, {evidence.called(group)}": f"{means[group][evidence.candidate]:.3f} on "
+        f"group {place}, {evidence.called(group)}": f"{means[group][evidence.candidate]:.1%} on "
         f"{int((groups == group).sum())} records ({_others(evidence, means[group])})"
         for place, group in enumerate(ranked, start=1)
     }
@@ -71,5 +71,5 @@ def _by_group(evidence: Evidence, groups: NDArray[Any], rows: Mapping[str, NDArr
 
 def _others(evidence: Evidence, means: Mapping[str, float]) -> str:
     alone = [means[model] for model in evidence.references if model != evidence.candidate]
-    original = f"original {means[evidence.original]:.3f}; " if evidence.original != evidence.candidate else ""
-    return f"{original}references {min(alone):.3f} to {max(alone):.3f}"
+    original = f"original {means[evidence.original]:.1%}; " if evidence.original != evidence.candidate else ""
+    return f"{original}references {min(alone):.1%} to {max(alone):.1%}"
