@@ -17,6 +17,7 @@ from expunge.core.digest import keyed_int
 from expunge.core.errors import Diverged, InvalidProblem, Obstacle, UsageError
 from expunge.engine import ranks
 from expunge.engine.checkpoint import Checkpoints, Stateful
+from expunge.engine.decay import SPARED, norms, spare
 from expunge.engine.masters import HALF, Masters
 from expunge.engine.runtime import seed_everything
 from expunge.numerics.vocabulary import adding_up
@@ -36,6 +37,12 @@ class LoopConfig(Config):
     optimiser: str = setting("adamw", "optimiser", choices=("adamw", "sgd"))
     momentum: float = setting(0.9, "momentum, of sgd", low=0, high=1)
     weight_decay: float = setting(0.0, "decoupled for adamw, L2 for sgd", low=0)
+    no_decay: str = setting(
+        "none",
+        "what weight_decay leaves alone: none, or norms, biases and norms as transformers' Trainer does",
+        choices=("none", "norms"),
+        later=True,
+    )
     warmup: float = setting(
         0.0,
         "share of the steps in which the rate first rises from nothing; of schedules constant, cosine and linear",
@@ -67,7 +74,8 @@ class LoopConfig(Config):
         Raises:
             InvalidProblem: none may.
         """
-        moving = [p for p in model.parameters() if p.requires_grad]
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        moving = list(named.values())
         if not moving:
             raise InvalidProblem(
                 [
@@ -82,6 +90,8 @@ class LoopConfig(Config):
             )
         masters = Masters(moving)
         optimiser = self._over(masters.trained, model)
+        if self.no_decay == "norms":
+            spare(optimiser, named, norms(model))
         masters.follow(optimiser)
         return optimiser
 
@@ -228,7 +238,8 @@ def run_loop(
                 for group in optimiser.param_groups:
                     group["lr"] = config.rate(place, sum(counts), epoch=epoch + 1) * steps.rate(item)
                     decay = steps.weight_decay(item)
-                    group["weight_decay"] = config.weight_decay if decay is None else decay
+                    decay = config.weight_decay if decay is None else decay
+                    group["weight_decay"] = 0.0 if group.get(SPARED) else decay
                 _recall(optimiser, steps.moments(item))
                 model.zero_grad(set_to_none=True)
                 value = _descend(steps.objective(item))

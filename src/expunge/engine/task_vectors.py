@@ -118,7 +118,7 @@ class Negated(Edit):
         with sparing(model, self.config):
             optimiser = self.config.optimise(model)
             history, _ = run_loop(model, steps, self.config, seed=seed, checkpoints=checkpoints, optimiser=optimiser)
-        return history, optimiser.param_groups[0]["params"], notes
+        return history, [p for group in optimiser.param_groups for p in group["params"]], notes
 
     @property
     def _holds(self) -> bool:
