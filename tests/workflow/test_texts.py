@@ -589,6 +589,24 @@ def test_bad_files_are_told(folder, more, message):
         made(folder, **more)
 
 
+def test_records_are_cut_to_what_the_model_reads_where_the_tokenizer_says_no_limit(folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(folder / "model", model)
+    tokenizer = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "model_max_length": int(1e30)}))
+    context = json.loads((model / "config.json").read_text())["n_positions"]
+    rows = rows_of(L.NAMES[:24])
+    rows[2]["answer"] = "was " * (2 * context)
+    data = write(tmp_path / "long.jsonl", rows)
+    with pytest.raises(UsageError, match=r"long\.jsonl, first at line 3") as caught:
+        made(folder, data=data, model=str(model))
+    assert caught.value.obstacles[0].expected == f"at most {context} tokens"
+    for asked in (None, 10 * context):
+        problem = made(folder, data=data, model=str(model), truncate=True, max_length=asked)
+        assert max(len(problem.records[i][0]["input_ids"]) for i in range(3)) == context
+    assert not [each for each in problem.check() if each.fatal and "longer" in each.what]
+
+
 def test_what_is_wrong_with_a_record_is_said_in_terms_of_file_and_job(folder, tmp_path):
     rows = rows_of(L.NAMES[:3])
     rows[2]["answer"] = "was " * 40

@@ -268,6 +268,15 @@ def tokenizer_of(folder: str | Path) -> Any:
         ) from error
 
 
+def context_of(folder: str | Path) -> int | None:
+    """Return how many tokens the model in a directory reads, as its config says; None where it says nothing."""
+    file = Path(folder) / "config.json"
+    about = read_json(file) if file.is_file() else {}
+    text = about["text_config"] if isinstance(about.get("text_config"), dict) else about
+    said = text.get("max_position_embeddings") or text.get("n_positions")
+    return said if isinstance(said, int) and said > 0 else None
+
+
 def _write(model: Any, folder: Path) -> None:
     if getattr(model, "peft_config", None):
         raise UsageError(

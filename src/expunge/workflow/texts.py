@@ -28,7 +28,7 @@ from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
 from expunge.models.adapted import AdaptedModel, NewAdapters, is_adapters
-from expunge.models.huggingface import Anew, HuggingFaceModel, tokenizer_of
+from expunge.models.huggingface import Anew, HuggingFaceModel, context_of, tokenizer_of
 from expunge.workflow.variants import Rows, variants_of
 
 
@@ -77,7 +77,8 @@ def problem(
         alternative: the column of answers to give in the place of the right one.
         template: a text with ``{prompt}`` and ``{answer}``; by default the tokenizer's own, or the two with a blank.
         date: the day, "YYYY-MM-DD", that the tokenizer's template reads where it asks for today: that of the training.
-        max_length: tokens that a record may have; the tokenizer's own limit by default.
+        max_length: tokens that a record may have; no more than the tokenizer and the model's context allow, which is
+            also what it is by default.
         truncate: cut longer records; else they are an error.
         holdout: a file of the same columns with records that the model was never trained on.
         calibration: where ``data`` holds nothing but what must be forgotten, a file of the same columns with a few
@@ -99,9 +100,10 @@ def problem(
         "alternative": alternative,
     }
     others = {name: column for name, column in named.items() if column is not None}
-    columns = _Columns(
-        text, prompt, answer, messages, label, id, subject, group, others, template, date, max_length, truncate
-    )
+    context = context_of(source.base if isinstance(source, AdaptedModel) else model)
+    most = max_length if context is None else min(max_length or context, context)
+    kinds = (text, prompt, answer, messages, label)
+    columns = _Columns(*kinds, id, subject, group, others, template, date, most, truncate)
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
