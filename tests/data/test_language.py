@@ -188,6 +188,23 @@ def test_conversations_of_another_form_are_told(talk):
         LanguageRecords.of_messages([talk], tokenizer=made)
 
 
+@pytest.mark.parametrize(
+    ("turn", "found"),
+    [
+        ({"role": "assistant", "content": None}, "turn 2: no content"),
+        ({"role": "assistant", "content": [{"type": "text", "text": "york"}]}, "turn 2: content is list"),
+        ({"content": "york"}, "turn 2: no role"),
+        ("york", "turn 2: a str"),
+    ],
+)
+def test_the_turn_that_is_none_is_named(turn, found):
+    made = L.tokenizer()
+    made.chat_template = CHAT
+    with pytest.raises(UsageError) as told:
+        LanguageRecords.of_messages([[{"role": "user", "content": "who"}, turn]], tokenizer=made)
+    assert told.value.obstacles[0].found == found
+
+
 def test_a_template_that_refuses_is_told_without_its_text():
     made = L.tokenizer()
     made.chat_template = "{{ raise_exception('roles of ' + messages[0].content) }}"

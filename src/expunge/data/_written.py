@@ -80,13 +80,15 @@ def chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None, d
             fix="give prompts and answers with a template of your own, or set tokenizer.chat_template",
         )
     listed = isinstance(talk, Sequence) and not isinstance(talk, str)
-    if not listed or not talk or not all(map(_is_turn, talk)):
+    odd = [(number, wrong) for number, turn in enumerate(talk, start=1) if (wrong := _no_turn(turn))] if listed else []
+    if not listed or not talk or odd:
         raise UsageError(
             "a conversation is no list of messages",
             where=where,
-            found=f"{len(talk)} turns" if listed else type(talk).__name__,
+            found=f"turn {odd[0][0]}: {odd[0][1]}" if odd else "no turn" if listed else type(talk).__name__,
             expected='{"role": "user", "content": "text"} for every turn, one of them at least',
-            fix="write roles and texts under these names",
+            fix="write roles and texts under these names; join several parts to one text, and write what has none (the "
+            "call of a tool) as the text that the training's template made of it",
         )
     # A mark in the place of each text says where the template puts it: its words may stand elsewhere, too.
     marks = [f"\ue000{number}\ue001" for number in range(len(talk))]
@@ -124,8 +126,14 @@ def chat(tokenizer: Any, talk: Sequence[Mapping[str, str]], place: int | None, d
     return Written(text, tuple(spans), special=False, asks=tuple(asked), endings=tuple(endings))
 
 
-def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, Mapping) and all(isinstance(turn.get(name), str) for name in ("role", "content"))
+def _no_turn(turn: Any) -> str:
+    """Return what a turn has instead of a role and a text; nothing where it has both."""
+    if not isinstance(turn, Mapping):
+        return f"a {type(turn).__name__}"
+    for name in ("role", "content"):
+        if not isinstance(turn.get(name), str):
+            return f"{name} is {type(turn[name]).__name__}" if turn.get(name) is not None else f"no {name}"
+    return ""
 
 
 def _marked(talk: Sequence[Mapping[str, str]], marks: Sequence[str]) -> list[dict[str, str]]:
