@@ -32,8 +32,14 @@ def test_the_values_are_fairlearn_s():
     assert found.details == {
         "groups": "2",
         "records in the smallest cell": "10",
-        "widest gap": "records of class 0 are called 0: 70.0% of few, 100.0% of many",
+        "widest gap": "of records of class 0, class 0 is said of 70.0% in group few, 100.0% in group many",
     }
+
+
+def test_a_class_is_called_as_the_user_calls_it():
+    made = evidence([60, 61, 64])
+    made.classes = ("no", "yes")
+    assert "of class no, class no is said" in EqualisedOdds().measure(made).details["widest gap"]
 
 
 def test_records_without_a_group_are_left_out():

@@ -45,7 +45,7 @@ def test_a_group_that_is_one_person_is_not_named():
     made = evidence(np.array(list("aaabbb")))
     made._subjects = {"holdout": ["ada"] * 3 + ["bob", "cy", None]}
     names = [name for name in WorstGroupAccuracy().measure(made).details if name.startswith("group ")]
-    assert names == ["group 1, b", "group 2, the records of one subject"]
+    assert names == ["group 1, b", "group 2, of one subject"]
 
 
 def test_without_groups_it_is_not_measured():

@@ -178,6 +178,21 @@ def test_groups_may_be_subjects_and_neither_ids_nor_labels():
             TableRecords(rows, label="income", id="person", features=FEATURES, group=name)
 
 
+def test_other_columns_than_those_of_the_fit_are_told_with_both_numbers(tmp_path):
+    rows = ROWS.assign(ward="north")
+    save_object(LogisticRegression().fit(rows[FEATURES].to_numpy(), rows["income"]), tmp_path / "model.skops")
+    rows.drop(columns="household").to_csv(tmp_path / "rows.csv", index=False)
+    named = {"label": "income", "id": "person", "group": "ward"}
+    with pytest.raises(UsageError, match="other columns than the model was fitted on") as told:
+        from_files(model=str(tmp_path / "model.skops"), data=str(tmp_path / "rows.csv"), **named)
+    (found,) = told.value.obstacles
+    assert (found.found, found.expected) == (
+        f"{len(FEATURES) + 1}: {', '.join([*FEATURES, 'ward'])}",
+        f"{len(FEATURES)}",
+    )
+    assert "features = [" in found.fix
+
+
 def test_a_column_of_groups_without_any_is_refused(files, tmp_path):
     files(LogisticRegression(), rows=ROWS.assign(ward=""))
     more = {"label": "income", "id": "person", "group": "ward", "features": FEATURES}

@@ -163,6 +163,7 @@ def _evidence(problem: Problem, request: AuditRequest, kinds: frozenset[Evidence
         subjects={name: view.subjects for name, view in parts.items()},
         held=parts.held,
         groups=groups(problem, parts),
+        classes=tuple(map(str, getattr(problem.records, "classes", ()))),
         target=None if problem.triggered is None else problem.triggered.target,
         texts=texts(parts),
         owners=parts.owners,

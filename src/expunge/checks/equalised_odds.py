@@ -70,7 +70,7 @@ def _widest(evidence: Evidence, rates: Sequence[tuple[Cell, Mapping[str, float]]
     """Return between which groups the gap is, and in what, in words."""
     cell, by_group = max(rates, key=lambda pair: max(pair[1].values()) - min(pair[1].values()))
     low, high = (evidence.called(best(by_group, key=lambda group: by_group[group])) for best in (min, max))
-    of = f"records of class {cell.label}" if cell.of else f"records of other classes than {cell.label}"
-    return (
-        f"{of} are called {cell.label}: {min(by_group.values()):.1%} of {low}, {max(by_group.values()):.1%} of {high}"
-    )
+    name = evidence.classes[cell.label] if evidence.classes else str(cell.label)
+    of = f"of records of class {name}" if cell.of else f"of records of other classes than {name}"
+    said = f"{min(by_group.values()):.1%} in group {low}, {max(by_group.values()):.1%} in group {high}"
+    return f"{of}, class {name} is said of {said}"

@@ -38,6 +38,7 @@ class Evidence:
         corrections: true labels of the judged forget records, -1 where not given; None where none is.
         subjects: whose the records of a part are, [n], None where unknown; a part that is not named has none.
         groups: the group of each judged holdout record, [n], empty where it has none; None where none has any.
+        classes: what the user calls each class, in the order of class numbers; by default these numbers.
         held: which member of a sharded ensemble held each judged forget record; None where there is none.
         target: the class that the trigger of a backdoor leads to; None where there is none.
         texts: what was to be predicted of each record of a part, as text; a part that is not named has none.
@@ -59,12 +60,14 @@ class Evidence:
         subjects: Mapping[str, Sequence[str | None]] | None = None,
         held: members.Held | None = None,
         groups: NDArray[Any] | None = None,
+        classes: Sequence[str] = (),
         target: int | None = None,
         texts: Mapping[str, Sequence[str]] | None = None,
         owners: Mapping[str, NDArray[np.int64]] | None = None,
         asked: Mapping[str, NDArray[np.int64]] | None = None,
         drawn_of: Mapping[str, int] | None = None,
     ) -> None:
+        self.classes = classes
         self.asked, self._drawn_of = asked or {}, drawn_of or {}
         self.groups, self.target, self.texts, self._owners = groups, target, texts or {}, owners or {}
         self._arrays, self._targets, self._subjects = arrays, targets, subjects or {}
@@ -94,7 +97,7 @@ class Evidence:
         mine = None if self.groups is None else self.groups == group
         whose = None if mine is None else self.clusters("holdout", mine)
         alone = whose is not None and len(whose) > 1 and whose.max() == 0
-        return "the records of one subject" if alone else group
+        return "of one subject" if alone else group
 
     def has(self, name: str) -> bool:
         """Return whether every model has this array of :func:`collect`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from expunge.core.errors import UsageError
 from expunge.core.problem import Problem
 from expunge.data._files import together
 from expunge.data._rows import names_of
@@ -59,6 +60,15 @@ def problem(
         numbers=source.regressor,
         classes=None if classes is None or isinstance(classes, list) else np.asarray(classes).tolist(),
     )
+    fitted = getattr(estimator, "n_features_in_", None)
+    if fitted is not None and len(records.columns.names) != fitted:
+        raise UsageError(
+            "the table has other columns than the model was fitted on",
+            where=f"{Path(data).name}, [data] features",
+            found=f"{len(records.columns.names)}: {', '.join(records.columns.names[:12])}",
+            expected=f"{fitted}",
+            fix='name them, in the order of the fit: features = ["...", ...]',
+        )
     others = None if holdout is None else records.like(Path(holdout))
     return Problem(
         model=source,
