@@ -5,6 +5,7 @@ from dataclasses import replace
 from expunge.core.level import Level
 from expunge.core.report import Report, Usage, Used
 from expunge.render import formats
+from expunge.render._numbers import count
 from expunge.render._words import headline
 from expunge.render.text import summary
 from tests.render.conftest import sample_report
@@ -20,6 +21,18 @@ def test_a_margin_that_no_difference_can_leave_is_told():
         assert said in formats.FORMATS[name].render(report).decode().replace("\u00a0", " "), name
     bits = shown(sample_report("erased"), lambda f: replace(f, margin=9.0) if f.check == "divergence" else f)
     assert said not in " ".join(summary(bits).split()), "of bits there is no end"
+
+
+def test_records_that_stand_for_those_that_are_gone_are_not_called_trained_on():
+    report = sample_report("erased")
+    gone, kept = report.forget_count, report.retain_count
+    alone = replace(report, problem=replace(report.problem, calibration="digest"))
+    for name in ("html", "markdown"):
+        said = [formats.FORMATS[name].render(each).decode() for each in (report, alone)]
+        assert [f"of {count(gone + kept)}" in each for each in said] == [True, False], name
+    said = [" ".join(summary(each).replace("\u00a0", " ").split()) for each in (report, alone)]
+    assert [f"{count(kept)} records stay" in each for each in said] == [True, False]
+    assert f"{count(gone)} records to forget, {count(kept)} records stand for what stayed" in said[1]
 
 
 def test_lines_fit_a_terminal(sample: Report):

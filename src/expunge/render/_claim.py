@@ -5,7 +5,7 @@ from __future__ import annotations
 from expunge.core.level import PROMISES, Level
 from expunge.core.report import Report
 from expunge.render._markup import Markup, bullets, join, pairs, tag
-from expunge.render._numbers import SPACE, count, retrainings
+from expunge.render._numbers import SPACE, retrainings
 from expunge.render._table import badge, sign, tone_class
 from expunge.render._times import moment, timing
 from expunge.render._words import (
@@ -15,8 +15,10 @@ from expunge.render._words import (
     ending,
     headline,
     judged,
+    of_all,
     sentences,
     tone,
+    trained_on,
     verdict_line,
     verdict_of,
     verdict_tone,
@@ -62,8 +64,7 @@ def _request(report: Report) -> str:
 
 
 def _records(report: Report) -> str:
-    total = report.forget_count + report.retain_count
-    return f"{count(report.forget_count)} of {count(total)} trained on"
+    return f"{of_all(report)}; {trained_on(report)}" if report.problem.calibration else f"{of_all(report)} trained on"
 
 
 def _ships(report: Report) -> str:

@@ -123,6 +123,19 @@ def verdict_tone(verdict: Verdict | None) -> Decision:
     }[verdict]
 
 
+def trained_on(report: Report) -> str:
+    """Return how many records stay, or stand for those that stayed and are gone."""
+    many_kept = many(report.retain_count, "record")
+    return f"{many_kept} stand for what stayed" if report.problem.calibration else f"{many_kept} stay"
+
+
+def of_all(report: Report) -> str:
+    """Return how many records are forgotten, and of how many where the others are at hand."""
+    if report.problem.calibration:
+        return count(report.forget_count)
+    return f"{count(report.forget_count)} of {count(report.forget_count + report.retain_count)}"
+
+
 def judged(report: Report) -> Attempt | None:
     """Return the attempt that the page shows in full: the one that ships, else the last with the verdict, or at all."""
     if report.shipped is not None:

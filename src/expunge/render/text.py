@@ -17,6 +17,7 @@ from expunge.render._words import (
     headline,
     judged,
     shown_audit,
+    trained_on,
     vacuous,
     verdict_line,
     verdict_of,
@@ -54,7 +55,7 @@ def _facts(report: Report, width: int) -> list[str]:
         ("Control", control_line(report.control)),
         (
             "Records",
-            f"{many(report.forget_count, 'record')} to forget, {many(report.retain_count, 'record')} stay",
+            f"{many(report.forget_count, 'record')} to forget, {trained_on(report)}",
         ),
         ("Cost", f"{retrainings(report.total)}, everything counted"),
         *used(report),
