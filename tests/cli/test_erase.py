@@ -1,6 +1,7 @@
 """``expunge erase``: exit codes, one object on stdout, flags over job file; once in processes of its own."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -92,6 +93,17 @@ def test_quiet_says_why_nothing_was_tried(erase):
     assert result.code == 1
     assert "no model was judged" in result.err
     assert "neither tuned nor tried" in " ".join(result.err.split())
+
+
+def test_a_budget_that_holds_nothing_is_told_with_what_the_cheapest_costs(erase):
+    result = erase("--budget", "1%", "--quiet")
+    assert result.code == 1
+    assert re.search(
+        r"No method was tried: .+, the cheapest, costs \d+% of one retraining", " ".join(result.err.split())
+    )
+    found = erase("--budget", "1%", "--json").json
+    assert found["attempts"] == []
+    assert any("No method was tried" in each for each in found["notes"])
 
 
 def test_an_unknown_form_is_refused_before_work(erase, project):

@@ -90,6 +90,7 @@ def test_a_command_that_judges_nothing_leaves_the_verdict_that_was_found(erase, 
     report = erase("retrain").report
     assert first.verdict is not None, "or there was nothing to lose"
     assert (report.verdict, report.statement, headline(report)) == (first.verdict, first.statement, headline(first))
+    assert any("This command tried nothing: the verdict is that of an earlier one" in each for each in report.notes)
 
 
 def test_a_command_that_fails_leaves_the_verdict_and_shows_the_attempt_that_it_is_on(erase, monkeypatch):

@@ -270,6 +270,15 @@ def test_a_floor_is_kept_and_another_one_makes_its_own_trials(tmp_path, monkeypa
         assert report.attempts[-1].config in [one.config for one in report.tuned]
 
 
+def test_a_method_whose_every_trial_falls_below_the_floor_is_told(erase, monkeypatch):
+    monkeypatch.setattr(Look, "below", lambda self, floor: 1.0)
+    result = erase("auto", problem=problem(), budget=BUDGET, configs=START, floor=0.999)
+    assert (result.report.attempts, result.judged) == ((), False)
+    told = [each for each in result.report.notes if "was tuned and not tried: of" in each]
+    assert len(told) == len(result.report.tuned) == 2
+    assert all("answered less than 99.9% of held-out records rightly" in each for each in told)
+
+
 def test_without_a_floor_trials_are_called_as_they_were(tuned):
     """So that a run which was begun before floors could be asked for goes on."""
     (candidate, _) = choosing.candidates(problem(), START)

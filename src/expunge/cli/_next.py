@@ -219,7 +219,9 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
     words, found = _without(again, "--method"), []
     named = any(option.why in (FORCED, TUNED) for option in report.plan.options)
     for option in options:
-        share = f", {option.share:.0%} of one retraining" if option.share is not None else ""
+        # What auto chose is planned at what tuning may spend; by itself it costs what it costs.
+        known = option.share is not None and option.why != TUNED
+        share = f", {option.share:.0%} of one retraining" if known else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))
     problem = result.problem
@@ -235,7 +237,8 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
         if "retrain" not in tried and report.problem.trainer is not None:
             found.append(Step("retrain without the records, which is exact:", line(*words, "--method", "retrain")))
     if not found:
-        found.append(Step("every method that is possible here was tried; the report says how far each came"))
+        done = "every method that is possible here was tried; the report says how far each came"
+        found.append(Step(done if tried else "no method was tried; the plan in the report says what keeps each back"))
     return found
 
 

@@ -12,6 +12,7 @@ from expunge.cli import _console, _next
 from expunge.core.level import Level
 
 if TYPE_CHECKING:
+    from expunge.core.report import Report
     from expunge.workflow import Result
 
 
@@ -38,12 +39,18 @@ def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: b
 
         text = summary(result.report, width=_console.width())
         _console.verbatim(text.split("\n\n")[0] if quiet else f"\n{text}\n")
-        for note in result.report.notes if quiet and not result.report.attempts else ():
-            _console.say(note, first="  - ", indent=4)  # nothing else says why nothing was tried
+        for note in _in_vain(result.report) if quiet and not result.judged else ():
+            _console.say(note, first="  - ", indent=4)  # nothing else says why
         _paths(("report", result.page), ("certificate", result.certificate), ("model", result.folder))
         if not quiet:
             _show_next(result, again)
     return typer.Exit(0 if done else 1)
+
+
+def _in_vain(report: Report) -> list[str]:
+    """Return why a command came to no model that could be judged."""
+    failed = [f"{one.title} came to no model: {one.outcome.stopped}" for one in report.attempts if not one.model]
+    return [*failed, *report.notes]
 
 
 def _paths(*entries: tuple[str, object]) -> None:
@@ -78,5 +85,6 @@ def _record(result: Result, again: Sequence[str]) -> dict[str, Any]:
             }
             for attempt in (result.report.attempts if result.report else ())
         ],
+        "notes": list(result.report.notes) if result.report else [],
         "next": _next.steps(result, again),
     }

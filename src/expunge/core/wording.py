@@ -115,7 +115,7 @@ def limits(
         ]
     if attempts > 1:
         lines.append(
-            f"{attempts} attempts were made in this run; each was judged at half the error rate of the one before."
+            f"{attempts} attempts were judged in this run, each at half the error rate of the one before, or less."
         )
     return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
 

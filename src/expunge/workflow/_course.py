@@ -41,6 +41,10 @@ def whole_way(stages: Stages, settings: Settings, notes: list[str]) -> Result:
     stages.progress.plan(plan)
     left_out = [each for each in plan.options if not each.planned and each.method in settings.methods]
     notes += [f"{each.title} was not tried: {each.why}" for each in left_out]
+    if not plan.order:
+        costs = [(each.share, each.title) for each in plan.options if each.share is not None]
+        least = ": {1}, the cheapest, costs {0:.0%} of one retraining".format(*min(costs)) if costs else ""
+        notes.append(f"No method was tried{least}; the plan says what keeps each back")
     stages.original()
     control = stages.control()
     tried: list[int] = []

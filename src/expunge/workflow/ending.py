@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,14 @@ def finish(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str],
     the last that was judged; where none of them was, on the last judged in this run directory before. A model that was
     made elsewhere never ships: how it was made is not known.
     """
+    if not tried and stages.attempts():
+        notes = [*notes, "This command tried nothing: the verdict is that of an earlier one in this run directory"]
     report = _report(stages, settings, plan, notes, tried)
+    ours = any(one.audits for one in report.attempts if one.number in tried)
+    return replace(_finished(stages, settings, report, tried), judged=ours)
+
+
+def _finished(stages: Stages, settings: Settings, report: Report, tried: Sequence[int]) -> Result:
     if report.shipped is None:
         for attempt in report.attempts:
             if attempt.claim is Level.SUPPRESSED and attempt.number in tried:
@@ -112,7 +119,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
     held = _holds_forgotten(run)
     destroyed = held if shipped and not settings.keep else []
     rows = (run.folder / annex.PATH).exists()
-    cut = len(problem.forget_view.cut)
+    cut, looks = len(problem.forget_view.cut), sum(bool(attempt.audits) for attempt in attempts)
     private = [
         *([_MANIFEST] if shipped else []),
         *(path for path in (annex.PATH, copies.PATH) if (run.folder / path).exists()),
@@ -137,7 +144,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         claim=level,
         statement=wording.statement(level, outcome, references=compared, rests_on=basis),
         limits=(
-            *wording.limits(level, outcome, attempts=len(attempts), references=compared, rests_on=basis),
+            *wording.limits(level, outcome, attempts=looks, references=compared, rests_on=basis),
             *((wording.APART.format(base=problem.source.rests_on),) if problem.source.rests_on else ()),
             *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
             *(((wording.BLIND,) if compared else [wording.BLIND_ALONE[name] for name in basis]) if blind else ()),

@@ -177,7 +177,8 @@ class Result:
     """What came of a request.
 
     ``report`` is None only where there was nothing to do or nothing was found; ``certificate`` only where nothing was
-    claimed. ``not_found`` is the file beside ``out`` that says what was searched in vain.
+    claimed. ``not_found`` is the file beside ``out`` that says what was searched in vain. ``judged`` says whether this
+    command judged a model, and not an earlier one in its run directory alone.
     """
 
     out: Path
@@ -186,6 +187,7 @@ class Result:
     nothing_to_do: bool = False
     not_found: Path | None = None
     problem: Problem | None = field(default=None, repr=False)
+    judged: bool = True
 
     @property
     def claim(self) -> Level | None:

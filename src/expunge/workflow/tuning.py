@@ -50,6 +50,10 @@ def course(
             most = settings.budget - plan.tuning
             searched = tune_all(stages, settings, plan.tuning, most=most)
             spent = sum(each.share for each in searched)
+            for one in searched:
+                if one.best is None and one.trials:
+                    notes.append(_unusable(one))
+                    stages.progress.say(notes[-1])
             for one in order(searched)[:MOST]:
                 share = _share(stages, one)
                 if spent + share > settings.budget * (1 + 1e-9):
@@ -62,6 +66,14 @@ def course(
                     continue
                 spent += share
                 yield one.method, one.config, one.sentence
+
+
+def _unusable(one: Tuned) -> str:
+    """Return why none of the settings that were found may be used, in words."""
+    lost = [f"{many} {what}" for many, what in ((one.failed, "failed"), (one.cut, "cut short")) if many]
+    rest = one.trials - one.failed - one.cut
+    low = f"{rest} answered less than {one.floor:.1%} of held-out records rightly" if rest else ""
+    return f"{one.method} was tuned and not tried: of {one.trials} trials {' and '.join([*lost, *filter(None, [low])])}"
 
 
 def tune_all(stages: Stages, settings: Settings, budget: float, *, most: float) -> list[Tuned]:
