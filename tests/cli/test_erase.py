@@ -6,6 +6,8 @@ import shlex
 
 import pytest
 
+from expunge.core.errors import Diverged
+from expunge.methods.finetune import Finetune
 from tests.support import running
 
 
@@ -158,3 +160,13 @@ def test_in_processes_of_its_own(project):
     assert json.loads(result.stdout)["claim"] == "exact"
     report = json.loads((project / "run" / "report.json").read_text())
     assert report["attempts"][0]["audits"][0]["process"] == "fresh process"
+
+
+def test_quiet_says_of_a_run_that_broke_why(erase, monkeypatch):
+    def broken(self, problem, run):
+        raise Diverged("training diverged", where="epoch 1")
+
+    monkeypatch.setattr(Finetune, "unlearn", broken)
+    result = erase("--method", "finetune", "--quiet")
+    assert result.code == 1
+    assert f"{Finetune.title} came to no model: failed: training diverged (epoch 1)" in " ".join(result.err.split())

@@ -39,7 +39,7 @@ def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: b
 
         text = summary(result.report, width=_console.width())
         _console.verbatim(text.split("\n\n")[0] if quiet else f"\n{text}\n")
-        for note in _in_vain(result.report) if quiet and not result.judged else ():
+        for note in _in_vain(result.report) if quiet and not result.judged and result.claim is None else ():
             _console.say(note, first="  - ", indent=4)  # nothing else says why
         _paths(("report", result.page), ("certificate", result.certificate), ("model", result.folder))
         if not quiet:
@@ -49,8 +49,8 @@ def show_result(result: Result, *, again: Sequence[str], as_json: bool, quiet: b
 
 def _in_vain(report: Report) -> list[str]:
     """Return why a command came to no model that could be judged."""
-    failed = [f"{one.title} came to no model: {one.outcome.stopped}" for one in report.attempts if not one.model]
-    return [*failed, *report.notes]
+    failed = [one for one in report.attempts if not one.model and one.claim is None]  # a filter has none by its nature
+    return [*(f"{one.title} came to no model: {one.outcome.stopped}" for one in failed), *report.notes]
 
 
 def _paths(*entries: tuple[str, object]) -> None:
