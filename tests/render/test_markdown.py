@@ -156,5 +156,6 @@ def test_energy_and_time_are_in_it(samples):
     text = words(page(replace(samples["erased"], usage=usage)))
     assert "12 minutes 34 seconds of work" in text
     assert "10.0 Wh by processors, of the whole machine" in text
-    assert "one took 30 seconds on average, so the run took 25.1 times as long" in text
+    assert "one took 30 seconds of the run on average (workers train several at a time)" in text
+    assert "so the run took 25.1 times as long" in text
     assert "1,800 J by processors, so the run used 20.0 times as much" in text

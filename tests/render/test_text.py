@@ -102,7 +102,8 @@ def test_time_and_energy_are_said_or_why_not(samples):
     assert (
         "Energy 2.00 kWh by processors, of the whole machine while this run worked; not measured (NVIDIA GPUs" in text
     )
-    assert "Retraining one took 2 minutes 40 seconds on average, so the run took 25.0 times as long" in text
+    assert "Retraining one took 2 minutes 40 seconds of the run on average (workers train several at a time)" in text
+    assert "so the run took 25.0 times as long" in text
     assert "80.0 Wh by processors, so the run used 25.0 times as much" in text
     nothing = replace(usage, whole=Used(0.4), reference=None)
     text = " ".join(summary(replace(samples["erased"], usage=nothing)).split())

@@ -48,7 +48,7 @@ def _energy(usage: Usage) -> str:
 
 
 def _reference(whole: Used, one: Used) -> str:
-    said = f"one took {span(one.seconds)} on average"
+    said = f"one took {span(one.seconds)} of the run on average (workers train several at a time)"
     if one.seconds > 0:
         said += f", so the run took {_times(whole.seconds / one.seconds)} as long"
     both = [name for name, joules in one.joules.items() if joules > 0 and name in whole.joules]
