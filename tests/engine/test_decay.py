@@ -1,5 +1,7 @@
 """What weight decay leaves alone is what transformers' Trainer leaves alone, and the steps are torch's."""
 
+import copy
+
 import pytest
 import torch
 import transformers
@@ -26,6 +28,31 @@ def test_biases_and_norms_are_those_of_transformers(kind, tmp_path):
     decayed = set(trainer.get_decay_parameter_names(model))
     assert norms(model) == {name for name, _ in model.named_parameters()} - decayed
     assert norms(model)
+
+
+@pytest.mark.parametrize(("no_decay", "same"), [("norms", True), ("none", False)])
+def test_a_training_with_weight_decay_ends_where_that_of_transformers_does(no_decay, same, tmp_path):
+    tokens = torch.randint(0, 31, (4, 9), generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(2)
+    theirs = transformers.AutoModelForCausalLM.from_config(KINDS["llama"])
+    mine, start = copy.deepcopy(theirs), copy.deepcopy(theirs)
+    settings = {"num_train_epochs": 20, "learning_rate": 3e-3, "weight_decay": 0.5, "max_grad_norm": 0}
+    args = transformers.TrainingArguments(
+        tmp_path, lr_scheduler_type="constant", per_device_train_batch_size=4, use_cpu=True, report_to=[],
+        save_strategy="no", disable_tqdm=True, **settings,
+    )  # fmt: skip
+    rows = [{"input_ids": row, "labels": row} for row in tokens]
+    transformers.Trainer(model=theirs, args=args, train_dataset=rows).train()
+    plan = Steps(
+        count=lambda epoch: 1,
+        batches=lambda epoch: iter([0]),
+        objective=lambda step: mine(input_ids=tokens, labels=tokens).loss,
+    )
+    run_loop(mine, plan, LoopConfig(epochs=20, lr=3e-3, weight_decay=0.5, no_decay=no_decay), seed=1)
+    ends = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (start, mine, theirs)]
+    apart = float((ends[1] - ends[2]).norm() / (ends[2] - ends[0]).norm())
+    assert (apart < 1e-4) == same
+    assert same or apart > 0.01
 
 
 def test_so_it_is_in_an_encoder_with_a_class():

@@ -60,7 +60,8 @@ def problem(
         numbers=source.regressor,
         classes=None if classes is None or isinstance(classes, list) else np.asarray(classes).tolist(),
     )
-    fitted = getattr(estimator, "n_features_in_", None)
+    # By names a part of the columns may do (what is left out may be dropped anyway); by places they are all needed.
+    fitted = getattr(estimator, "n_features_in_", None) if names_of(estimator) is None else None
     if fitted is not None and len(records.columns.names) != fitted:
         raise UsageError(
             "the table has other columns than the model was fitted on",
