@@ -2,10 +2,15 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
+from expunge.cli._progress import show_plan
 from expunge.core import registry
+from expunge.core.level import Level
+from expunge.core.method import Cost
+from expunge.core.plan import FORCED, TUNED, Option, Plan
 from tests.support import running
 
 
@@ -76,7 +81,25 @@ def test_the_next_command_keeps_the_flags(plan, project):
 
 
 def test_unknown_costs_are_explained(plan):
-    assert "?: the trainer does not say how often it reads a record" in plan().err
+    assert "the trainer does not say how often it reads a record" in " ".join(plan().err.split())
+
+
+def test_what_auto_may_spend_stands_there_as_the_most_that_it_may(capsys):
+    tuned = Option(method="a", title="A", guarantee=Level.AUDITED, cost=Cost(), share=0.2, planned=True, why=TUNED)
+    show_plan(
+        Plan(
+            options=(tuned, replace(tuned, method="b", why=FORCED), replace(tuned, share=None)),
+            budget=0.4,
+            references=0,
+            choosing_references=0,
+            retraining=None,
+            audit_share=None,
+            whole=None,
+            advice=(),
+        )
+    )
+    first, second, third = (line.split() for line in capsys.readouterr().err.splitlines() if "audited" in line)
+    assert (first[2:5], second[2], third[2]) == (["up", "to", "20%"], "20%", "?")
 
 
 def test_one_method(plan):

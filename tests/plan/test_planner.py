@@ -121,6 +121,20 @@ def test_without_a_trainer_retraining_is_impossible_and_says_why():
     assert plan.order == ("finetune", "neg_grad_plus")
     assert (plan.retraining, plan.audit_share, plan.whole) == (None, None, None)
     assert any("Without a trainer" in line for line in plan.advice)
+    assert any("there is no trainer to retrain with" in line for line in plan.advice)
+    assert not any("as shares of one retraining" in line for line in plan_of().advice)
+
+
+def test_what_auto_chose_may_cost_all_that_tuning_leaves_whatever_it_costs_by_itself():
+    """A search may find settings dearer than those it starts from; with it, all attempts stay within the budget."""
+    named, tuned = ["finetune", "neg_grad_plus", "retrain"], ["finetune", "neg_grad_plus"]
+    plan = plan_of(only=named, tuned=tuned, tuning=0.3, budget=1.0)
+    shares = {option.method: (option.tuned, option.share) for option in plan.options}
+    assert shares["finetune"] == shares["neg_grad_plus"] == (True, pytest.approx(0.7))
+    assert shares["retrain"] == (False, 1.0)
+    beside = plan_of(only=["retrain"], budget=1.0)
+    attempts = 2 * AUDIT.share_of(RETRAINING)
+    assert plan.whole == pytest.approx(beside.whole + 1.0 + attempts), "the budget, once, and an audit of each"
 
 
 def test_unknown_passes_leave_shares_unknown():
@@ -128,6 +142,7 @@ def test_unknown_passes_leave_shares_unknown():
     assert {option.share for option in plan.options} == {None}
     assert plan.order == ("finetune", "neg_grad_plus", "retrain"), "what is not known is not over the budget"
     assert plan.whole is None
+    assert any("erase measures it first" in line for line in plan.advice)
     assert by_name(plan)["finetune"].cost == Cost(trained=240, read=48)
 
 

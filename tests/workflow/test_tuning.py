@@ -10,7 +10,6 @@ import expunge
 from expunge.certify._summary import line
 from expunge.core.digest import sha256
 from expunge.core.errors import InvalidProblem, UsageError
-from expunge.core.plan import TUNED
 from expunge.core.serial import canonical
 from expunge.engine.progress import Progress
 from expunge.plan import auto as choosing
@@ -299,7 +298,7 @@ def test_the_plan_says_what_is_tuned_and_for_how_much(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = plan(problem(), methods=("auto", "retrain"), policy=running.TINY / "policy.toml", budget=0.4, tuning=0.75)
     assert found.order == ("finetune", "neg_grad_plus", "retrain")
-    assert [option.why == TUNED for option in found.options] == [True, True, False]
+    assert [option.tuned for option in found.options] == [True, True, False]
     assert found.tuning == pytest.approx(0.3)
     assert found.choosing_references == 2, "retrain was named as well"
     assert list(tmp_path.iterdir()) == []

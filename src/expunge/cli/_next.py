@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from expunge.core.check import NotMeasured
 from expunge.core.level import Level
-from expunge.core.plan import FORCED, OVER_BUDGET, TUNED, Option
+from expunge.core.plan import FORCED, OVER_BUDGET, Option
 from expunge.core.report import Finding, Report
 from expunge.core.suppression import FILTERS
 from expunge.core.verdict import Verdict
@@ -217,10 +217,9 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
     left = [option for option in report.plan.options if option.method not in tried and _possible(option)]
     options = [option for option in left if not (blind and option.guarantee is Level.AUDITED)]
     words, found = _without(again, "--method"), []
-    named = any(option.why in (FORCED, TUNED) for option in report.plan.options)
+    named = any(option.tuned or option.why == FORCED for option in report.plan.options)
     for option in options:
-        # What auto chose is planned at what tuning may spend; by itself it costs what it costs.
-        known = option.share is not None and option.why != TUNED
+        known = option.share is not None and not option.tuned  # by itself that costs what it costs
         share = f", {option.share:.0%} of one retraining" if known else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"
         found.append(Step(why, line(*words, "--method", option.method)))

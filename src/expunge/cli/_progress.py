@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from expunge.cli import _console
-from expunge.core.plan import Plan
+from expunge.core.plan import Option, Plan
 from expunge.engine.progress import Progress as Watcher
 
 
@@ -75,7 +75,7 @@ def show_plan(plan: Plan) -> None:
         (
             option.method,
             option.guarantee.value,
-            "?" if option.share is None else f"{option.share:.0%}",
+            _cost(option),
             "yes" if option.planned else "no",
             option.why,
         )
@@ -95,8 +95,6 @@ def show_plan(plan: Plan) -> None:
         _console.say("\nPolicies", style="bold")
         _console.table(("policy", "references", "cost", "judges", "what it can show here"), _policies(plan))
         _console.say("cost: references and audits of one attempt, methods apart", style="dim")
-    if any(option.share is None and option.planned for option in plan.options):
-        _console.say("?: the trainer does not say how often it reads a record; erase measures it first", style="dim")
     if plan.tuning:
         _console.say(f"tuning takes {plan.tuning:.0%} of one retraining at the most, before the first attempt")
         if plan.floor is not None:
@@ -109,6 +107,12 @@ def show_plan(plan: Plan) -> None:
     for sentence in plan.advice:
         _console.say(sentence, first="note: ", indent=6)
     _console.say("")
+
+
+def _cost(option: Option) -> str:
+    if option.share is None:
+        return "?"
+    return f"up to {option.share:.0%}" if option.tuned else f"{option.share:.0%}"
 
 
 def _policies(plan: Plan) -> list[tuple[str, ...]]:

@@ -27,8 +27,8 @@ OVER_BUDGET = "would take the attempts over the budget"
 class Option:
     """One method on one problem.
 
-    ``share`` is its cost as a share of one retraining; None where the cost of a retraining is unknown.
-    ``why`` says why it is planned, or why not.
+    ``share`` is its cost as a share of one retraining, the most that one run may cost where it is ``tuned``; None
+    where the cost of a retraining is unknown. ``why`` says why it is planned, or why not.
     """
 
     method: str
@@ -38,6 +38,11 @@ class Option:
     share: float | None
     planned: bool
     why: str
+
+    @property
+    def tuned(self) -> bool:
+        """Whether ``auto`` chose it: its settings, and what a run with them costs, are still to be found."""
+        return self.why == TUNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +73,10 @@ class Foresight:
 class Plan:
     """Options in the order they would be tried; those that are not planned come last.
 
-    ``whole`` is the cost of the dearest course: tuning, all planned attempts, references and audits, as a share
-    of one retraining; ``tuning`` the most that tuning may take of the budget, likewise; ``floor`` the lowest accuracy
-    of a trial that was asked for, None where it follows from the original's. ``advice`` are sentences for the reader,
-    e.g. that one retraining would be cheaper.
+    ``whole`` is the cost of the dearest course: tuning, all planned attempts (those that are tuned get together with
+    the search no more than the budget), references and audits, as a share of one retraining; ``tuning`` the most that
+    tuning may take of the budget, likewise; ``floor`` the lowest accuracy of a trial that was asked for, None where it
+    follows from the original's. ``advice`` are sentences for the reader, e.g. that one retraining would be cheaper.
     ``policies`` are the one that judges and others that could, cheapest first.
     """
 

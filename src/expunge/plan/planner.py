@@ -54,7 +54,7 @@ def make_plan(
         only: names of methods; these alone are planned, in this order, controls too.
         first: the method that recipes speak for here, in the place of all others that must earn their claim.
         tuned: those among ``only`` that ``auto`` chose; a trial that does not fit is never made, nor then an attempt.
-        tuning: the most that tuning costs, a part of ``budget``.
+        tuning: the most that tuning costs, a part of ``budget``; the rest is what one run of what is tuned may cost.
         configs: settings by method.
         missing: required evidence that the audit will lack, by check.
         policies: what each policy costs and can show here, cheapest first.
@@ -76,7 +76,6 @@ def make_plan(
     for method in methods:
         found = obstacles[method.name]
         why = TUNED if method.name in tuned else FORCED if only else ""
-        most = budget - tuning if why == TUNED else math.inf
         option = _option(
             method,
             problem,
@@ -85,7 +84,7 @@ def make_plan(
             budget=budget,
             spent=spent,
             asked=why,
-            most=most,
+            most=budget - tuning,
             unasked=BY_RECIPE if method.name == first else _WHY[stands[method.name]] if unasked[method.name] else "",
         )
         spent += (option.share or 0.0) if option.planned and not option.guarantee.stands_alone else 0.0
@@ -94,8 +93,7 @@ def make_plan(
     trains = references > given or any(Need.TRAINER in method.needs for method in planned)
     options.sort(key=lambda option: not option.planned)
     work = checking if trains else NOTHING
-    total = _whole_course(options, whole, audit, work, references + choosing_references, given)
-    total = total if total is None else total + tuning
+    total = _whole_course(options, whole, audit, work, references + choosing_references, given, budget)
     return Plan(
         options=tuple(options),
         budget=budget,
@@ -107,6 +105,7 @@ def make_plan(
         advice=(
             *_own_words(problem, methods, options),
             *(f"{m.title}: {_reason(each)}." for m in methods if m.name in begun for each in m.futile(problem)),
+            *_uncosted(problem, whole),
             *_advice(problem, options, references, given, total, missing or {}, policies, alike),
         ),
         policies=tuple(policies),
@@ -150,7 +149,7 @@ def _option(
     guarantee = method.guarantee_on(problem)
     cost = Cost() if obstacles else _cost(method, problem, whole)
     share = cost.share_of(whole) if whole and not obstacles else None
-    if share is not None and share > most:  # tuning tries no settings that are dearer
+    if share and asked == TUNED:  # whatever its settings cost by themselves, tuning chooses what costs up to so much
         part, share = most / share, most
         cost = Cost(trained=part * cost.trained, read=part * cost.read)
     planned, why = True, unasked
@@ -180,13 +179,21 @@ def _reason(obstacle: Obstacle) -> str:
 
 
 def _whole_course(
-    options: Sequence[Option], whole: Cost | None, audit: Cost, checking: Cost, references: int, given: int
+    options: Sequence[Option],
+    whole: Cost | None,
+    audit: Cost,
+    checking: Cost,
+    references: int,
+    given: int,
+    budget: float,
 ) -> float | None:
     planned = [option for option in options if option.planned]
     if whole is None or not planned or any(option.share is None for option in planned):
         return None
     audits = audit.share_of(whole) * (len(planned) + 1 + references)
-    return sum(o.share or 0.0 for o in planned) + references - given + audits + checking.share_of(whole)
+    attempts = sum(option.share or 0.0 for option in planned if not option.tuned)
+    tuned = budget if any(option.tuned for option in planned) else 0.0  # the search and all that it leads to
+    return attempts + tuned + references - given + audits + checking.share_of(whole)
 
 
 def _own_words(problem: Problem, methods: Sequence[Method], options: Sequence[Option]) -> list[str]:
@@ -200,6 +207,18 @@ def _own_words(problem: Problem, methods: Sequence[Method], options: Sequence[Op
         for said in method.advice(problem)
     ]
     return [f"{title}: {said}." for title, said in named]
+
+
+def _uncosted(problem: Problem, whole: Cost | None) -> list[str]:
+    """Return why no cost is given as a share of one retraining, in words; nothing where they are."""
+    if whole is not None or problem.calibration is not None:  # of these the advice says it with all that they lack
+        return []
+    if problem.trainer is None:
+        return ["Costs are not known as shares of one retraining: there is no trainer to retrain with."]
+    return [
+        "Costs are not known yet as shares of one retraining: the trainer does not say how often it reads a record, "
+        "and erase measures it first."
+    ]
 
 
 _MORE = {

@@ -213,7 +213,7 @@ def plan(report: Report) -> Markup:
         [
             option.title,
             guarantee_line(option.guarantee),
-            percent(option.share),
+            f"up to {percent(option.share)}" if option.tuned and option.share is not None else percent(option.share),
             badge(Decision.PASS, "Yes") if option.planned else badge(Decision.NOT_MEASURED, "No"),
             prose(option.why),
         ]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from expunge.core import registry
 from expunge.core.digest import sha256
 from expunge.core.method import Cost
-from expunge.core.plan import BY_RECIPE, TUNED, Plan
+from expunge.core.plan import BY_RECIPE, Plan
 from expunge.core.report import Tuned
 from expunge.core.serial import canonical, plain
 from expunge.engine.context import Context
@@ -32,7 +32,7 @@ def course(
     found, as many as fit with the search into the budget; ``notes`` get which did not. Where the audit is ``blind``,
     nothing is tuned: no verdict on a model would mean anything.
     """
-    chosen = [option.method for option in plan.options if option.planned and option.why == TUNED]
+    chosen = [option.method for option in plan.options if option.planned and option.tuned]
     recipe = {option.method for option in plan.options if option.planned and option.why == BY_RECIPE}
     first = spoken_for(stages.problem, settings.configs) if recipe else None
     tuned = False
