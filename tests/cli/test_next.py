@@ -80,6 +80,17 @@ def test_tuning_is_advised_where_it_can_be_done():
     assert [*AGAIN, "--method", "auto"] not in commands(found)
 
 
+def test_a_budget_that_held_nothing_is_not_advised_again():
+    report = sample_report("noop")
+    small = replace(report, attempts=(), plan=replace(report.plan, budget=0.03))
+    found = commands(steps(small, again=[*AGAIN, "--budget", "3%", "--method", "auto"]))
+    wider = [*AGAIN, "--budget", "100%"]
+    assert found
+    assert all(words[: len(wider)] == wider for words in found)
+    tried = replace(small, attempts=report.attempts)
+    assert all("--budget" not in words for words in commands(steps(tried))), "that one held something"
+
+
 def test_without_a_trainer_it_asks_for_one():
     report = sample_report("inconclusive")
     report = replace(report, problem=replace(report.problem, trainer=None))

@@ -217,6 +217,8 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
     left = [option for option in report.plan.options if option.method not in tried and _possible(option)]
     options = [option for option in left if not (blind and option.guarantee is Level.AUDITED)]
     words, found = _without(again, "--method"), []
+    if not tried and report.plan.budget < 1:  # the same budget would hold nothing again
+        words = [*_without(words, "--budget"), "--budget", "100%"]
     named = any(option.tuned or option.why == FORCED for option in report.plan.options)
     for option in options:
         known = option.share is not None and not option.tuned  # by itself that costs what it costs
