@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from expunge.core.chart import FEWEST, Chart, Role, Series
 from expunge.core.check import NotMeasured, Question
 from expunge.core.level import Level
-from expunge.core.report import Finding
+from expunge.core.method import Cost
+from expunge.core.plan import TUNED
+from expunge.core.report import Finding, Tuned
 from expunge.core.verdict import Decision, Verdict
 from expunge.render import record
 from expunge.render._axis import linear, logarithmic
@@ -672,3 +674,32 @@ def test_a_decision_has_a_word_and_a_sign(samples):
         assert badges
         for inside in badges:
             assert re.match(r'<svg class="sign" aria-hidden="true"><use href="#sign-[a-z]+"/></svg><span>\w', inside)
+
+
+def test_a_search_is_shown_also_where_nothing_was_tried_after_it(samples):
+    report = samples["noop"]
+    one = Tuned(
+        method="finetune",
+        title="Fine-tuning",
+        start="the recipe for digits",
+        searched=("lr",),
+        trials=7,
+        cut=2,
+        failed=1,
+        best=None,
+        config={},
+        match=0.0,
+        harm=0.0,
+        accuracy=0.0,
+        original=0.25,
+        floor=0.9,
+        missing=0,
+        cost=Cost(trained=100.0),
+        share=0.125,
+    )
+    option = replace(report.plan.options[0], share=0.2, why=TUNED)
+    searched = replace(report, attempts=(), tuned=(one,), plan=replace(report.plan, options=(option,)))
+    text = words(page(searched))
+    assert "No method was run" in text
+    assert re.search(r"Fine-tuning 7 2 1 None\s+1[23]\D*%", text)
+    assert re.search(r"up to 20\D*%", text)

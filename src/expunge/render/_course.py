@@ -113,9 +113,8 @@ def attempts(report: Report) -> Markup:
             matrix(report),
             _training(report),
             _found(report),
-            _tuning(report),
         )
-    return tag("section", tag("h2", "All attempts"), body, id="attempts")
+    return tag("section", tag("h2", "All attempts"), body, _tuning(report), id="attempts")
 
 
 def _training(report: Report) -> Markup | None:
