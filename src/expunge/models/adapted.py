@@ -24,16 +24,8 @@ from expunge.core import registry
 from expunge.core.digest import BASE_FILE, sha256
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
-from expunge.models.huggingface import (
-    TOKENIZER,
-    HuggingFaceModel,
-    carried,
-    kind_of,
-    lay,
-    read_json,
-    read_model,
-    stamps,
-)
+from expunge.models._directory import TOKENIZER, carried, kind_of, lay, read_json, read_model, stamps
+from expunge.models.huggingface import HuggingFaceModel
 from expunge.models.torch import refuse_pickle, tensor_digest
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"

@@ -27,8 +27,9 @@ from expunge.data._files import (
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
+from expunge.models._directory import context_of, tokenizer_of
 from expunge.models.adapted import AdaptedModel, NewAdapters, is_adapters
-from expunge.models.huggingface import Anew, HuggingFaceModel, context_of, tokenizer_of
+from expunge.models.huggingface import Anew, HuggingFaceModel
 from expunge.workflow.variants import Rows, variants_of
 
 
