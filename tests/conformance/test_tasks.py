@@ -70,7 +70,8 @@ class Tagging(Task):
         return batch["attention_mask"] == 1
 
     def inputs(self, batch):
-        return (batch["input_ids"] * batch["attention_mask"]).double()
+        read = batch["input_ids"] * batch["attention_mask"]
+        return nn.functional.pad(read, (0, self.longest - read.shape[1])).double()
 
     def examine(self, model, records, *, where):
         return [bad for batch in in_order(records) for bad in self.bad(batch)]
@@ -404,6 +405,10 @@ FAULTS = [
     Fault("inputs of whole numbers", inputs_changed(lambda rows: rows.long()), "inputs_are_rows", "int64"),
     Fault("inputs in one row", inputs_changed(lambda rows: rows.reshape(1, -1)), "inputs_are_rows", "shape"),
     Fault("inputs that differ by place", inputs_changed(lambda rows: rows.cumsum(0)), "inputs_are_rows", "place"),
+    Fault(
+        "inputs as the batch has them", inputs_changed(lambda rows: rows - rows.mean(0)), "inputs_are_rows", "beside"
+    ),
+    Fault("inputs as wide as the batch", inputs_changed(lambda rows: rows[:, : len(rows)]), "inputs_are_rows", "wide"),
     Fault("inputs with noise", inputs_changed(lambda rows: rows + torch.rand(1)), "inputs_are_rows", "again"),
     Fault("inputs that are all alike", inputs_changed(lambda rows: rows * 0), "inputs_are_rows", "same"),
     Fault("inputs that are NaN", inputs_changed(lambda rows: rows / 0 * 0), "inputs_are_rows", "NaN"),

@@ -1,11 +1,15 @@
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from expunge.core.errors import Obstacle
 from expunge.core.problem import Problem
 from expunge.data.language import LanguageRecords
+from expunge.data.texts import TextRecords
 from expunge.engine.copies import NEAR, PATH, Pair, find, notes, write
 from tests.support import languages as L
+from tests.support import texts as T
 from tests.support import toys
 
 
@@ -143,6 +147,22 @@ def test_every_turn_of_a_conversation_is_looked_for():
     records = LanguageRecords.of_messages(talks, tokenizer=made)
     problem = Problem(model=L.untrained(), train=records, task="causal_lm", forget=("0",))
     assert [pair.retained for pair in find(problem) if pair.held] == ["2", "3"]
+
+
+def test_texts_of_a_classifier_may_be_of_any_lengths():
+    """The longest text of what must go is seldom as long as the longest of what stays."""
+    said = ["ab cd", "x y", *(" ".join("efgh"[: 1 + i % 4]) + f" w{i}" for i in range(30)), "ab cd i"]
+    words = sorted({word for text in said for word in text.split()})
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["[PAD]", *words])}))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    records = TextRecords(
+        said,
+        [i % 2 for i in range(len(said))],
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", model_max_length=9),
+    )
+    assert records.read([0, 1])[0]["input_ids"].shape[1] < records.read(range(33))[0]["input_ids"].shape[1]
+    problem = Problem(model=T.untrained(), train=records, forget=["0", "1"])
+    assert all(pair.forgotten in ("0", "1") for pair in find(problem))
 
 
 def test_the_list_is_private(tmp_path):

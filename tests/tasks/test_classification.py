@@ -103,6 +103,17 @@ def test_inputs_with_names_are_moved_in_the_order_of_their_columns():
     torch.testing.assert_close(TASK.inputs((inputs, labels)), TASK.inputs(batch) + by)
 
 
+def test_a_text_is_the_same_row_whatever_longer_one_is_read_beside_it():
+    short, long = torch.tensor([[3, 4, 4]]), torch.tensor([[3, 4, 4, 0, 0], [7, 8, 9, 9, 9]])
+    batches = [({"input_ids": ids, "attention_mask": (ids > 0).long()}, torch.zeros(len(ids))) for ids in (short, long)]
+    one, two = map(TASK.inputs, batches)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(two[0], two[1])
+    assert one[0, 4] == pytest.approx((2 / 3) ** 0.5)
+    ages = [({**inputs, "age": torch.ones(len(labels), 1)}, labels) for inputs, labels in batches]
+    assert torch.equal(TASK.inputs(ages[0])[0], torch.cat([one[0], torch.ones(1)]))
+
+
 def test_tokens_and_whole_numbers_are_not_moved():
     by = torch.zeros(2, 3, dtype=torch.float64)
     assert TASK.moved((torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2)), by) is None

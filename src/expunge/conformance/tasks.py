@@ -351,6 +351,10 @@ def inputs_are_rows(cls: type[Task]) -> None:
     turned = task.inputs(records.read(range(count)[::-1]))
     require(torch.equal(turned.flip(0), rows), "a record's inputs depend on its place in the batch")
     require(bool((rows != rows[0]).any()), "all records have the same inputs")
+    alone = [task.inputs(records.read([place])) for place in range(count)]
+    widths = {one.shape[1] for one in alone} | {shape[1]}
+    require(len(widths) == 1, f"inputs are {' and '.join(map(str, sorted(widths)))} wide, by what is read beside them")
+    require(torch.equal(torch.cat(alone), rows), "a record's inputs depend on what is read beside it")
 
 
 @SUITE.case()

@@ -31,7 +31,10 @@ class Task(ABC):
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
-        """Return the inputs of a batch as float rows ``[B, D]``, for distances between records."""
+        """Return the inputs of a batch as float rows ``[B, D]``, for distances between records.
+
+        D is one number, and the row of a record the same, whatever is read beside it.
+        """
 
     def relabelled(self, batch: Any, classes: Mapping[int, int]) -> Any:
         """Return a batch, or a single example, with its class labels replaced by ``classes``; others stay.

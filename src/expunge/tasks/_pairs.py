@@ -17,6 +17,8 @@ from expunge.data._files import plain
 from expunge.data._rows import Rows, is_number, no_number, one_each
 
 _BATCH = 256
+_WIDTH = 256
+"""Numbers that the tokens of a record are counted in: a token's number modulo this."""
 PLACES = 4
 """Fewest values of a record of which one may be exchanged: of two or three it would be another record."""
 
@@ -57,12 +59,17 @@ class Pairs(Task):
         """Return what to say of strange targets; without ``where`` and ``found``."""
 
     def inputs(self, batch: Any) -> Tensor:
-        """Return the inputs as float64 rows; a mapping gives its parts side by side."""
+        """Return the inputs as float64 rows; a mapping gives its parts side by side, tokens how often each occurs."""
         inputs, target = batch
         if isinstance(inputs, Rows):
             return torch.from_numpy(inputs.numbers)
-        parts = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, Mapping) else [inputs]
-        return torch.cat([part.reshape(len(target), -1).double() for part in parts], dim=1)
+        named = dict(sorted(inputs.items())) if isinstance(inputs, Mapping) else {"": inputs}
+        tokens = named.get("input_ids")
+        if tokens is not None and not tokens.is_floating_point():
+            # What stands beside each token as well (a mask, segments) is as wide as the longest text of the batch.
+            beside = {key: part for key, part in named.items() if part.shape != tokens.shape}
+            named = {"": counted(inputs), **beside}
+        return torch.cat([part.reshape(len(target), -1).double() for part in named.values()], dim=1)
 
     def moved(self, batch: Any, by: Tensor) -> Any:
         """Return the batch with ``by`` [B, D] added to its inputs; None unless all of them are floating point."""
@@ -231,6 +238,17 @@ class Pairs(Task):
                 fatal=False,
             )
         ]
+
+
+def counted(inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return how often each token occurs, [B, 256], float64, roots of shares: records of like words lie close.
+
+    However long the longest record of a batch is, and so whatever was read beside a record.
+    """
+    ids = inputs["input_ids"].cpu()
+    mask = inputs["attention_mask"].cpu().double() if "attention_mask" in inputs else torch.ones(ids.shape).double()
+    counts = torch.zeros(len(ids), _WIDTH, dtype=torch.float64).scatter_add(1, ids % _WIDTH, mask)
+    return (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).sqrt()
 
 
 def output(model: Any, inputs: Any) -> Any:

@@ -16,11 +16,9 @@ from expunge.core.task import Task
 from expunge.data.language import NOT_SCORED, LanguageRecords
 from expunge.numerics.tokens import Head, Made, Tokens
 from expunge.numerics.vocabulary import by_rows
-from expunge.tasks._pairs import beside, is_pair, unreadable, unstable
+from expunge.tasks._pairs import beside, counted, is_pair, unreadable, unstable
 
 _BATCH = 64
-_WIDTH = 256
-"""Numbers that the tokens of a record are counted in: a token's number modulo this."""
 _CALL, _CALL_OF_A_DEVICE = 1e9, 1e12
 """Multiplications in the time that one more call of a body costs: some 20 ms on a core and the slower products of fewer
 tokens, 10 ms of launches on a device."""
@@ -65,10 +63,7 @@ class CausalLM(Task):
 
     def inputs(self, batch: Any) -> Tensor:
         """Return how often each token occurs, [B, 256], float64, roots of shares: records of like words lie close."""
-        inputs, labels = batch
-        ids, mask = inputs["input_ids"].cpu(), inputs["attention_mask"].cpu().double()
-        counts = torch.zeros(len(labels), _WIDTH, dtype=torch.float64).scatter_add(1, ids % _WIDTH, mask)
-        return (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).sqrt()
+        return counted(batch[0])
 
     def hidden(self, model: Any, batch: Any, layer: int) -> Tensor | None:
         """Return what ``layer`` (0: the embeddings) says where scored tokens are predicted, [N, H].
