@@ -2,12 +2,24 @@
 
 import json
 import pickle
+from functools import partial
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    GPT2ForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+)
 
 from expunge.core import registry
 from expunge.core.digest import BASE_FILE, base_digest, base_of, model_digest, tree_digests
@@ -17,6 +29,7 @@ from expunge.engine.training import Trainer
 from expunge.models.adapted import AdaptedModel, NewAdapters
 from expunge.models.huggingface import HuggingFaceModel
 from tests.support import languages as L
+from tests.support import texts as T
 
 # peft itself asks transformers for it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
@@ -143,6 +156,133 @@ def test_opening_uses_up_no_random_number_and_new_adapters_follow_from_the_seed(
     assert source.rests_on[:16] in trainer.describe()
 
 
+# --- modules that are trained whole beside them ---------------------------------------------------------------------
+
+_ROBERTA = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+_LLAMA = {**_ROBERTA, "max_position_embeddings": 24, "tie_word_embeddings": False, "pad_token_id": 0}
+_OF = {"r": 4, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"}
+
+
+def kinds():
+    """Return by name: a base, the class of what is trained on it, what that is read with, and settings of peft's."""
+    torch.manual_seed(3)
+    words = len(T.WORDS)
+    roberta = RobertaForMaskedLM(RobertaConfig(vocab_size=words, max_position_embeddings=20, **_ROBERTA))
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=len(L.WORDS), **_LLAMA))
+    llama_of = {"r": 4, "modules_to_save": ["lm_head", "embed_tokens"], "task_type": "CAUSAL_LM"}
+    gpt_of = {**_OF, "target_modules": ["c_attn"], "fan_in_fan_out": True}
+    return {
+        "a head of the base": (T.untrained(), BertForSequenceClassification, {}, _OF),
+        "a head of its own": (roberta, RobertaForSequenceClassification, {"num_labels": 5}, _OF),
+        "a decoder's head": (
+            L.untrained(),
+            GPT2ForSequenceClassification,
+            {"num_labels": 4, "pad_token_id": 0},
+            gpt_of,
+        ),
+        "embeddings": (llama, LlamaForCausalLM, {}, llama_of),
+    }
+
+
+def with_whole(folder, what, *, base=None):
+    """Write a base and adapters with such modules, all drawn; return their directory and a function to read it."""
+    whole, kind, more, settings = kinds()[what]
+    (base or whole).save_pretrained(folder / "base")
+    read = partial(kind.from_pretrained, folder / "base", **more)
+    made = peft.get_peft_model(read(), peft.LoraConfig(**settings))
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for p in made.parameters():
+            if p.requires_grad:
+                p.normal_()
+    made.save_pretrained(folder / "adapters")
+    T.tokenizer().save_pretrained(folder / "adapters")
+    return folder / "adapters", lambda place: peft.PeftModel.from_pretrained(read(), place).eval()
+
+
+def answers(model):
+    batch, _ = T.records(9).read(range(9))
+    with torch.no_grad():
+        return model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+
+
+@pytest.mark.parametrize("what", ["a head of the base", "a head of its own", "a decoder's head", "embeddings"])
+def test_modules_trained_whole_go_in_and_out_as_peft_opens_them(tmp_path, what):
+    folder, opened = with_whole(tmp_path, what)
+    before, source = tree_digests(tmp_path / "base"), AdaptedModel(folder)
+    assert torch.equal(answers(source.open()), answers(opened(folder)))
+    model = moved(source)
+    out = saved(source, model, tmp_path / "out")
+    assert torch.equal(answers(opened(out)), answers(model))
+    assert torch.equal(answers(source.reopen(out)), answers(model))
+    mine, theirs = (load_file(each / "adapter_model.safetensors") for each in (out, folder))
+    assert {name: t.shape for name, t in mine.items()} == {name: t.shape for name, t in theirs.items()}
+    assert any(".lora_" not in name for name in mine)
+    assert source.digest(model) == model_digest(out) != source.digest()
+    assert tree_digests(tmp_path / "base") == before
+    with torch.no_grad():
+        next(p for p in model.parameters() if not p.requires_grad).add_(1)
+    with pytest.raises(RunFailed, match="base has changed"):
+        source.digest(model)
+
+
+def test_where_they_begin_is_the_base_and_a_head_that_it_has_not_follows_from_the_seed(tmp_path):
+    source = AdaptedModel(with_whole(tmp_path / "1", "embeddings")[0])
+    begun, base = NewAdapters(source)(), LlamaForCausalLM.from_pretrained(tmp_path / "1" / "base")
+    assert torch.equal(begun.lm_head.weight, base.lm_head.weight)
+    assert torch.equal(begun.model.embed_tokens.weight, base.model.embed_tokens.weight)
+    source = AdaptedModel(with_whole(tmp_path / "2", "a head of its own")[0])
+    trainer = Trainer(build=NewAdapters(source), config=L.TRAINER.config)
+    one, again, other = (trainer.begin(seed) for seed in (1, 1, 2))
+    assert torch.equal(one.classifier.dense.weight, again.classifier.dense.weight)
+    assert not torch.equal(one.classifier.dense.weight, other.classifier.dense.weight)
+    assert one.config.num_labels == 5
+    assert float(one.classifier.dense.weight.detach().std()) == pytest.approx(one.config.initializer_range, rel=0.3)
+
+
+def test_a_module_that_is_tied_to_the_base_is_to_be_merged_first(folder):
+    rewritten(folder, modules_to_save=["lm_head"])
+    with pytest.raises(UsageError, match="shares its weights") as told:
+        AdaptedModel(folder)
+    assert "merge_and_unload" in told.value.obstacles[0].fix
+
+
+def test_what_nobody_saved_of_a_classifier_is_told(tmp_path):
+    """BERT's pooler is drawn anew for each who opens a base without it, and peft saves the last layer alone."""
+    torch.manual_seed(3)
+    with_whole(tmp_path, "a head of the base", base=BertForMaskedLM(T.untrained().config))
+    with pytest.raises(Tampered, match="do not fit") as told:
+        AdaptedModel(tmp_path / "adapters")
+    assert "pooler" in told.value.obstacles[0].where
+
+
+def test_a_head_of_another_type_than_the_base_is_told(tmp_path):
+    folder, _ = with_whole(tmp_path, "a head of its own")
+    kinds()["a head of its own"][0].to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    with pytest.raises(UsageError, match="of another type than the base") as told:
+        AdaptedModel(folder)
+    assert (told.value.obstacles[0].found, told.value.obstacles[0].expected) == ("float32", "bfloat16")
+    assert "dtype=torch.float32" in told.value.obstacles[0].fix
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "said"),
+    [("no head", UsageError, "no head to classify with"), ("odd head", Tampered, "fits no classifier")],
+)
+def test_a_classifier_without_a_head_that_fits_is_told(tmp_path, what, error, said):
+    folder, _ = with_whole(tmp_path, "a head of its own")
+    file = folder / "adapter_model.safetensors"
+    state = load_file(file)
+    name = next(n for n in state if n.endswith("out_proj.weight"))
+    if what == "no head":
+        state = {n: t for n, t in state.items() if ".lora_" in n}
+    else:
+        state[name] = state[name][:, :-1].clone()
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(error, match=said):
+        AdaptedModel(folder)
+
+
 def test_new_adapters_say_at_first_what_the_base_says(folder):
     rewritten(folder, init_lora_weights=True)
     base = AutoModelForCausalLM.from_pretrained(folder.parent / "base")
@@ -195,7 +335,7 @@ def test_pickles_are_refused(folder):
     ("change", "said"),
     [
         ({"peft_type": "IA3"}, "peft_type IA3"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"modules_to_save": "lm_head"}, "modules_to_save"),
         ({"bias": "all"}, "bias"),
         ({"use_dora": True}, "use_dora"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights pissa"),  # which changes the base

@@ -12,7 +12,14 @@ import peft
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+    get_linear_schedule_with_warmup,
+)
 
 from expunge.certify.verify import verify
 from expunge.cli import _next
@@ -546,6 +553,41 @@ def test_a_classifier_is_read_by_its_labels(tmp_path):
     assert problem.records.manifest == T.records(30, prefix="").manifest
     assert problem.trainer is None
     assert not [each for each in problem.check() if each.fatal]
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft asks for it
+def test_a_classifier_may_be_adapters_that_bring_its_head(tmp_path):
+    """As peft saves what was fine-tuned with SEQ_CLS on a base that is none: the head lies with the adapters."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    base = RobertaForMaskedLM(RobertaConfig(vocab_size=len(T.WORDS), max_position_embeddings=20, **sizes))
+    base.save_pretrained(tmp_path / "base")
+    whole = RobertaForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    peft.get_peft_model(whole, peft.LoraConfig(task_type="SEQ_CLS", r=2)).save_pretrained(tmp_path / "model")
+    T.tokenizer().save_pretrained(tmp_path / "model")
+    for name, count, seed in (("train", 30, 0), ("others", 30, 9)):
+        rows = zip(*T.sentences(count, seed=seed), strict=True)
+        write(tmp_path / f"{name}.jsonl", [{"text": t, "topic": label} for t, label in rows])
+    problem = made(
+        tmp_path,
+        prompt=None,
+        answer=None,
+        text="text",
+        label="topic",
+        id=None,
+        subject=None,
+        request=Request(ids=("3", "4", "5")),
+    )
+    result = erase(problem, out=tmp_path / "run", methods=("retrain",), references=0, workers=1)
+    assert result.report.attempts[0].claim is Level.EXACT
+    again = RobertaForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3)
+    opened = PeftModel.from_pretrained(again, result.folder).eval()
+    anew = problem.trainer(problem.retain_view, seed=result.report.attempts[0].seed).eval()
+    batch, _ = problem.records.read(range(9))
+    with torch.no_grad():
+        one, other = (model(**batch).logits for model in (opened, anew))
+    assert torch.equal(one, other)
+    assert one.shape == (9, 3)
 
 
 def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):

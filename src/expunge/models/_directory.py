@@ -6,7 +6,7 @@ Nothing is unpickled, and no code from the directory runs; nothing is fetched.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,11 @@ def safe(folder: Path) -> dict[str, Any]:
     return about
 
 
-def read_model(kind: Any, folder: Path) -> Any:
+def read_model(kind: Any, folder: Path, *, config: Any = None, drawn: Collection[str] = ()) -> Any:
     """Return the model in ``folder``, of a class that :func:`kind_of` gave.
+
+    Of modules that are ``drawn`` the directory may hold nothing: torch's generator then draws their weights. With a
+    ``config``, that of another head, it may hold what this one has no place for.
 
     Raises:
         UnsafeFile: a pickle in the place of safetensors.
@@ -123,10 +126,11 @@ def read_model(kind: Any, folder: Path) -> Any:
     for file in folder.glob("*.safetensors"):
         refuse_pickle(file)
         digests.read_safetensors_header(file)
+    given = {} if config is None else {"config": config}
     try:
-        with quiet():
+        with quiet(keep=not drawn):
             model, told = kind.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
+                folder, **given, local_files_only=True, use_safetensors=True, dtype="auto", output_loading_info=True
             )
     except (OSError, RuntimeError, ValueError, MemoryError) as error:
         if ran_out(error):
@@ -145,7 +149,9 @@ def read_model(kind: Any, folder: Path) -> Any:
             expected="whole safetensors files that fit config.json",
             fix="restore the directory from where it was saved",
         ) from error
-    wrong = sorted({*told["missing_keys"], *told["unexpected_keys"], *(str(m) for m in told["mismatched_keys"])})
+    missing = {name for name in told["missing_keys"] if not name.startswith(tuple(f"{each}." for each in drawn))}
+    strange = told["unexpected_keys"] if config is None else ()
+    wrong = sorted({*missing, *strange, *(str(m) for m in told["mismatched_keys"])})
     if wrong:
         raise Tampered(
             "the weights do not fit the model",

@@ -1,7 +1,8 @@
 """A base and adapters (LoRA) beside it, as peft saves them: what is trained, saved and shipped is the adapters alone.
 
-The base is opened for every instance and never moves; only the adapters' own matrices may. So a model goes out as it
-came in, and what its adapters learnt is nowhere else. Nothing is fetched and nothing is unpickled.
+The base is opened for every instance and never moves; only the adapters' own matrices may, and the modules that were
+trained whole beside them (``modules_to_save``: a classifier's head). So a model goes out as it came in, and what its
+adapters learnt is nowhere else. Nothing is fetched and nothing is unpickled.
 
 Source of the adapters: Hu et al. 2021, arXiv 2106.09685, section 4.1. Format: peft's ``adapter_config.json`` and
 ``adapter_model.safetensors``.
@@ -10,7 +11,7 @@ Source of the adapters: Hu et al. 2021, arXiv 2106.09685, section 4.1. Format: p
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,24 @@ from expunge.core import registry
 from expunge.core.digest import BASE_FILE, sha256
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
-from expunge.models._directory import TOKENIZER, carried, kind_of, lay, read_json, read_model, stamps
+from expunge.models._directory import TOKENIZER, carried, lay, read_json, read_model, stamps
+from expunge.models._heads import kind_with_head
 from expunge.models.huggingface import HuggingFaceModel
 from expunge.models.torch import refuse_pickle, tensor_digest
 
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _SAYS = "alpha_pattern exclude_modules fan_in_fan_out init_lora_weights layers_pattern layers_to_transform lora_alpha"
-_SETTINGS = (*_SAYS.split(), "lora_dropout", "r", "rank_pattern", "target_modules", "use_rslora")
+_SETTINGS = (*_SAYS.split(), "lora_dropout", "modules_to_save", "r", "rank_pattern", "target_modules", "use_rslora")
 """What peft is told of what it reads there."""
 _NOTES = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version", "revision")
 """What does not bear on what the adapters compute; nor does ``task_type``."""
 _DRAWN = (True, False, "gaussian", "orthogonal")
 """Ways to draw new adapters that leave the base as it is."""
+_MERGE = (
+    "merge them first, in Python: peft.AutoPeftModelForCausalLM (of a classifier: ...ForSequenceClassification)"
+    ".from_pretrained(ADAPTERS).merge_and_unload().save_pretrained(FOLDER); save the tokenizer there as well, and give "
+    "that folder"
+)
 _NAME = "default"
 _PREFIX = "base_model.model."
 
@@ -49,8 +56,10 @@ def is_adapters(folder: str | Path) -> bool:
 class AdaptedModel(HuggingFaceModel):
     """Adapters (LoRA) as peft saves them, on a base that stays as it is; both are directories on this machine.
 
-    An instance is a model of the base's class, with peft's layers in it, of which the adapters alone may move. Adapters
-    are held in float32 at least. The digest is over adapters, their configuration and the weights of the base.
+    An instance is a model of the base's class, or for adapters of a classifier that of its family, with peft's layers
+    in it, of which the adapters alone may move, and modules that are saved with them. Adapters are held in float32 at
+    least, such modules in the type of the base. The digest is over adapters, their configuration and the weights of
+    the base.
 
     Args:
         path: the directory of the adapters; it is read, never written, and must stay as it is.
@@ -58,7 +67,8 @@ class AdaptedModel(HuggingFaceModel):
             which must be here: nothing is fetched.
 
     Raises:
-        UsageError: no such directory; no base here; adapters of another kind than plain LoRA.
+        UsageError: no such directory; no base here; adapters of another kind than plain LoRA; a module saved with them
+            that is tied to the base.
         UnsafeFile: pickled weights, or a configuration that asks for code.
         Tampered: weights that are truncated, that do not fit, or that belong to another base.
         MissingExtra: peft is not installed.
@@ -69,7 +79,9 @@ class AdaptedModel(HuggingFaceModel):
         self._live = None
         self._folder, self._about = folder, _about(folder)
         self.base = _base(folder, self._about, base)
-        self._kind, self._files = kind_of(self.base), self._stamps()
+        self._whole = tuple(self._about.get("modules_to_save") or ())
+        self._kind, self._head = kind_with_head(self.base, self._about, folder / WEIGHTS, self.tokens)
+        self._files = self._stamps()
         self.rests_on = digests.base_digest(self.base)
         self._config = (folder / CONFIG).read_bytes()
         self._mark = canonical({"adapter_config": sha256(self._config), "base": self.rests_on}) + b"\n"
@@ -96,12 +108,20 @@ class AdaptedModel(HuggingFaceModel):
         return self._load(self._folder).eval()
 
     def anew(self) -> Any:
-        """Return the base with adapters that nobody has trained; they are drawn by torch's generator."""
-        return _attached(read_model(self._kind, self.base), self._about)
+        """Return the base with adapters that nobody has trained, which torch's generator draws.
+
+        So it does with a head that the base has not; of modules that are saved whole the base's own are where they
+        begin.
+        """
+        return _attached(self._bare(), self._about)
 
     def bare(self) -> Any:
         """Return the base without adapters, in evaluation mode."""
-        return read_model(self._kind, self.base).eval()
+        return self._bare().eval()
+
+    def _bare(self) -> Any:
+        drawn = self._whole if self._head is not None else ()
+        return read_model(self._kind, self.base, config=self._head, drawn=drawn)
 
     def digest(self, model: Any = None) -> str:
         """Return the model digest: that of the files which :meth:`save` writes."""
@@ -160,14 +180,14 @@ class AdaptedModel(HuggingFaceModel):
                 fix="give the directory of the base that they were made for",
             )
         with torch.random.fork_rng(devices=[]):  # what is drawn here is read over at once
-            model = _attached(read_model(self._kind, self.base), self._about)
-        _fill(model, folder / WEIGHTS)
-        self._still = self._still or _frozen(model)
+            model = _attached(self._bare(), self._about)
+        _fill(dict(self._movable(model)), folder / WEIGHTS)
+        self._still = self._still or self._frozen(model)
         return model
 
     def _tensors(self, model: Any) -> dict[str, Tensor]:
         """Return the adapters by their names in the file, once the base is seen to be what it was."""
-        if _frozen(model) != self._still:
+        if self._frozen(model) != self._still:
             raise RunFailed(
                 "the base has changed, and adapters alone would be saved",
                 where="model",
@@ -176,7 +196,18 @@ class AdaptedModel(HuggingFaceModel):
                 fix="use a method that moves only what may move; or merge the adapters into the base first, and give "
                 "the whole model",
             )
-        return {_in_file(name): p.detach() for name, p in _matrices(model)}
+        return {_in_file(name): p.detach() for name, p in self._movable(model)}
+
+    def _movable(self, model: Any) -> Iterator[tuple[str, Any]]:
+        """Yield by name what the adapters' file holds, whether it may move or not."""
+        whole = tuple(f"{name}." for name in _ending(model, self._whole))
+        return ((n, p) for n, p in model.named_parameters() if ".lora_" in n or n.startswith(whole))
+
+    def _frozen(self, model: Any) -> str:
+        """Return the digest of all of a model but its adapters."""
+        adapters = {name for name, _ in self._movable(model)}
+        rest = {name: tensor for name, tensor in model.state_dict().items() if name not in adapters}
+        return digests.combine([tensor_digest(name, tensor) for name, tensor in rest.items()])
 
     def _stamps(self) -> list[tuple[str, int, int]]:
         mine = [(file.name, file.stat()) for file in (self._folder / CONFIG, self._folder / WEIGHTS)]
@@ -232,8 +263,7 @@ def _about(folder: Path) -> dict[str, Any]:
             where=f"{folder.name}/{CONFIG}",
             found=", ".join(odd) or "no rank",
             expected="LoRA that adds to weights as they are, and trains nothing else",
-            fix="merge them first, in Python: peft.AutoPeftModelForCausalLM.from_pretrained(ADAPTERS)"
-            ".merge_and_unload().save_pretrained(FOLDER); save the tokenizer there as well, and give that folder",
+            fix=_MERGE,
         )
     return given
 
@@ -243,6 +273,10 @@ def _odd(about: Mapping[str, Any]) -> list[str]:
     usual = vars(_peft().LoraConfig())
     kind = about.get("peft_type")
     found = [] if kind == "LORA" else [f"peft_type {kind}"]
+    whole = about.get("modules_to_save") or []
+    found += (
+        [] if isinstance(whole, list) and all(isinstance(name, str) and name for name in whole) else ["modules_to_save"]
+    )
     found += (
         [] if about.get("init_lora_weights", True) in _DRAWN else [f"init_lora_weights {about['init_lora_weights']}"]
     )
@@ -272,7 +306,7 @@ def _base(folder: Path, about: Mapping[str, Any], given: str | Path | None) -> P
 
 
 def _attached(model: Any, about: Mapping[str, Any]) -> Any:
-    """Return ``model`` with new adapters in it, which alone may move."""
+    """Return ``model`` with new adapters in it, which alone may move, and modules that are saved with them."""
     peft = _peft()
     try:
         with _unadvised():
@@ -285,16 +319,47 @@ def _attached(model: Any, about: Mapping[str, Any]) -> Any:
             expected="settings as peft saves them, with target_modules that the base has",
             fix="give the base that the adapters were trained on, and adapter_config.json as it was saved",
         ) from error
-    for _, p in _matrices(model):
-        p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
+    _unwrap(model)
+    for name, p in model.named_parameters():
+        if ".lora_" in name:
+            p.data = p.data.to(torch.promote_types(p.dtype, torch.float32))
     return model
 
 
-def _fill(model: Any, file: Path) -> None:
-    """Read the adapters of ``model`` from a file that must hold them all, and nothing else."""
+def _unwrap(model: Any) -> None:
+    """Put modules that are saved whole back where peft has put a copy beside each: here only one of the two is needed.
+
+    Raises:
+        UsageError: such a module shares weights with the rest: the copy would not.
+    """
+    names, wrapper = [], _peft().utils.ModulesToSaveWrapper
+    while (name := next((n for n, part in model.named_modules() if isinstance(part, wrapper)), None)) is not None:
+        model.set_submodule(name, model.get_submodule(name).original_module.requires_grad_(True))
+        names.append(name)
+    mine = {id(p) for name in names for p in model.get_submodule(name).parameters()}
+    inside = tuple(f"{name}." for name in names)
+    others = {n: p for n, p in model.named_parameters(remove_duplicate=False) if not n.startswith(inside)}
+    tied = sorted(name for name, p in others.items() if id(p) in mine)
+    if tied:
+        raise UsageError(
+            "a module that was trained whole beside the adapters shares its weights with the base",
+            where=f"{CONFIG}, modules_to_save",
+            found=f"{', '.join(names)}, tied to {tied[0]}",
+            expected="modules with weights of their own",
+            fix=_MERGE,
+        )
+
+
+def _ending(model: Any, names: Sequence[str]) -> list[str]:
+    """Return the modules of a model whose names end so, as peft finds those that it saves whole."""
+    return [each for each, _ in model.named_modules() if each.endswith(tuple(names))] if names else []
+
+
+def _fill(movable: Mapping[str, Any], file: Path) -> None:
+    """Read adapters from a file that must hold them all, and nothing else."""
     refuse_pickle(file)
     digests.read_safetensors_header(file)
-    mine, read = {_in_file(name): p for name, p in _matrices(model)}, load_file(file)
+    mine, read = {_in_file(name): p for name, p in movable.items()}, load_file(file)
     wrong = sorted(n for n in mine.keys() | read.keys() if _shape(mine.get(n)) != _shape(read.get(n)))
     if wrong:
         raise Tampered(
@@ -302,8 +367,17 @@ def _fill(model: Any, file: Path) -> None:
             where=f"{file.parent.name}, {wrong[0]}",
             found=f"{len(wrong)} tensors missing, unknown or of another shape",
             expected=f"the {len(mine)} matrices that {CONFIG} asks for in this base, and nothing else",
-            fix="give the base that they were trained on; adapters of embeddings, and layers trained beside them, are "
-            "merged first",
+            fix="give the base that they were trained on; adapters of embeddings are merged first",
+        )
+    other = sorted(name for name, p in mine.items() if ".lora_" not in name and read[name].dtype != p.dtype)
+    if other:
+        raise UsageError(
+            "a module that was trained whole beside the adapters is of another type than the base",
+            where=f"{file.parent.name}, {other[0]}",
+            found=str(read[other[0]].dtype).removeprefix("torch."),
+            expected=str(mine[other[0]].dtype).removeprefix("torch."),
+            fix=f"save the base in the type of the training: from_pretrained(BASE, dtype={read[other[0]].dtype})"
+            ".save_pretrained(FOLDER), and give that as the base",
         )
     with torch.no_grad():
         for name, p in mine.items():
@@ -314,21 +388,9 @@ def _shape(tensor: Tensor | None) -> list[int] | None:
     return None if tensor is None else list(tensor.shape)
 
 
-def _matrices(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the adapters of a model by name, whether they may move or not."""
-    return ((name, p) for name, p in model.named_parameters() if ".lora_" in name)
-
-
 def _in_file(name: str) -> str:
     """Return what a file of peft's calls a matrix."""
     return _PREFIX + name.replace(f".{_NAME}", "")
-
-
-def _frozen(model: Any) -> str:
-    """Return the digest of all of a model but its adapters."""
-    adapters = {name for name, _ in _matrices(model)}
-    rest = {name: tensor for name, tensor in model.state_dict().items() if name not in adapters}
-    return digests.combine([tensor_digest(name, tensor) for name, tensor in rest.items()])
 
 
 @contextmanager
@@ -336,6 +398,7 @@ def _unadvised() -> Iterator[None]:
     with warnings.catch_warnings():
         # Transformers' Conv1D keeps its weight transposed: peft sees so, layer by layer, and says that it did.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")  # see _unwrap
         yield
 
 
