@@ -29,6 +29,7 @@ from expunge.estimators import (
 )
 from expunge.models._skops import save_object
 from expunge.workflow import plan
+from expunge.workflow.bad_input import unchanged
 from expunge.workflow.tables import problem as from_files
 from tests.support.estimators import Means
 from tests.support.people import FEATURES, fitted, people
@@ -427,6 +428,45 @@ def test_a_regressor_is_judged_by_the_suite_of_classifiers(tmp_path, erase):
     assert first.audits[0].verdict is Verdict.NOT_ERASED
     assert (second.method, second.claim, second.audits[0].verdict) == ("retrain", Level.EXACT, Verdict.ERASED)
     assert "Typical error of an answer" in result.page.read_text()
+
+
+def test_a_file_older_than_the_model_is_refused_and_teaches_it_nothing_again(files, erase, monkeypatch, tmp_path):
+    """The second request, on what the first one left, with rows in the file that the model has forgotten."""
+    monkeypatch.setattr("expunge.models._skops._OURS", "tests.support.estimators.")  # stands for expunge.estimators
+    first = erase("native", problem=files(Means()), policy="standard")
+    left = first.folder / "estimator.skops"
+    again = files(Means(), request=Request(ids=("p0-151",)))
+    (tmp_path / "model.skops").write_bytes(left.read_bytes())
+    gone = len(people()) - len(first.problem.retain_view)
+    for how in (partial(erase, problem=again.origin.make()), lambda: plan(again.origin.make())):
+        with pytest.raises(InvalidProblem, match=f"{gone} of {len(people())} records not held"):
+            how()
+    rest = people()[~people().person.isin(first.problem.forget_ids)]
+    rest.to_csv(tmp_path / "rows.csv", index=False)
+    second = erase("native", problem=again.origin.make(), policy="standard", out=tmp_path / "second")
+    assert second.model.fingerprint() == fitted(Means(), rest[rest.person != "p0-151"]).fingerprint()
+
+
+@pytest.mark.parametrize("of", ["numbers", "words"])
+def test_true_labels_of_a_table_are_those_of_its_column(tmp_path, of):
+    """Classes 1 and 2 are numbered 0 and 1 inside: nobody outside is asked for that number."""
+    names = {"low": 1, "high": 2} if of == "numbers" else {"low": "low", "high": "high"}
+    rows = people().assign(income=people().income.map(names))
+    records = TableRecords(rows, label="income", id="person", features=["age"])
+    model = LogisticRegression().fit(rows[["age"]], rows.income)
+    name, given = rows.person[3], rows.income.tolist()[3]
+    true = next(each for each in names.values() if each != given)
+    of_labels = Problem(model=model, train=records, request=Request(ids=(name,), corrections={name: true}))
+    assert of_labels.truth == {name: records.classes.index(true)}
+    assert not [each for each in of_labels.validate() if each.fatal]
+    assert unchanged(of_labels) is None
+    same = replace(of_labels, request=Request(ids=(name,), corrections={name: given}))
+    assert unchanged(same).found == "1 of 1"
+    for strange in (7, "none"):
+        wrong = replace(of_labels, request=Request(ids=(name,), corrections={name: strange}))
+        assert [each.what for each in wrong.validate() if each.fatal] == [
+            "true labels that are no class of the records"
+        ]
 
 
 def test_true_labels_are_of_classes(tmp_path):

@@ -206,7 +206,7 @@ def _changed(artefact: Artefact, found: str) -> Tampered:
 
 def corrections(problem: Problem, parts: Parts) -> np.ndarray | None:
     """Return the true label of every judged forget record, -1 where the request gives none; None without any."""
-    truth = problem.request.corrections
+    truth = problem.truth
     return np.array([truth.get(name, -1) for name in parts.forget.ids], dtype=np.int64) if truth else None
 
 

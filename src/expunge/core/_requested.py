@@ -86,6 +86,17 @@ def obstacles(problem: Problem, records: Records) -> list[Obstacle]:
                 fix="leave them out; the records are forgotten all the same",
             )
         )
+    elif strange := [each for each in problem.request.corrections if each not in problem.truth]:
+        kinds = ", ".join(sorted({type(problem.request.corrections[each]).__name__ for each in strange}))
+        found.append(
+            Obstacle(
+                what="true labels that are no class of the records",
+                where="corrections of the request",
+                found=f"{len(strange)} of {len(problem.request.corrections)}, {kinds}",
+                expected="of a table labels as its column has them, else numbers of classes",
+                fix="write each as the records have it",
+            )
+        )
     stray = set(problem.request.corrections) - set(problem.forget_ids)
     if stray:
         found.append(

@@ -294,6 +294,12 @@ class Problem:
         return tuple(name for name, subject in pairs if name in wanted or subject in subjects)
 
     @cached_property
+    def truth(self) -> dict[str, int]:
+        """The number of the true class of each record that the request corrects; of what is no class nothing."""
+        read = {name: self.records.class_number(label) for name, label in self.request.corrections.items()}
+        return {name: number for name, number in read.items() if number is not None}
+
+    @cached_property
     def associated(self) -> tuple[str, ...]:
         """Ids of retained records that tell of one subject of an association, which is to stay known."""
         gone = set(self.forget_ids)
@@ -367,8 +373,7 @@ class Problem:
             for where, part in (*named, *variants.items()):
                 found += task.examine(model, part, where=where) if part is not None and len(part) else []
             if records is not None:
-                corrections, triggered = self.request.corrections, self.triggered
-                found += outside(task, model, records, corrections=corrections, triggered=triggered)
+                found += outside(task, model, records, corrections=self.truth, triggered=self.triggered)
         return found
 
     def check(self) -> list[Obstacle]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 from expunge.core.digest import combine, sha256
@@ -82,6 +83,10 @@ class Records(ABC):
         """Return what is answered in the example at ``index``, turn by turn as written; none where it is no text."""
         return ()
 
+    def class_number(self, label: Any) -> int | None:
+        """Return the number of the class that these records call ``label``; None where they have no such class."""
+        return int(label) if isinstance(label, Integral) and not isinstance(label, bool) else None
+
     def __len__(self) -> int:
         """Return the number of records."""
         return len(self.ids)
@@ -152,6 +157,10 @@ class View(Records):
     def __getitem__(self, index: int) -> Any:
         """Return the example at ``index`` of the view."""
         return self._base[self._indices[index]]
+
+    def class_number(self, label: Any) -> int | None:
+        """Return the number of the class that the whole records call ``label``."""
+        return self._base.class_number(label)
 
     def read(self, indices: Sequence[int]) -> Any:
         """Return the examples at ``indices`` of the view as one batch."""

@@ -22,7 +22,8 @@ class Request:
         ground: why, e.g. ``GDPR Art. 17(1)(b)``, ``licence ended``, ``wrong labels``.
         received: date of receipt, ISO 8601.
         due: date by which it must be done, ISO 8601.
-        corrections: for wrong-label requests, the true label by record id.
+        corrections: for wrong-label requests, the true label by record id: of a table as it stands in the column of
+            labels, else the number of the class.
     """
 
     ids: tuple[str, ...] = ()
@@ -34,4 +35,4 @@ class Request:
     ground: str = ""
     received: str = ""
     due: str = ""
-    corrections: Mapping[str, int] = field(default_factory=dict)
+    corrections: Mapping[str, int | str] = field(default_factory=dict)

@@ -92,6 +92,10 @@ class TableRecords(Records):
             self.classes = tuple(plain_value(c) for c in classes) if classes is not None else _occurring(labels, where)
             self.y = _codes(labels, self.classes, frame, where=f"{where}, column {label}")
 
+    def class_number(self, label: Any) -> int | None:
+        """Return the number of the class that is called so; None where there is none, or no classes at all."""
+        return {each: code for code, each in enumerate(self.classes)}.get(label)
+
     def like(self, table: Any) -> TableRecords:
         """Return the rows of another table with the same columns and classes, as a holdout must be made."""
         more = {"numbers": True} if self.numbers else {"classes": self.classes}

@@ -106,7 +106,7 @@ class Strangers:
         self._labelled = given is not None and held is not None
         self._asked: list[tuple[Labels, list[_Asked]]] = []
         if given is not None and held is not None:
-            truth = problem.request.corrections
+            truth = problem.truth
             classes = np.array([truth.get(name, label) for name, label in zip(forget.ids, given, strict=True)])
             self.gone = gone(problem, classes)
             self.staying = ~np.isin(held, list(self.gone))

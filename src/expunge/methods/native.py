@@ -18,6 +18,7 @@ from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
 from expunge.engine.context import Context
 from expunge.engine.fitting import Refit, is_numbered, names
+from expunge.engine.holding import other_rows
 
 _NETWORKS = "it works on estimators alone, and this case is of networks; estimators have cases of their own"
 
@@ -73,10 +74,10 @@ class Native(Method):
         if problem.source.forgets is None:
             what = "the model cannot forget by itself"
             return [*found, Obstacle(what=what, found="no forget(ids)", fix="fit one of expunge.estimators next time")]
-        model = problem.source.open()
-        found += _other_rows(model, problem)
+        strange = other_rows(problem)
+        found += [strange] if strange is not None else []
         if self.config.verify_by_refit:
-            found += _not_repeatable(model, self.guarantee_on(problem))
+            found += _not_repeatable(problem.source.open(), self.guarantee_on(problem))
         return found
 
     def cost(self, problem: Problem) -> Cost:
@@ -116,27 +117,6 @@ class Native(Method):
             warnings=("the rows left no trace in what the model has learnt",) if fingerprint == learnt else (),
             evidence=tuple(evidence),
         )
-
-
-def _other_rows(model: Any, problem: Problem) -> list[Obstacle]:
-    held = getattr(model, "sample_ids_", None)
-    if held is None:
-        rows = model.what_remains_.rows
-        strange, missing = max(0, rows - len(problem.records)), max(0, len(problem.records) - rows)
-    else:
-        mine, theirs = set(map(str, held)), set(problem.records.ids)
-        strange, missing = len(mine - theirs), len(theirs - mine)
-    if not strange and not missing:
-        return []
-    return [
-        Obstacle(
-            what="the model holds other rows than the training records",
-            where="ids",
-            found=f"{missing} of {len(problem.records)} records not held, {strange} rows held that are no record",
-            expected="the same ids: those it was given as sample_ids",
-            fix="give the data file as it was fitted, less what was forgotten since, with the column of ids",
-        )
-    ]
 
 
 def _not_repeatable(model: Any, level: Level) -> list[Obstacle]:

@@ -7,7 +7,9 @@ from expunge.core.problem import Problem
 from expunge.engine import base, copies, shift
 from expunge.engine.copies import Pair
 from expunge.engine.groups import ungrouped
+from expunge.engine.holding import other_rows
 from expunge.engine.legible import illegible
+from expunge.engine.relabelling import labels_of
 from expunge.engine.training import Trainer
 
 TEXTS = "expunge.workflow.texts:problem"
@@ -33,13 +35,35 @@ def look(problem: Problem) -> tuple[list[Obstacle], list[Pair]]:
     wrong = problem.trainer.obstacles() if isinstance(problem.trainer, Trainer) else []
     if wrong:
         raise InvalidProblem(wrong)
+    strange = other_rows(problem) if problem.calibration is None else None  # of whose records the rest is gone
+    if strange is not None:
+        raise InvalidProblem([strange])
     unread = illegible(problem)
     if any(each.fatal for each in unread):
         raise InvalidProblem(unread)
     pairs = copies.find(problem)
     seen = (shift.shifted(problem), base.known(problem), ungrouped(problem))
-    more = (*unread, shortened(problem), *copies.notes(problem, pairs), *seen)
+    more = (*unread, shortened(problem), unchanged(problem), *copies.notes(problem, pairs), *seen)
     return [*notes, *(note for note in more if note is not None)], pairs
+
+
+def unchanged(problem: Problem) -> Obstacle | None:
+    """Return that true labels are those which the records carry; None where all that are given are others."""
+    named = [name for name in problem.forget_ids if name in problem.truth]
+    labels = labels_of(problem, problem.records.select(named)) if named else None
+    if labels is None:
+        return None
+    same = sum(int(label) == problem.truth[name] for name, label in zip(named, labels, strict=True))
+    if not same:
+        return None
+    return Obstacle(
+        what="true labels are given that the records carry already",
+        where="corrections of the request",
+        found=f"{same} of {len(named)}",
+        expected="labels that differ: none of these was wrong, and what the model says of them corrects nothing",
+        fix="see that they are the true labels, and not those of the file",
+        fatal=False,
+    )
 
 
 def shortened(problem: Problem) -> Obstacle | None:

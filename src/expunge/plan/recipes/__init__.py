@@ -111,7 +111,7 @@ def for_case(case: str) -> dict[str, Recipe]:
 
 def case_of(problem: Problem) -> str:
     """Return which case a problem is; reads the labels of the forgotten records, and no model."""
-    right = problem.request.corrections
+    right = problem.truth
     untold = set(problem.request.also) - set(right)
     told = [name for name in problem.forget_ids if not right or name not in untold]
     view = problem.records.select(told)
