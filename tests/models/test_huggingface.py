@@ -14,6 +14,7 @@ from expunge.core.digest import model_digest
 from expunge.core.errors import Tampered
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
+from expunge.models.adapted import AdaptedModel
 from expunge.models.huggingface import Anew, HuggingFaceModel
 from expunge.models.torch import TorchModel
 from tests.support import languages, texts
@@ -262,3 +263,69 @@ def test_a_base_is_taken_in_the_originals_type_and_comes_back_in_it(tmp_path, mi
     assert all(p.dtype == kind and torch.equal(p, q) for p, q in pairs)
     weights = "model.safetensors"
     assert abs((tmp_path / "out" / weights).stat().st_size - (like / weights).stat().st_size) < 64
+
+
+# --- what somebody else laid out ------------------------------------------------------------------------------------
+
+
+def beside(folder, place, model=None, tokenizer=None):
+    """Write a model as somebody else would, by default the one in ``folder``."""
+    (HuggingFaceModel(folder).open() if model is None else model).save_pretrained(place)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(place)
+    return place
+
+
+SAID = ["the old", "near and under", "with"]
+
+
+def test_a_copy_is_alike_with_its_tokenizer_and_without_one(folder, tmp_path):
+    source = HuggingFaceModel(folder)
+    assert source.alike(beside(folder, tmp_path / "bare"), SAID) == []
+    assert source.alike(beside(folder, tmp_path / "whole", tokenizer=texts.tokenizer()), SAID) == []
+    assert HuggingFaceModel.adopt(source.open()).alike(tmp_path / "whole", SAID) == []
+
+
+def test_another_class_is_told_before_anything_is_built(folder, tmp_path, monkeypatch):
+    """A class that reads another family's configuration takes its own sizes, of billions of weights."""
+    (found,) = HuggingFaceModel(folder).alike(beside(folder, tmp_path / "gpt", languages.untrained()), SAID)
+    assert (found.found, found.expected) == ("GPT2LMHeadModel", "BertForSequenceClassification")
+
+
+def test_a_configuration_that_asks_for_more_than_the_files_hold_is_told(folder, tmp_path):
+    place = beside(folder, tmp_path / "big")
+    about = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**about, "num_hidden_layers": 40}))
+    (found,) = HuggingFaceModel(folder).alike(place, SAID)
+    assert "larger model than the weights" in found.what
+    assert all(part.strip()[0].isdigit() for part in found.found.replace("asked for, ", "|").split("|"))
+
+
+def test_a_tokenizer_that_makes_other_tokens_is_told(folder, tmp_path):
+    """One whose words are exchanged, with rows of the embedding exchanged to match, answers its own users otherwise."""
+    place = beside(folder, tmp_path / "other", tokenizer=texts.tokenizer())
+    about = json.loads((place / "tokenizer.json").read_text())
+    words = about["model"]["vocab"]
+    words["the"], words["over"] = words["over"], words["the"]
+    (place / "tokenizer.json").write_text(json.dumps(about))
+    (found,) = HuggingFaceModel(folder).alike(place, SAID)
+    assert "1 of 3 texts come to other tokens" in found.found
+
+
+def test_another_template_of_conversations_is_told(folder, tmp_path):
+    tokenizer = texts.tokenizer()
+    tokenizer.chat_template = "{{ messages[0].content }}!"
+    (found,) = HuggingFaceModel(folder).alike(beside(folder, tmp_path / "talks", tokenizer=tokenizer), SAID)
+    assert found.found == "another template of conversations"
+
+
+def test_a_file_and_adapters_are_told_apart_from_a_directory(folder, tmp_path):
+    source = HuggingFaceModel(folder)
+    (found,) = source.alike(folder / "model.safetensors", SAID)
+    assert (found.what, found.fix) == ("a file in the place of a directory", "name in")
+    adapters = languages.adapted(tmp_path / "l")
+    (found,) = source.alike(adapters, SAID)
+    assert (found.found, found.expected) == ("adapters on a base", "a whole model")
+    (found,) = AdaptedModel(adapters).alike(folder, SAID)
+    assert (found.found, found.expected) == ("a whole model", "adapters on a base")
+    assert AdaptedModel(adapters).alike(adapters, SAID) == []

@@ -124,6 +124,21 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
     assert all(part.ok for part in found.parts)
 
 
+def test_a_model_with_another_configuration_is_judged_anew(folder, tmp_path):
+    """The weights are the same, and what they answer is not."""
+    place, out = tmp_path / "theirs", tmp_path / "run"
+    shutil.copytree(folder / "model", place)
+    first = audit(made(folder), model=place, out=out, references=0, workers=1)
+    again = audit(made(folder), model=place, out=out, references=0, workers=1)
+    assert len(first.report.attempts) == len(again.report.attempts) == 1
+    about = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps({**about, "layer_norm_epsilon": 0.5}))
+    changed = audit(made(folder), model=place, out=out, references=0, workers=1)
+    one, other = changed.report.attempts
+    assert one.audits != other.audits
+    assert one.config["model"] == other.config["model"]
+
+
 @pytest.fixture
 def apart(folder, tmp_path):
     """The directory of adapters that learnt the facts, on a base that never saw them, beside the files of facts."""

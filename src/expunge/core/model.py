@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,6 +67,17 @@ class ModelSource(ABC):
             UnsafeFile: the folder holds a pickle.
             Tampered: the file is truncated, or does not fit the architecture.
         """
+
+    def alike(self, folder: Path, texts: Sequence[str]) -> list[Obstacle]:
+        """Return what keeps the model that somebody else laid into ``folder`` from being judged beside the original.
+
+        Before any of it is opened. ``texts`` are some that it would be asked: it must read them as the original does.
+        """
+        return []
+
+    def settings(self, folder: Path) -> str:
+        """Return the digest of what lies beside the weights in ``folder`` and bears on answers; empty where nothing."""
+        return ""
 
     def unsaved(self, model: Any) -> list[str]:
         """Return names of state that :meth:`save` leaves out of ``model`` and that is not the original's."""

@@ -7,7 +7,7 @@ order of records are drawn on the processor, as without a device; noise that a m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -168,6 +168,14 @@ class PlacedSource(ModelSource):
         """Write the model in the form in which it was handed in."""
         with home(model):
             self.at_home.save(model, folder)
+
+    def alike(self, folder: Path, texts: Sequence[str]) -> list[Obstacle]:
+        """As of the source behind it."""
+        return self.at_home.alike(folder, texts)
+
+    def settings(self, folder: Path) -> str:
+        """As of the source behind it."""
+        return self.at_home.settings(folder)
 
     def unsaved(self, model: Any) -> list[str]:
         """Return names of state that :meth:`save` leaves out."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expunge.core.errors import ExpungeError, InvalidProblem, Refused, UsageError
@@ -102,7 +102,13 @@ def adopt(problem: Problem, run: RunDirectory, given: Given) -> Retrained:
 
 def _digest(problem: Problem, folder: Path) -> str:
     try:
+        strange = problem.source.alike(folder, ())
+        if strange:
+            raise InvalidProblem(strange)
         model = problem.source.reopen(folder)
+    except InvalidProblem as error:
+        named = [replace(each, where=f"reference {folder.name}, {each.where}") for each in error.obstacles]
+        raise InvalidProblem(named) from error
     except ExpungeError as error:
         said = error.obstacles[0]
         where = f"reference {folder.name}, {said.where}"  # every reference has files of the same names

@@ -11,7 +11,7 @@ Source of the sharding: Zhao et al. 2023, "PyTorch FSDP", arXiv 2304.11277; here
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -152,6 +152,14 @@ class SpreadSource(ModelSource):
         one = self.gathered(model)
         if ranks.leads():
             self._inner.save(one, folder)
+
+    def alike(self, folder: Path, texts: Sequence[str]) -> list[Obstacle]:
+        """As of the source behind it."""
+        return self._inner.alike(folder, texts)
+
+    def settings(self, folder: Path) -> str:
+        """As of the source behind it."""
+        return self._inner.settings(folder)
 
     def unsaved(self, model: Any) -> list[str]:
         """Return names of state that :meth:`save` leaves out."""

@@ -23,10 +23,11 @@ from torch import Tensor
 from expunge.core import digest as digests
 from expunge.core import registry
 from expunge.core.digest import BASE_FILE, sha256
-from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
+from expunge.core.errors import Obstacle, RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
 from expunge.models._directory import TOKENIZER, carried, lay, read_json, read_model, stamps
 from expunge.models._heads import kind_with_head
+from expunge.models._likeness import of_another_kind, reads_otherwise
 from expunge.models.huggingface import HuggingFaceModel
 from expunge.models.torch import refuse_pickle, tensor_digest
 
@@ -160,6 +161,14 @@ class AdaptedModel(HuggingFaceModel):
                 fix="train them with the settings of the original",
             )
         return self._load(folder).eval()
+
+    def alike(self, folder: Path, texts: Sequence[str]) -> list[Obstacle]:
+        """Return that it is no directory of adapters, or reads texts otherwise."""
+        return of_another_kind(self._kind, folder, adapters=True) or reads_otherwise(self.tokens, folder, texts)
+
+    def settings(self, folder: Path) -> str:
+        """Return nothing: adapters of other settings are refused when they are opened."""
+        return ""
 
     def _load(self, folder: Path) -> Any:
         if self._stamps() != self._files:

@@ -8,8 +8,9 @@ model card of the original is not: it may quote what must be forgotten.
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,11 @@ from expunge.core import digest as digests
 from expunge.core.errors import InvalidProblem, Obstacle, Tampered, UsageError
 from expunge.core.model import ModelSource
 from expunge.models._directory import CONFIG, WEIGHTS, carried, kind_of, lay, quiet, read_model, safe, stamps
+from expunge.models._likeness import of_another_kind, reads_otherwise
 from expunge.models.torch import TorchModel, moved
+
+_TWICE = 2.0
+"""So many times the weights that files hold a model may have: tied ones stand in them once."""
 
 
 class HuggingFaceModel(ModelSource):
@@ -110,6 +115,18 @@ class HuggingFaceModel(ModelSource):
         """Return the model that :meth:`save` wrote."""
         safe(folder)
         return read_model(self._kind, folder).eval()
+
+    def alike(self, folder: Path, texts: Sequence[str]) -> list[Obstacle]:
+        """Return that it is no directory of such a model, or of another class, size, or way to read texts."""
+        found = of_another_kind(self._kind, folder, adapters=False)
+        if found or not (folder / CONFIG).is_file():  # what is missing is told by who opens it
+            return found
+        mine = self._folder if self._live is None else None
+        return [*_of_another_size(self._kind, folder), *reads_otherwise(mine, folder, texts)]
+
+    def settings(self, folder: Path) -> str:
+        """Return the digest of the configuration."""
+        return digests.sha256((folder / CONFIG).read_bytes())
 
     def unsaved(self, model: Any) -> list[str]:
         """Return the non-persistent buffers that differ from the original's: no file holds them."""
@@ -208,6 +225,27 @@ def _types(model: nn.Module) -> tuple[dict[str, torch.dtype], dict[str, torch.dt
     """Return the types of the parameters by name, and those of parameters and buffers."""
     weights = {name: p.dtype for name, p in model.named_parameters(remove_duplicate=False)}
     return weights, {**weights, **{name: tensor.dtype for name, tensor in model.named_buffers()}}
+
+
+def _of_another_size(kind: Any, folder: Path) -> list[Obstacle]:
+    """Return that the configuration asks for far more than the files hold: to build that could fill the memory."""
+    from transformers import AutoConfig
+
+    with quiet(), torch.device("meta"):
+        asked = sum(p.numel() for p in kind(AutoConfig.from_pretrained(folder, local_files_only=True)).parameters())
+    entries = [e for f in folder.glob("*.safetensors") for e in digests.read_safetensors_header(f)[0].values()]
+    held = sum(math.prod(entry.shape) for entry in entries)
+    if asked <= _TWICE * held:
+        return []
+    return [
+        Obstacle(
+            what="the configuration is of a larger model than the weights beside it",
+            where=f"{folder.name}/{CONFIG}",
+            found=f"{asked:,} weights asked for, {held:,} in the files",
+            expected="the configuration that the weights were saved with",
+            fix="restore the directory from where it was saved",
+        )
+    ]
 
 
 def _write(model: Any, folder: Path) -> None:

@@ -99,6 +99,9 @@ def with_run(
 
 def opened(problem: Problem, folder: Path) -> Any:
     """Return the model in ``folder``, which must have finite weights and answers."""
+    strange = problem.source.alike(folder, _texts(problem))
+    if strange:
+        raise InvalidProblem(strange)
     try:
         model = problem.source.reopen(folder)
     except Tampered as error:  # it is no file of ours that somebody changed, but the wrong one
@@ -111,6 +114,17 @@ def opened(problem: Problem, folder: Path) -> Any:
     if wrong:
         raise InvalidProblem(wrong)
     return model
+
+
+def _texts(problem: Problem) -> list[str]:
+    """Return texts that a model to audit is asked, and some of those that stay; none where records are no texts."""
+    asked = [problem.forget_view, *([problem.held_out] if problem.held_out is not None else []), problem.retain_view]
+    said = [part.words(place) for part in asked for place in range(min(len(part), _SOME))]
+    return [text for text in said if text is not None]
+
+
+_SOME = 1000
+"""Of each part of the records so many are read to see whether two tokenizers agree."""
 
 
 def tunable(problem: Problem, settings: Settings) -> None:
