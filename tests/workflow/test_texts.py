@@ -1,5 +1,6 @@
 """The whole way on a saved transformers' model and a file of texts, without a line of the user's code."""
 
+import base64
 import json
 import random
 import re
@@ -25,6 +26,7 @@ from expunge.certify.verify import verify
 from expunge.cli import _next
 from expunge.cli._job import load
 from expunge.cli.main import main
+from expunge.core import wording
 from expunge.core.digest import BASE_FILE, base_digest, tree_digests
 from expunge.core.errors import ExpungeError, InvalidProblem, UnsafeFile, UsageError
 from expunge.core.level import Level
@@ -33,6 +35,8 @@ from expunge.core.request import Request
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
 from expunge.models.adapted import AdaptedModel, NewAdapters
+from expunge.models.huggingface import HuggingFaceModel
+from expunge.render._words import headline
 from expunge.workflow import audit, bad_input, erase, plan
 from tests.support import languages as L
 from tests.support import texts as T
@@ -124,6 +128,38 @@ def test_the_whole_way_ships_a_directory_that_opens_as_it_came(folder, tmp_path)
     assert all(part.ok for part in found.parts)
 
 
+def test_a_claim_says_that_the_base_knows_the_answers(folder, tmp_path):
+    """What is retrained from it says them as well: it is exact, and nothing is forgotten."""
+    longer = LoopConfig(epochs=80, batch_size=8, lr=2e-2)
+    replace(L.TRAINER, config=longer)(L.records(L.NAMES[:24]), seed=9).save_pretrained(tmp_path / "knows")
+    request = Request(subjects=tuple(L.NAMES[:8]))
+    problem = made(folder, base=str(tmp_path / "knows"), request=request)
+    result = erase(problem, out=tmp_path / "run", methods=("retrain",), references=0, workers=1)
+    digest = HuggingFaceModel(tmp_path / "knows").digest()
+    assert result.claim is Level.EXACT
+    assert (
+        headline(result.report) == "Exact: retrained without the records, from a base that knows the forgotten answers"
+    )
+    assert "from the same base" in result.report.statement
+    told = re.compile(rf"{wording.KNOWN}: \d+% of the forgotten answers by heart")
+    for place in ("certificate", "card"):
+        if place == "certificate":
+            data = json.loads(result.certificate.read_text())
+            said = base64.b64decode(data["payload"]).decode()
+        else:
+            said = (result.folder / "README.md").read_text()
+        assert told.search(said)
+        assert digest in said
+    assert any(f"starts from the base whose weights have the digest {digest}" in each
+               for each in result.report.attempts[0].outcome.evidence)  # fmt: skip
+    plain = erase(made(folder), out=tmp_path / "new", methods=("retrain",), references=0, workers=1).report
+    assert (wording.KNOWN in plain.statement, "same base" in plain.statement) == (False, False)
+    assert any("starts from new weights" in each for each in plain.attempts[0].outcome.evidence)
+    based = made(folder, base=str(folder / "base"))
+    ignorant = erase(based, out=tmp_path / "based", methods=("retrain",), references=0, workers=1).report
+    assert (wording.KNOWN in ignorant.statement, "same base" in ignorant.statement) == (False, True)
+
+
 def test_a_model_with_another_configuration_is_judged_anew(folder, tmp_path):
     """The weights are the same, and what they answer is not."""
     place, out = tmp_path / "theirs", tmp_path / "run"
@@ -182,7 +218,7 @@ def test_adapters_come_out_as_they_went_in_and_the_certificate_says_on_what_they
     said = (result.folder / "README.md").read_text()
     assert base_digest(base) in said
     assert "library_name: peft" in said
-    assert any("the training started from had seen before" in text for text in result.report.not_covered)
+    assert any("the training started from" in text and "had seen before" in text for text in result.report.not_covered)
 
     def check(base):
         key = result.out / "development-key.pub"

@@ -27,6 +27,18 @@ _CLAIMS = {
     ),
     Level.SUPPRESSED: "The model is unchanged; filters stand around it. Nothing was erased from it.",
 }
+_FROM_A_BASE = {
+    Level.EXACT: (
+        "The model is what training anew from the same base without the requested records gives: it has the same "
+        "distribution as any model that was trained so and never saw them."
+    ),
+}
+"""The same, where the training starts from what was trained before."""
+KNOWN = "What the training started from knows the forgotten answers already"
+_SO_KNOWN = (
+    KNOWN + ": {found}. So does every model that is retrained from it, and this one may: what is claimed is that "
+    "nothing more of the records is in it than in that base."
+)
 _UNCOMPARED = {
     "canaries": "records that were planted to be deleted with the requested ones are gone",
     "shard_members": "the members of the ensemble that held the requested records know them no better than those that "
@@ -72,19 +84,35 @@ _NO_CLAIM = {
 
 
 def statement(
-    claim: Level | None, verdict: Verdict | None, *, references: int, rests_on: Sequence[str] = ("canaries",)
+    claim: Level | None,
+    verdict: Verdict | None,
+    *,
+    references: int,
+    rests_on: Sequence[str] = ("canaries",),
+    based: bool = False,
+    known: str = "",
 ) -> str:
     """Return what is claimed, in one or two sentences; ``verdict`` is None where no model was judged.
 
-    ``rests_on`` names the checks that an audit without references rested on.
+    ``rests_on`` names the checks that an audit without references rested on. ``based``: the training starts from what
+    was trained before; ``known`` says how much of the forgotten answers that gives, where it is more than of others.
     """
+    said = _statement(claim, verdict, references=references, rests_on=rests_on, based=based)
+    return f"{said} {_SO_KNOWN.format(found=known)}" if known and claim is not None else said
+
+
+def _statement(
+    claim: Level | None, verdict: Verdict | None, *, references: int, rests_on: Sequence[str], based: bool
+) -> str:
     if claim is Level.AUDITED and not references:
         shown = ", ".join(_UNCOMPARED[name] for name in rests_on) or "no trace of the requested records was found"
         return (
             f"By the tests listed, {shown}, and the model is as good as before. It was not compared with retrained "
             "models; this is not a proof."
         )
-    return _NO_CLAIM[verdict] if claim is None else _CLAIMS[claim]
+    if claim is None:
+        return _NO_CLAIM[verdict]
+    return _FROM_A_BASE.get(claim, _CLAIMS[claim]) if based else _CLAIMS[claim]
 
 
 def limits(
@@ -161,8 +189,8 @@ NOT_COVERED = (
 )
 """What no run of expunge can reach."""
 BASE = (
-    "what the model that the training started from had seen before: retrained models start from it as well, and it is "
-    "taken as it is"
+    "what the model that the training started from{base} had seen before: retrained models start from it as well, and "
+    "it is taken as it is"
 )
 """What stands there where models are trained from a base."""
 APART = (

@@ -25,6 +25,7 @@ from expunge.tasks.causal_lm import CausalLM
 
 MOST = 256
 """Records of either side that are asked for."""
+KNOWS = "what the model was trained from knows the forgotten answers already"
 LEVEL, APART = 0.005, 0.05
 """Said is what chance explains so rarely, and what comes to so much of an answer."""
 
@@ -55,7 +56,7 @@ def known(problem: Problem) -> Obstacle | None:
     if p > LEVEL or mine.mean() - theirs.mean() < APART:
         return None
     return Obstacle(
-        what="what the model was trained from knows the forgotten answers already",
+        what=KNOWS,
         where="base",
         found=f"{mine.mean():.0%} of the forgotten answers by heart (extraction strength, {len(mine)} records), "
         f"and {theirs.mean():.0%} of held-out ones ({len(theirs)})",
@@ -64,6 +65,14 @@ def known(problem: Problem) -> Obstacle | None:
         fix="forget them in the base first, or start from another: models that are retrained from it know them too, so "
         "no verdict here can say that they are gone",
     )
+
+
+def start_of(problem: Problem) -> str | None:
+    """Return the digest of what the training starts from; None where that is new weights, "" where nobody knows it."""
+    build = getattr(problem.trainer, "build", None)
+    if problem.source.rests_on or getattr(build, "base", None):
+        return problem.source.rests_on or getattr(build, "rests_on", "")
+    return None
 
 
 def _start(problem: Problem) -> torch.nn.Module | None:

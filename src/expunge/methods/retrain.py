@@ -9,6 +9,7 @@ from expunge.core.level import Level
 from expunge.core.method import Cost, Method, Need
 from expunge.core.outcome import Outcome
 from expunge.core.problem import Problem
+from expunge.engine.base import start_of
 from expunge.engine.context import Context
 from expunge.engine.references import seeds_matter
 
@@ -46,6 +47,14 @@ class Retrain(Method):
                 "the trainer was called with a view of the retained records only",
                 "every retained record was read through that view, and it hands out no other record",
                 _CHECKED if seeds_matter(problem) else _CHECKED_WITHOUT_SEEDS,
-                "assumption: the trainer starts from new weights and reads training records from nowhere else",
+                f"assumption: {_started(problem)}, and reads training records from nowhere else",
             ),
         )
+
+
+def _started(problem: Problem) -> str:
+    base = start_of(problem)
+    if base is None:
+        return "the trainer starts from new weights"
+    called = f"whose weights have the digest {base}" if base else "that it was given"
+    return f"the trainer starts from the base {called}, which is taken as it is"

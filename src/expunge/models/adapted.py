@@ -227,7 +227,7 @@ class NewAdapters:
     """Makes the model that a training of adapters starts from: the base of a ``source`` with new ones on it."""
 
     def __init__(self, source: AdaptedModel) -> None:
-        self._source, self.base = source, str(source.base)
+        self._source, self.base, self.rests_on = source, str(source.base), source.rests_on
         # What a trainer is described by.
         settings = sha256(canonical(_settings(source._about)))
         self.__module__, self.__qualname__ = "peft", f"adapters {settings[:16]} on weights {source.rests_on[:16]}"

@@ -156,7 +156,8 @@ class Anew:
     def __init__(self, like: str | Path, base: str | Path | None = None) -> None:
         self._kind = kind_of(Path(like))
         self._like, self.base = str(like), None if base is None else str(base)
-        start = "new weights" if base is None else f"weights {self._checked(Path(base))[:16]}"
+        self.rests_on = "" if base is None else self._checked(Path(base))
+        start = "new weights" if base is None else f"weights {self.rests_on[:16]}"
         start += self._cast(Path(like), None if base is None else Path(base))
         # What a trainer is described by.
         self.__module__, self.__qualname__ = "transformers", f"{self._kind.__name__} from {start}"

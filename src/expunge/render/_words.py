@@ -8,7 +8,7 @@ from expunge.core.check import Direction, Measurement, Question
 from expunge.core.level import Level
 from expunge.core.report import Attempt, Audit, Finding, Report
 from expunge.core.verdict import Decision, Verdict, control_has_power
-from expunge.core.wording import COPIES
+from expunge.core.wording import COPIES, KNOWN
 from expunge.render._numbers import Scale, confidence, count, is_share, many
 
 LEVELS = {
@@ -42,13 +42,18 @@ def headline(report: Report) -> str:
         return NOTHING_TO_DO
     if report.claim is None:
         return _WITHOUT_CLAIM[verdict_of(report)]
+    known = ", from a base that knows the forgotten answers" if KNOWN in report.statement else ""
+    return f"{_claimed(report, report.claim)}{known}"
+
+
+def _claimed(report: Report, level: Level) -> str:
     shipped = report.shipped
-    if report.claim is Level.AUDITED and not uses_references(shown_audit(judged(report))):
+    if level is Level.AUDITED and not uses_references(shown_audit(judged(report))):
         shown = ", ".join(_GONE[name] for name in rests_on(shown_audit(judged(report)))) or "no trace was found"
         return f"Erased by the tests listed: {shown}; not compared with retraining"
-    if report.claim is Level.EXACT and shipped is not None and shipped.method == "retrain":
+    if level is Level.EXACT and shipped is not None and shipped.method == "retrain":
         return "Exact: retrained without the records"
-    return _HEADLINES[report.claim]
+    return _HEADLINES[level]
 
 
 def tone(report: Report) -> Decision:

@@ -86,7 +86,7 @@ def with_run(
                 if not problem.forget_ids:
                     return _nothing_to_do(problem, run)
                 said, watcher = (settings.seed, settings.configs), progress or Progress()
-                stages = Stages(problem, policy, references, given, *said, run, workers, watcher)
+                stages = Stages(problem, policy, references, given, *said, run, workers, watcher, tuple(notes))
                 if pairs:
                     copies.write(run.folder, pairs)
                 result = work(stages, [*where, *(str(note) for note in notes)])

@@ -27,7 +27,7 @@ from expunge.core.serial import canonical, plain
 from expunge.core.storage import storing, write_file, write_folder
 from expunge.core.suppression import FILTERS
 from expunge.core.verdict import Decision, Verdict, control_has_power
-from expunge.engine import copies, device
+from expunge.engine import base, copies, device
 from expunge.engine.answering import answers
 from expunge.engine.energy import usage_of
 from expunge.engine.given import adopt
@@ -124,7 +124,8 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         *([_MANIFEST] if shipped else []),
         *(path for path in (annex.PATH, copies.PATH) if (run.folder / path).exists()),
     ]
-    costs = _costs(stages, plan, attempts)
+    costs, based = _costs(stages, plan, attempts), base.start_of(problem)
+    known = next((note.found for note in stages.noted if note.what == base.KNOWS), "")
     return Report(
         expunge=expunge.__version__,
         title=problem.request.reference or "Deletion request",
@@ -142,7 +143,9 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         chosen=shipped.number if shipped else None,
         verdict=outcome,
         claim=level,
-        statement=wording.statement(level, outcome, references=compared, rests_on=basis),
+        statement=wording.statement(
+            level, outcome, references=compared, rests_on=basis, based=based is not None, known=known
+        ),
         limits=(
             *wording.limits(level, outcome, attempts=looks, references=compared, rests_on=basis),
             *((wording.APART.format(base=problem.source.rests_on),) if problem.source.rests_on else ()),
@@ -151,7 +154,7 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         ),
         not_covered=(
             *wording.NOT_COVERED,
-            *((wording.BASE,) if _starts_from_a_base(problem) else ()),
+            *([] if based is None else [wording.BASE.format(base=based and f" (weights with the digest {based})")]),
             *((wording.CARRIED,) if problem.source.carries else ()),
             *((wording.CUT.format(cut=cut, count=len(problem.forget_view)),) if cut else ()),
             *((wording.COPIES,) if (run.folder / copies.PATH).exists() else ()),
@@ -172,10 +175,6 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
         tuned=found(stages, settings.floor),
         usage=usage_of(run.events, final=FINAL, reference=STAGE, unmeasured=run.meter.unmeasured if run.meter else {}),
     )
-
-
-def _starts_from_a_base(problem: Problem) -> bool:
-    return bool(problem.source.rests_on or getattr(getattr(problem.trainer, "build", None), "base", None))
 
 
 _OF_CLASSES = ("classes", "features", "groups", "peers")

@@ -15,7 +15,7 @@ from expunge.audit.policy import Policy
 from expunge.audit.run import AuditRequest
 from expunge.core import registry
 from expunge.core.check import EvidenceKind
-from expunge.core.errors import UNABLE, InvalidProblem, fault_of_method
+from expunge.core.errors import UNABLE, InvalidProblem, Obstacle, fault_of_method
 from expunge.core.level import Level
 from expunge.core.method import Cost, Method
 from expunge.core.outcome import Outcome
@@ -66,6 +66,7 @@ class Stages:
     run: RunDirectory
     workers: Workers
     progress: Progress
+    noted: Sequence[Obstacle] = ()
 
     @cached_property
     def have(self) -> frozenset[EvidenceKind]:
