@@ -58,6 +58,34 @@ def test_counter_examples_are_learnt_beside_and_counted():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)  # another order of the same records
 
 
+def test_one_step_is_that_of_both_losses_together_weighed_as_said():
+    more = toys.records(20, prefix="c", seed=9, dtype=torch.float64)
+    problem = posed(counterexamples=more)
+    model = problem.source.open()
+    inputs, labels = more.read(range(20))
+    (-torch.log_softmax(model(inputs), 1)[torch.arange(20), labels].mean()).backward()
+    there = slope(model, problem, weights(problem, problem.retain_view))
+    outcome = Balance({**STEP, "counter": 3.0}).unlearn(problem, toys.context(problem))
+    for before, after, slopes in zip(model.parameters(), outcome.model.parameters(), there, strict=True):
+        wanted = before.detach().numpy() - 0.05 * (slopes + 3.0 * before.grad.numpy())
+        assert float(np.abs(after.detach().numpy() - wanted).max()) < 1e-14
+
+
+def test_a_larger_weight_teaches_them_better_under_the_default_optimiser():
+    """As a pass of their own they came to steps of one size, whatever the weight, and to smaller ones of the others."""
+    more = toys.records(20, prefix="c", seed=9, dtype=torch.float64)
+    problem = posed(counterexamples=more)
+    inputs, labels = more.read(range(20))
+    losses = []
+    for counter in (0.0, 0.1, 1.0, 10.0, 100.0):
+        made = Balance({"counter": counter, "epochs": 10, "lr": 0.02}).unlearn(problem, toys.context(problem)).model
+        with torch.no_grad():
+            losses.append(float(torch.nn.functional.cross_entropy(made(inputs), labels)))
+    assert losses[:4] == sorted(losses[:4], reverse=True)
+    assert losses[0] - losses[3] > 0.1
+    assert losses[4] < losses[3] + 0.01, "all weight on them is as good"
+
+
 def test_without_groups_it_is_refused_before_work():
     assert [o.what for o in load("methods", "balance")().obstacles(toys.problem())] == ["balance balances groups"]
 

@@ -36,7 +36,7 @@ class Balance(Passes):
     class Config(Passes.Config):
         """Settings of balancing."""
 
-        counter: float = setting(0.5, "weight of the counter-examples' mean loss", low=0, search=(0.1, 2.0))
+        counter: float = setting(0.5, "weight of the counter-examples' mean loss", low=0, search=(0.1, 10))
 
     def obstacles(self, problem: Problem) -> list[Obstacle]:
         """Return what the contract says, and records without a group."""
@@ -45,25 +45,33 @@ class Balance(Passes):
     def prepare(self, model: nn.Module, problem: Problem, run: Context) -> Cost:
         """Weigh the records."""
         self._weights: Mapping[str, float] = weights(problem, problem.retain_view)
-        self._beside = problem.more_records
+        self._take(problem)
         return Cost()
 
     def passes(self, epoch: int) -> Sequence[Pass]:
-        """Return one pass over the retain set, and after it one over the counter-examples."""
-        size = self.config.batch_size
-        beside = getattr(self, "_beside", None)
-        more = [] if beside is None else [Pass("retain", self._countered, size, retain=beside)]
-        return (*more, Pass("retain", self._weighted, size))
+        """Return one pass over the retain set, with counter-examples beside every step: each about once an epoch.
+
+        The two losses are added before the step: an adaptive optimiser makes of the loss of a pass of its own a step of
+        one size, whatever it is multiplied with.
+        """
+        size, beside = self.config.batch_size, getattr(self, "_beside", None)
+        if beside is None or not self.config.counter:
+            return (Pass("retain", self._weighted, size),)
+        some = max(1, round(len(beside) * min(1.0, size / self._retained)))
+        return (Pass("both", {"retain": self._weighted, "forget": self._countered}, size, beside=some, forget=beside),)
 
     def cost(self, problem: Problem) -> Cost:
-        """Return the visits of all passes, those over counter-examples included."""
-        self._beside = problem.more_records
+        """Return the visits of the pass, those of counter-examples included."""
+        self._take(problem)
         return super().cost(problem)
+
+    def _take(self, problem: Problem) -> None:
+        self._beside, self._retained = problem.more_records, len(problem.retain_view)
 
     def _weighted(self, batch: Batch) -> Tensor:
         retain: Any = batch.retain
         return weighted_loss(retain, [self._weights[name] for name in batch.retain_side.ids])  # type: ignore[union-attr]
 
     def _countered(self, batch: Batch) -> Tensor:
-        assert batch.retain is not None
-        return self.config.counter * batch.retain.loss.mean()
+        assert batch.forget is not None  # they stand in the place of the forgotten ones, of which none is read
+        return self.config.counter * batch.forget.loss.mean()
