@@ -52,6 +52,14 @@ def test_run_compare_and_resume(tmp_path, call, alone):
     assert page.name in again.err
     page.unlink()
     assert page.name not in call("bench", "compare", "--out", str(page.parent)).err
+    assert "cells are done" not in again.err
+    (cell,) = (tmp_path / "out").rglob("cell.json")
+    data = cell.read_bytes()
+    cell.unlink()
+    unfinished = call("bench", "compare", "--out", str(tmp_path / "out"))
+    assert "0 of 1 cells are done" in unfinished.err
+    assert "bench resume --out" in unfinished.err
+    cell.write_bytes(data)
     assert call("bench", "resume", "--out", str(tmp_path / "out")).code == 0
     other = call("bench", "run", *words, "--floor", "90%")
     assert (other.code, "differs in floor" in other.err) == (5, True)

@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from expunge.certify.verify import verify
 from expunge.cli._job import load
+from expunge.cli._progress import show_plan
 from expunge.core.errors import ForeignRun, InvalidProblem, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin, Problem
@@ -334,6 +335,20 @@ def test_a_model_that_can_forget_does(files, erase, monkeypatch):
     assert "means are computed anew in the order of ids" in page
     assert "fresh fit" in page
     assert "p0-150" not in page + certificate
+
+
+def test_methods_of_networks_are_named_in_one_line(files, erase, capsys):
+    problem = files(LogisticRegression())
+    foreseen = plan(problem)
+    assert {"salun", "ssd", "finetune"} <= {option.method for option in foreseen.of_networks}
+    assert "retrain" not in {option.method for option in foreseen.of_networks}
+    show_plan(foreseen)
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{len(foreseen.of_networks)} methods work on networks alone, and this model is none: " in said
+    assert said.count("(found: no network)") == 0
+    assert plan(problem, methods=("retrain", "salun")).of_networks == (), "it was named"
+    page = erase("retrain", problem=problem, policy="standard").page.read_text()
+    assert "(found: no network)" not in page
 
 
 def test_a_finished_run_is_read_again(files, erase):

@@ -80,7 +80,7 @@ def show_plan(plan: Plan) -> None:
             option.why,
         )
         for option in plan.options
-        if option not in plan.on_request
+        if option not in plan.on_request and option not in plan.of_networks
     ]
     _console.say("\nPlan", style="bold")
     _console.table(("method", "guarantee", "cost", "try it", "why"), rows)
@@ -91,6 +91,9 @@ def show_plan(plan: Plan) -> None:
             for option in plan.on_request
         )
         _console.say(f"also possible, where named with --method NAME: {named}")
+    if plan.of_networks:
+        named = ", ".join(option.method for option in plan.of_networks)
+        _console.say(f"{len(plan.of_networks)} methods work on networks alone, and this model is none: {named}")
     if plan.policies:
         _console.say("\nPolicies", style="bold")
         _console.table(("policy", "references", "cost", "judges", "what it can show here"), _policies(plan))

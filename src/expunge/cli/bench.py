@@ -239,6 +239,7 @@ def _run(site: Site, workers: int | None, as_json: bool) -> None:
 
 def _show(site: Site, form: Form, *, pages: bool) -> None:
     from expunge.bench.page import page
+    from expunge.bench.run import cells, grid
     from expunge.bench.table import FORMS, table
     from expunge.core.storage import write_file
 
@@ -251,5 +252,9 @@ def _show(site: Site, form: Form, *, pages: bool) -> None:
         _console.emit_json(found)
     else:
         print(FORMS[form.value](found), end="")
+    done, whole = len(cells(site)), len(grid(site))
+    if done < whole:
+        resume = _next.line("bench", "resume", "--out", str(site.folder))
+        _console.say(f"{done} of {whole} cells are done: `{resume}` goes on.")
     if drawn.exists():
         _console.verbatim(f"page         {drawn}")

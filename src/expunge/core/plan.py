@@ -23,6 +23,11 @@ OVER_BUDGET = "would take the attempts over the budget"
 """How the reason starts why a method is not planned that would be possible."""
 
 
+NO_NETWORK = "(found: no network)"
+"""What the reason holds why a method is not planned that works on networks alone."""
+_FEW = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Option:
     """One method on one problem.
@@ -96,6 +101,12 @@ class Plan:
     def on_request(self) -> tuple[Option, ...]:
         """The methods that could run and are tried only where they are named, in the order of their cost."""
         return tuple(option for option in self.options if option.why.startswith(ON_REQUEST))
+
+    @property
+    def of_networks(self) -> tuple[Option, ...]:
+        """The methods that work on networks alone, where the model is none and nobody named them one by one."""
+        found = tuple(option for option in self.options if not option.planned and NO_NETWORK in option.why)
+        return found if len(found) > _FEW else ()
 
     @property
     def order(self) -> tuple[str, ...]:

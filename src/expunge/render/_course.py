@@ -217,8 +217,9 @@ def plan(report: Report) -> Markup:
             prose(option.why),
         ]
         for option in report.plan.options
-        if option not in report.plan.on_request
+        if option not in (*report.plan.on_request, *report.plan.of_networks)
     ]
+    beyond = [option.method for option in report.plan.of_networks]
     others = [f"{option.title} ({option.method})" for option in report.plan.on_request]
     caption = "Methods in the order they would be tried; cost as a share of one retraining"
     return tag(
@@ -227,6 +228,9 @@ def plan(report: Report) -> Markup:
         bullets(sentences(report.plan.advice), otherwise="") if report.plan.advice else None,
         table(caption, heads, rows, class_="plan") if rows else tag("p", "No method was considered.", class_="muted"),
         tag("p", f"Also possible, where named: {'; '.join(others)}.", class_="muted") if others else None,
+        tag("p", f"On networks alone, and this model is none: {', '.join(beyond)}.", class_="muted")
+        if beyond
+        else None,
         _foreseen(report),
         id="plan",
     )
