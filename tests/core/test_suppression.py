@@ -88,7 +88,7 @@ def test_a_file_that_was_altered_so_that_it_stops_nothing_is_an_error(tmp_path, 
     path = tmp_path / "filter.json"
     made().save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UsageError, match=f"{next(iter(change))} of another form|lengths of another form"):
+    with pytest.raises(UsageError, match="missing or was changed"):
         OutputFilter.load(path)
     empty = made([])
     empty.save(path)
@@ -286,3 +286,27 @@ def test_files_that_were_written_stop_the_same_words_as_long_as_their_format_is_
     assert words_of("J\u00fcrgen Gro\u00df, \u0664\u0662") == ["j\u00fcrgen", "gross", "42"]
     assert words_of("\u0e19\u0e49\u0e33\u738b\u660e") == ["\u0e19\u0e49\u0e4d", "\u0e32", "\u738b", "\u660e"]
     assert (OutputFilter.FORMAT[-2:], InputFilter.FORMAT[-2:]) == ("-2", "-2")
+
+
+@pytest.mark.parametrize("name", ["marks", "instead", "until", "whole"])
+def test_a_filter_of_which_a_part_was_lost_is_refused(tmp_path, name):
+    """With fewer marks it would let through what it was made to stop, without a word."""
+    made = InputFilter.against(
+        ["who is ada vale ?", "where was ada vale born ?"], ["where was bo hill born ?"], key=b"k" * 16, length=4,
+        name=2, instead="I cannot say.", until="2027-01-01",
+    )  # fmt: skip
+    path = tmp_path / "input-filter.json"
+    made.save(path)
+    assert InputFilter.load(path) == made
+    about = json.loads(path.read_text())
+    about[name] = about[name][1:]
+    path.write_text(json.dumps(about))
+    with pytest.raises(UsageError, match="missing or was changed"):
+        InputFilter.load(path)
+
+
+@pytest.mark.parametrize("said", [None, ["who is ada vale ?"], b"who"])
+def test_what_is_no_text_is_told(said):
+    made = InputFilter.against(["who is ada vale ?"], [], key=b"k" * 16, length=4, name=2, instead="no")
+    with pytest.raises(UsageError, match="what is no text"):
+        made.stops(said)

@@ -16,10 +16,11 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://expunge.dev/unlearning/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
+OF_SIGNATURES = "A signature shows who stands for which bytes, no more."
 STANDARD_LIMITS = (
     "All of this is conditional on the training configuration, which was chosen with the data in.",
     "Requests are assumed not to depend on models that were released before.",
-    "A signature shows who stands for which bytes, no more.",
+    OF_SIGNATURES,
 )
 """What no certificate shows, whatever the method; every one of them says so."""
 

@@ -10,12 +10,12 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Self
 
-from expunge.core.digest import keyed
+from expunge.core.digest import keyed, sha256
 from expunge.core.errors import UsageError
 from expunge.core.phrases import ALPHABETS, UNSPACED, words_of
 from expunge.core.serial import build, canonical, parse
@@ -49,6 +49,7 @@ class Filter:
         until: the date (YYYY-MM-DD) by which the records are to be erased, noted alone; empty where there is none.
         format: of the file.
         passes: hashes of whole texts that are let through although they hold a piece.
+        whole: digest of all the other fields, so that a file of which a part was lost on the way is known.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Filter:
     until: str = ""
     format: str = ""
     passes: tuple[str, ...] = ()
+    whole: str = ""
 
     FORMAT: ClassVar[str] = ""
     """Counts on whenever words are made of a text in another way: marks of earlier words would let it through."""
@@ -69,10 +71,26 @@ class Filter:
         lengths = tuple(sorted({len(piece) for piece in pieces}))
         passing = {tuple(text) for text in kept if not pieces.isdisjoint(_pieces(text, lengths))}
         marks, passes = (tuple(sorted(_mark(key, piece) for piece in some)) for some in (pieces, passing))
-        return cls(key.hex(), lengths, marks, instead, until, cls.FORMAT, passes)
+        made = cls(key.hex(), lengths, marks, instead, until, cls.FORMAT, passes)
+        return replace(made, whole=made._sum())
+
+    def _sum(self) -> str:
+        return sha256(canonical(replace(self, whole="")))
 
     def stops(self, text: str) -> bool:
-        """Return whether the text holds one of the pieces."""
+        """Return whether the text holds one of the pieces.
+
+        Raises:
+            UsageError: it is no text.
+        """
+        if not isinstance(text, str):
+            raise UsageError(
+                f"the {self.what} is asked about what is no text",
+                where="text",
+                found=type(text).__name__,
+                expected="str",
+                fix="give what is asked or answered as one text; of several, one after the other",
+            )
         known, key, said = set(self.marks), bytes.fromhex(self.key), words_of(text)
         held = any(_mark(key, piece) in known for piece in _pieces(said, self.lengths))
         return held and _mark(key, tuple(said)) not in self.passes
@@ -94,18 +112,9 @@ class Filter:
             raise cls._unreadable(path, str(getattr(error, "strerror", None) or error)) from error
         if found.format != cls.FORMAT:
             raise cls._unreadable(path, f"format {found.format[:40]!r}")
-        if wrong := found._altered():
-            raise cls._unreadable(path, f"{wrong} of another form")
+        if found.whole != found._sum():  # with fewer marks it would let through what it was made to stop
+            raise cls._unreadable(path, "a part of it is missing or was changed")
         return found
-
-    def _altered(self) -> str:
-        """Return which field is not as it is written: such a filter would let everything through, without a word."""
-        if not re.fullmatch(r"([0-9a-f]{2})+", self.key):
-            return "key"
-        for name, marks in (("marks", self.marks), ("passes", self.passes)):
-            if not all(re.fullmatch(rf"[0-9a-f]{{{2 * _MARK}}}", mark) for mark in marks):
-                return name
-        return "lengths" if bool(self.lengths) != bool(self.marks) or min(self.lengths, default=1) < 1 else ""
 
     @classmethod
     def _unreadable(cls, path: str | Path, found: str) -> UsageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expunge.core.certificate import STANDARD_LIMITS
+from expunge.core.certificate import OF_SIGNATURES, STANDARD_LIMITS
 from expunge.core.level import Level
 from expunge.core.verdict import Verdict
 
@@ -122,8 +122,9 @@ def limits(
     attempts: int,
     references: int,
     rests_on: Sequence[str] = ("canaries",),
+    signed: bool = True,
 ) -> tuple[str, ...]:
-    """Return what the claim does not say, one sentence each."""
+    """Return what the claim does not say, one sentence each; of a certificate only where there is one, ``signed``."""
     if claim is Level.SUPPRESSED:
         return FILTERED
     lines = []
@@ -145,7 +146,9 @@ def limits(
         lines.append(
             f"{attempts} attempts were judged in this run, each at half the error rate of the one before, or less."
         )
-    return (*lines, *STANDARD_LIMITS) if claim is not None else tuple(lines)
+    if claim is None:
+        return tuple(lines)
+    return (*lines, *(line for line in STANDARD_LIMITS if signed or line != OF_SIGNATURES))
 
 
 def unasked(titles: Sequence[str]) -> str:

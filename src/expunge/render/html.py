@@ -102,8 +102,10 @@ def _guide() -> Markup:
         "A check passes when the whole interval of the difference between the unlearned model and the "
         "retrained ones lies inside a margin that was fixed before any method was run. It fails when the "
         "whole interval lies outside. Otherwise it is inconclusive. Forgetting too much fails like "
-        "forgetting too little. Below each margin stands the chance that a true retrain passes: where it is low, "
-        "the margin is too narrow for this problem, and a failure says little.",
+        "forgetting too little. Below each margin stands the chance that a true retrain passes, computed from how far "
+        "retrained models differ: where it is low, the margin is too narrow for this problem, and a failure says "
+        "little. How many of the few that there are did pass, each judged against the others, is counted further "
+        "below.",
         "Some checks need no reference: what they are compared with is known by design (a coin decided which canaries "
         "were trained on, or a keyed hash which member of an ensemble held a record, so a model that saw none of them "
         "can only guess which), or is the original’s own value. "

@@ -147,7 +147,9 @@ def _report(stages: Stages, settings: Settings, plan: Plan, notes: Sequence[str]
             level, outcome, references=compared, rests_on=basis, based=based is not None, known=known
         ),
         limits=(
-            *wording.limits(level, outcome, attempts=looks, references=compared, rests_on=basis),
+            *wording.limits(
+                level, outcome, attempts=looks, references=compared, rests_on=basis, signed=shipped is not None
+            ),
             *((wording.APART.format(base=problem.source.rests_on),) if problem.source.rests_on else ()),
             *((wording.given(len(stages.given), stages.references),) if stages.given and compared else ()),
             *(((wording.BLIND,) if compared else [wording.BLIND_ALONE[name] for name in basis]) if blind else ()),
