@@ -8,8 +8,10 @@ import pytest
 
 from expunge.cli import _next
 from expunge.core.level import Level
+from expunge.core.method import Cost
 from expunge.core.outcome import Outcome
-from expunge.core.plan import FORCED
+from expunge.core.plan import FORCED, TUNED
+from expunge.core.report import Tuned
 from expunge.core.verdict import Decision, Verdict
 from expunge.workflow import Result
 from tests.render.conftest import sample_report
@@ -89,6 +91,30 @@ def test_a_budget_that_held_nothing_is_not_advised_again():
     assert all(words[: len(wider)] == wider for words in found)
     tried = replace(small, attempts=report.attempts)
     assert all("--budget" not in words for words in commands(steps(tried))), "that one held something"
+
+
+def test_what_was_tuned_and_waits_is_gone_on_with_and_not_named_alone():
+    """By its name a method has settings of its own: those that were paid for would be lost."""
+    report = sample_report("noop")
+    option = replace(report.plan.options[0], method="finetune", why=TUNED)
+    one = Tuned(
+        method="finetune", title="Fine-tuning", start="x", searched=("lr",), trials=4, cut=0, failed=0, best=2,
+        config={}, match=0.1, harm=0.0, accuracy=0.9, original=0.5, floor=0.8, missing=0, cost=Cost(), share=0.2,
+    )  # fmt: skip
+    waiting = replace(report, plan=replace(report.plan, options=(option,)), tuned=(one,))
+    again = [*AGAIN, "--method", "auto"]
+    assert again in commands(steps(waiting, again=again))
+    assert not any(words[-1] == "finetune" for words in commands(steps(waiting, again=again)))
+    dear = replace(waiting, notes=("finetune was tuned and not tried: one run of it is more than the budget",))
+    assert any(words[-1] == "finetune" for words in commands(steps(dear, again=again)))
+
+
+def test_an_audit_tried_no_method():
+    report = sample_report("noop")
+    external = replace(report.attempts[-1], method="external")
+    judged = replace(report, attempts=(external,), plan=replace(report.plan, options=()))
+    judged = replace(judged, problem=replace(report.problem, trainer=None))
+    assert any("no method was tried" in step.why for step in steps(judged))
 
 
 def test_without_a_trainer_it_asks_for_one():

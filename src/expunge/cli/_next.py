@@ -149,11 +149,13 @@ def _missing(report: Report, again: Sequence[str], out: Path) -> list[Step]:
     if powerless(report.control):
         said = f"the checks cannot tell the original from {count} retrained models"
         more = _with_references(f"{said}; intervals are narrower with more of them:", 2 * count, again, out)
-        why = (
-            "see that the trainer starts from new weights, or from what the original itself was trained from; or "
-            "the records left no trace that these checks see, or too few of them are judged "
-            f"({report.forget_count} to forget)"
-        )
+        few = f"too few of them are judged ({report.forget_count} to forget)"
+        why = f"the records left no trace that these checks see, or {few}"
+        start = "from new weights, or from what the original itself was trained from"
+        if report.problem.trainer is not None:
+            why = f"see that the trainer starts {start}; or {why}"
+        else:
+            why = f"see that the references were trained {start}; or {why}"
         return [more, Step(f"or {why}")] if report.problem.trainer is not None else [Step(f"{said}: {why}")]
     audit = shown_audit(judged(report))
     findings = [f for f in audit.findings if f.required] if audit is not None else []
@@ -211,6 +213,7 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
     """
     from expunge.plan import auto
     from expunge.render._words import powerless
+    from expunge.workflow.stages import EXTERNAL
 
     blind = report.control is not None and powerless(report.control)
     tried = {attempt.method for attempt in report.attempts}
@@ -220,7 +223,14 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
     if not tried and report.plan.budget < 1:  # the same budget would hold nothing again
         words = [*_without(words, "--budget"), "--budget", "100%"]
     named = any(option.tuned or option.why == FORCED for option in report.plan.options)
+    # What was tuned goes with what was found for it; by name a method has settings of its own.
+    tuned = [option for option in options if option.tuned and _waits(report, option.method)]
+    if tuned:
+        why = f"go on with what was tuned as well ({', '.join(option.method for option in tuned)}):"
+        found.append(Step(why, line(*again)))
     for option in options:
+        if option in tuned:
+            continue
         known = option.share is not None and not option.tuned  # by itself that costs what it costs
         share = f", {option.share:.0%} of one retraining" if known else ""
         why = f"{option.title} ({option.guarantee.value}{share}):"
@@ -239,8 +249,15 @@ def _untried(result: Result, report: Report, again: Sequence[str]) -> list[Step]
             found.append(Step("retrain without the records, which is exact:", line(*words, "--method", "retrain")))
     if not found:
         done = "every method that is possible here was tried; the report says how far each came"
-        found.append(Step(done if tried else "no method was tried; the plan in the report says what keeps each back"))
+        none = "no method was tried; the plan in the report says what keeps each back"
+        found.append(Step(done if tried - {EXTERNAL} else none))
     return found
+
+
+def _waits(report: Report, method: str) -> bool:
+    """Return whether settings were found for a method that was told to wait, by a run that stops after one attempt."""
+    found = any(one.method == method and one.best is not None for one in report.tuned)
+    return found and not any(note.startswith(f"{method} was ") for note in report.notes)
 
 
 def _possible(option: Option) -> bool:

@@ -65,7 +65,12 @@ def whole_way(stages: Stages, settings: Settings, notes: list[str]) -> Result:
         number = try_method(stages, name, method, tuned, asked=name in plan.order)
         stages.judge(number, guarantee)
         tried.append(number)
-        if erases(stages.attempt(number)) or not (settings.escalate or filters(method, stages.problem)):
+        if erases(stages.attempt(number)):
+            break
+        if not (settings.escalate or filters(method, stages.problem)):
+            done = {stages.attempt(each).method for each in tried}
+            left = [option.title for option in plan.options if option.planned and option.method not in done]
+            notes += [f"Not tried, since the run was to stop after one attempt: {', '.join(left)}"] if left else []
             break
     return finish(stages, settings, plan, notes, tried=tried)
 
