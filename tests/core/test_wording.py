@@ -106,3 +106,19 @@ def test_of_a_language_model_nothing_is_said_of_labels_or_classes():
             assert wording.of_task(said, "classification") == said
     source = "".join(inspect.getsource(inspect.getmodule(registry.load("checks", n))) for n in registry.names("checks"))
     assert all(f'"{said}"' in source for said in wording._OF_TEXTS), "words of a check that says something else by now"
+
+
+@pytest.mark.parametrize("claim", [*Level, None])
+def test_what_a_base_knows_is_told_beside_every_claim_about_records(claim):
+    """A filter claims nothing of what the model has learnt, and where nothing is claimed nothing is bounded."""
+    said = wording.statement(claim, Verdict.INCONCLUSIVE, references=5, based=True, known="90% by heart")
+    assert (f"{wording.KNOWN}: 90% by heart." in said) == (claim not in (None, Level.SUPPRESSED))
+    plain = wording.statement(claim, Verdict.INCONCLUSIVE, references=5, based=True)
+    assert said.startswith(plain)
+    assert ("from the same base" in plain) == (claim is Level.EXACT)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_signatures_are_spoken_of_where_there_is_one(signed):
+    lines = wording.limits(Level.AUDITED, Verdict.ERASED, attempts=1, references=5, signed=signed)
+    assert any("signature" in line for line in lines) == signed

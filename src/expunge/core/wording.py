@@ -36,8 +36,8 @@ _FROM_A_BASE = {
 """The same, where the training starts from what was trained before."""
 KNOWN = "What the training started from knows the forgotten answers already"
 _SO_KNOWN = (
-    KNOWN + ": {found}. So does every model that is retrained from it, and this one may: what is claimed is that "
-    "nothing more of the records is in it than in that base."
+    KNOWN + ": {found}. So does every model that is retrained from it, and this one may: the claim is about what was "
+    "learnt from the records beside that."
 )
 _UNCOMPARED = {
     "canaries": "records that were planted to be deleted with the requested ones are gone",
@@ -98,7 +98,8 @@ def statement(
     was trained before; ``known`` says how much of the forgotten answers that gives, where it is more than of others.
     """
     said = _statement(claim, verdict, references=references, rests_on=rests_on, based=based)
-    return f"{said} {_SO_KNOWN.format(found=known)}" if known and claim is not None else said
+    about_records = claim not in (None, Level.SUPPRESSED)
+    return f"{said} {_SO_KNOWN.format(found=known)}" if known and about_records else said
 
 
 def _statement(
