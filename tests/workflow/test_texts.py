@@ -606,6 +606,40 @@ def test_a_classifier_is_read_by_its_labels(tmp_path):
     assert not [each for each in problem.check() if each.fatal]
 
 
+def classified(folder, labels, **more):
+    """Return the problem of a classifier with names of classes, and texts that carry ``labels``."""
+    model = T.untrained()
+    model.config.id2label = {0: "praise", 1: "blame", 2: "none"}
+    model.config.label2id = {"praise": 0, "blame": 1, "none": 2}
+    model.save_pretrained(folder / "model")
+    T.tokenizer().save_pretrained(folder / "model")
+    said, _ = T.sentences(len(labels))
+    write(folder / "train.jsonl", [{"text": t, "topic": label} for t, label in zip(said, labels, strict=True)])
+    columns = {"prompt": None, "answer": None, "text": "text", "label": "topic", "id": None, "subject": None}
+    rest = {"holdout": None, "training": None, "request": Request(ids=("0",))}
+    return made(folder, **{**columns, **rest, **more})
+
+
+def test_classes_may_be_called_by_their_names(tmp_path):
+    problem = classified(tmp_path, ["blame", "praise", "none", "blame"] * 3)
+    assert problem.records.read(range(4))[1].tolist() == [1, 0, 2, 1]
+    assert problem.records.classes == ("praise", "blame", "none")
+    named = replace(problem, request=Request(ids=("0", "1"), corrections={"0": "none", "1": 2}))
+    assert named.truth == {"0": 2, "1": 2}
+    assert not [each for each in named.validate() if each.fatal]
+    wrong = replace(problem, request=Request(ids=("0",), corrections={"0": "scorn"}))
+    assert [each.found for each in wrong.validate() if each.fatal] == ["1 of 1, str"]
+
+
+def test_names_that_no_class_has_are_told_by_their_row(tmp_path):
+    with pytest.raises(UsageError, match="labels that are no class of the model") as told:
+        classified(tmp_path, ["blame", "scorn", "none"])
+    (said,) = told.value.obstacles
+    assert "row 2" in said.where or "line 2" in said.where
+    assert said.found == "1 of 3 rows"
+    assert "praise, blame, none" in said.expected
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")  # peft asks for it
 def test_a_classifier_may_be_adapters_that_bring_its_head(tmp_path):
     """As peft saves what was fine-tuned with SEQ_CLS on a base that is none: the head lies with the adapters."""
@@ -661,7 +695,7 @@ def test_a_trainer_starts_from_the_base_or_from_the_seed(folder):
         ({"answer": "talk"}, "something else than text"),
         (
             {"prompt": None, "answer": None, "text": "said", "label": "person", "subject": None},
-            "something else than class numbers",
+            "labels that are no class of the model",
         ),
         ({"prompt": None, "answer": None, "text": "said", "template": "{prompt}{answer}"}, "without prompts"),
         ({"template": "{prompt}"}, "does not hold prompt and answer"),

@@ -40,7 +40,8 @@ class Data:
 
     Attributes:
         path: a ``.parquet``, ``.csv`` or ``.jsonl`` file, relative to the job file.
-        label: the column of labels, or of the numbers that a regressor predicts.
+        label: the column of labels, or of the numbers that a regressor predicts; of a Hugging Face model class
+            numbers, or names in its ``id2label``.
         id: the column of ids; without it a row is known by its position, 0, 1, 2, ... (of the holdout
             holdout-0, holdout-1, ...).
         subject: the column that says whose data a row is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class TextRecords(Records):
         subjects: whose data each record is, None where unknown.
         max_length: tokens that a record may have; the tokenizer's own limit by default.
         truncate: cut records that are longer; else they are an error, since what is cut off is not learnt.
+        names: of classes, by which their numbers may be called as well.
 
     Raises:
         UsageError: numbers differ, a record is too long or empty of tokens, or the tokenizer cannot pad.
@@ -39,8 +40,10 @@ class TextRecords(Records):
         subjects: Sequence[str | None] | None = None,
         max_length: int | None = None,
         truncate: bool = False,
+        names: Mapping[str, int] | None = None,
     ) -> None:
-        count = len(texts)
+        count, self._names = len(texts), dict(names or {})
+        self.classes = tuple(sorted(self._names, key=self._names.__getitem__))  # as its user calls them
         for what, part in (("labels", labels), ("subjects", subjects)):
             if part is not None and len(part) != count:
                 raise UsageError(
@@ -73,6 +76,10 @@ class TextRecords(Records):
         mask = (torch.arange(width)[None] < lengths[:, None]).long()
         index = torch.as_tensor(list(indices), dtype=torch.long)
         return {"input_ids": tokens.reshape(len(rows), width), "attention_mask": mask}, self._labels[index]
+
+    def class_number(self, label: Any) -> int | None:
+        """Return the number of the class that is called so, by its number or its name."""
+        return self._names.get(label) if isinstance(label, str) else super().class_number(label)
 
     def words(self, index: int) -> str:
         """Return a text as it was given; what is cut off to fit the model as well."""

@@ -210,6 +210,13 @@ def context_of(folder: str | Path) -> int | None:
     return said - unused
 
 
+def classes_of(folder: str | Path) -> dict[str, int]:
+    """Return the names of the classes of a model in a directory, with their numbers; none where it names none."""
+    file = Path(folder) / CONFIG
+    named = read_json(file).get("id2label") if file.is_file() else None
+    return {str(name): int(number) for number, name in named.items()} if isinstance(named, dict) else {}
+
+
 def read_json(file: Path) -> Any:
     """Return what a file of transformers' says.
 

@@ -27,7 +27,7 @@ from expunge.data._files import (
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
-from expunge.models._directory import context_of, tokenizer_of
+from expunge.models._directory import classes_of, context_of, tokenizer_of
 from expunge.models.adapted import AdaptedModel, NewAdapters, is_adapters
 from expunge.models.huggingface import Anew, HuggingFaceModel
 from expunge.workflow.variants import Rows, variants_of
@@ -68,7 +68,7 @@ def problem(
         prompt: the column of prompts.
         answer: the column of what is to be answered.
         messages: the column of conversations, lists of ``{"role": ..., "content": ...}``.
-        label: the column of class numbers, of a classifier.
+        label: the column of classes, of a classifier: their numbers, or their names in the model's ``id2label``.
         id: the column of ids; positions where none is named.
         subject: the column that says whose data a record is.
         group: of a classifier, the column of groups between which gaps are judged.
@@ -104,7 +104,8 @@ def problem(
     context = context_of(source.base if isinstance(source, AdaptedModel) else model)
     most = max_length if context is None else min(max_length or context, context)
     kinds = (text, prompt, answer, messages, label)
-    columns = _Columns(*kinds, id, subject, group, others, template, date, most, truncate)
+    names = classes_of(source.base if isinstance(source, AdaptedModel) else model) if label is not None else {}
+    columns = _Columns(*kinds, id, subject, group, others, template, date, most, truncate, names)
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
     settings = build(Training, dict(training), where="[training]") if training is not None else None
@@ -165,6 +166,7 @@ class _Columns:
     date: str | None
     max_length: int | None
     truncate: bool
+    names: Mapping[str, int]
 
     def rows(self, path: str, *, of: str = "") -> Rows:
         """Return the rows of a file; of another than that trained on, named by ``of``, variants may be missing.
@@ -204,7 +206,7 @@ class _Columns:
         more = {**self._more(tokenizer), "ids": rows.ids, "subjects": subjects_of(frame, self.subject)}
         try:
             if self.label is not None:
-                return TextRecords(*parts, **more)
+                return TextRecords(*parts, names=self.names, **more)
             if self.messages is not None:
                 return LanguageRecords.of_messages(*parts, date=self.date, **more)
             if self.text is not None:
@@ -279,6 +281,8 @@ class _Columns:
     def _column(self, frame: Any, name: str, where: str) -> Sequence[Any]:
         values = plain(frame[name])
         whole(values, frame, where=f"{where}, column {name}", what=name)
+        if name == self.label and any(isinstance(value, str) for value in values):
+            return self._numbers(values, frame, f"{where}, column {name}")
         wanted = int if name == self.label else list if name == self.messages else str
         wrong = [i for i, value in enumerate(values) if not isinstance(value, wanted) or isinstance(value, bool)]
         if wrong:
@@ -290,6 +294,21 @@ class _Columns:
                 fix="name another column, or mend these rows",
             )
         return values
+
+    def _numbers(self, values: Sequence[Any], frame: Any, where: str) -> list[int]:
+        """Return the numbers of classes that are called by their names; a column of words may hold numbers as words."""
+        known = {**{str(number): number for number in self.names.values()}, **self.names}
+        strange = [i for i, value in enumerate(values) if str(value) not in known]
+        if strange:
+            names = ", ".join([*self.names][:12]) or "it has none"
+            raise UsageError(
+                "labels that are no class of the model",
+                where=f"{where}, first at {place(frame, strange[0])}",
+                found=f"{len(strange)} of {len(values)} rows",
+                expected=f"numbers of classes, or names in id2label of config.json: {names}",
+                fix="write the names into id2label and label2id of config.json, or numbers into the column",
+            )
+        return [known[str(value)] for value in values]
 
 
 _IN_TOML = (
