@@ -13,6 +13,9 @@ from transformers import (
     AutoTokenizer,
     BertForMaskedLM,
     BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
     GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
@@ -171,7 +174,12 @@ def kinds():
     llama = LlamaForCausalLM(LlamaConfig(vocab_size=len(L.WORDS), **_LLAMA))
     llama_of = {"r": 4, "modules_to_save": ["lm_head", "embed_tokens"], "task_type": "CAUSAL_LM"}
     gpt_of = {**_OF, "target_modules": ["c_attn"], "fan_in_fan_out": True}
+    distil = DistilBertForMaskedLM(DistilBertConfig(vocab_size=words, dim=16, n_layers=1, n_heads=2, hidden_dim=16))
+    distil_of = {**_OF, "target_modules": ["q_lin", "v_lin"]}
+    sizes = {"num_labels": 6, "ignore_mismatched_sizes": True}
     return {
+        "a layer before it": (distil, DistilBertForSequenceClassification, {"num_labels": 3}, distil_of),
+        "other classes": (T.untrained(), BertForSequenceClassification, sizes, _OF),
         "a head of the base": (T.untrained(), BertForSequenceClassification, {}, _OF),
         "a head of its own": (roberta, RobertaForSequenceClassification, {"num_labels": 5}, _OF),
         "a decoder's head": (
@@ -206,7 +214,10 @@ def answers(model):
         return model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
 
-@pytest.mark.parametrize("what", ["a head of the base", "a head of its own", "a decoder's head", "embeddings"])
+@pytest.mark.parametrize(
+    "what",
+    ["a head of the base", "a head of its own", "a decoder's head", "embeddings", "a layer before it", "other classes"],
+)
 def test_modules_trained_whole_go_in_and_out_as_peft_opens_them(tmp_path, what):
     folder, opened = with_whole(tmp_path, what)
     before, source = tree_digests(tmp_path / "base"), AdaptedModel(folder)

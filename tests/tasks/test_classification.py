@@ -110,6 +110,9 @@ def test_a_text_is_the_same_row_whatever_longer_one_is_read_beside_it():
     assert torch.equal(one[0], two[0])
     assert not torch.equal(two[0], two[1])
     assert one[0, 4] == pytest.approx((2 / 3) ** 0.5)
+    choices = torch.stack([long, long.flip(0)], dim=1)
+    several = TASK.inputs(({"input_ids": choices, "attention_mask": (choices > 0).long()}, torch.zeros(2)))
+    assert torch.allclose(several[0], several[1])
     ages = [({**inputs, "age": torch.ones(len(labels), 1)}, labels) for inputs, labels in batches]
     assert torch.equal(TASK.inputs(ages[0])[0], torch.cat([one[0], torch.ones(1)]))
 

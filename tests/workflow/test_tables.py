@@ -19,6 +19,7 @@ from expunge.core.errors import ForeignRun, InvalidProblem, Refused, UsageError
 from expunge.core.level import Level
 from expunge.core.problem import Origin, Problem
 from expunge.core.request import Request
+from expunge.core.serial import build
 from expunge.core.verdict import Decision, Verdict
 from expunge.data.table import TableRecords
 from expunge.engine.fitting import Refit
@@ -460,6 +461,15 @@ def test_a_file_older_than_the_model_is_refused_and_teaches_it_nothing_again(fil
     rest.to_csv(tmp_path / "rows.csv", index=False)
     second = erase("native", problem=again.origin.make(), policy="standard", out=tmp_path / "second")
     assert second.model.fingerprint() == fitted(Means(), rest[rest.person != "p0-151"]).fingerprint()
+
+
+def test_true_labels_may_be_of_any_kind_that_a_column_has(tmp_path):
+    rows = people()
+    for names, true in (({"low": False, "high": True}, True), ({"low": 1.5, "high": 2.0}, 2.0)):
+        records = TableRecords(rows.assign(income=rows.income.map(names)), label="income", id="person")
+        asked = build(Request, {"ids": ["p0-003"], "corrections": {"p0-003": true}}, where="[request]")
+        problem = Problem(model=LogisticRegression(), train=records, request=asked)
+        assert problem.truth == {"p0-003": 1}
 
 
 @pytest.mark.parametrize("of", ["numbers", "words"])

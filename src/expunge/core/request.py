@@ -35,4 +35,4 @@ class Request:
     ground: str = ""
     received: str = ""
     due: str = ""
-    corrections: Mapping[str, int | str] = field(default_factory=dict)
+    corrections: Mapping[str, int | float | bool | str] = field(default_factory=dict)

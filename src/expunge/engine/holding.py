@@ -30,5 +30,6 @@ def other_rows(problem: Problem) -> Obstacle | None:
         found=f"{missing} of {len(problem.records)} records not held, {strange} rows held that are no record",
         expected="the same ids: those it was given as sample_ids; what is retrained on records that it has forgotten "
         "learns them again",
-        fix="give the data file as it was fitted, less what was forgotten since, with the column of ids",
+        fix="give the data file as it was fitted, less what was forgotten since, with the column of ids; of a model "
+        "that was fitted without any these are the positions of the rows then, 0, 1, 2, ...: write them into a column",
     )

@@ -126,7 +126,7 @@ def read_model(kind: Any, folder: Path, *, config: Any = None, drawn: Collection
     for file in folder.glob("*.safetensors"):
         refuse_pickle(file)
         digests.read_safetensors_header(file)
-    given = {} if config is None else {"config": config}
+    given = {} if config is None else {"config": config, "ignore_mismatched_sizes": bool(drawn)}
     try:
         with quiet(keep=not drawn):
             model, told = kind.from_pretrained(
@@ -149,9 +149,9 @@ def read_model(kind: Any, folder: Path, *, config: Any = None, drawn: Collection
             expected="whole safetensors files that fit config.json",
             fix="restore the directory from where it was saved",
         ) from error
-    missing = {name for name in told["missing_keys"] if not name.startswith(tuple(f"{each}." for each in drawn))}
+    odd = {*told["missing_keys"], *(str(each[0]) for each in told["mismatched_keys"])}
     strange = told["unexpected_keys"] if config is None else ()
-    wrong = sorted({*missing, *strange, *(str(m) for m in told["mismatched_keys"])})
+    wrong = sorted({*(name for name in odd if not name.startswith(tuple(f"{m}." for m in drawn))), *strange})
     if wrong:
         raise Tampered(
             "the weights do not fit the model",

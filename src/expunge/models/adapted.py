@@ -81,7 +81,8 @@ class AdaptedModel(HuggingFaceModel):
         self._folder, self._about = folder, _about(folder)
         self.base = _base(folder, self._about, base)
         self._whole = tuple(self._about.get("modules_to_save") or ())
-        self._kind, self._head = kind_with_head(self.base, self._about, folder / WEIGHTS, self.tokens)
+        self._made = kind_with_head(self.base, self._about, folder / WEIGHTS, self.tokens)
+        self._kind = self._made.of
         self._files = self._stamps()
         self.rests_on = digests.base_digest(self.base)
         self._config = (folder / CONFIG).read_bytes()
@@ -121,8 +122,7 @@ class AdaptedModel(HuggingFaceModel):
         return self._bare().eval()
 
     def _bare(self) -> Any:
-        drawn = self._whole if self._head is not None else ()
-        return read_model(self._kind, self.base, config=self._head, drawn=drawn)
+        return read_model(self._kind, self.base, config=self._made.config, drawn=self._made.drawn)
 
     def digest(self, model: Any = None) -> str:
         """Return the model digest: that of the files which :meth:`save` writes."""
@@ -376,7 +376,8 @@ def _fill(movable: Mapping[str, Any], file: Path) -> None:
             where=f"{file.parent.name}, {wrong[0]}",
             found=f"{len(wrong)} tensors missing, unknown or of another shape",
             expected=f"the {len(mine)} matrices that {CONFIG} asks for in this base, and nothing else",
-            fix="give the base that they were trained on; adapters of embeddings are merged first",
+            fix="give the base that they were trained on, saved anew where its embeddings were resized; adapters of "
+            "embeddings are merged first",
         )
     other = sorted(name for name, p in mine.items() if ".lora_" not in name and read[name].dtype != p.dtype)
     if other:

@@ -105,8 +105,8 @@ def make_plan(
         advice=(
             *_own_words(problem, methods, options),
             *(f"{m.title}: {_reason(each)}." for m in methods if m.name in begun for each in m.futile(problem)),
-            *_uncosted(problem, whole),
             *_advice(problem, options, references, given, total, missing or {}, policies, alike),
+            *_uncosted(problem, whole),
         ),
         policies=tuple(policies),
         tuning=tuning,

@@ -245,9 +245,9 @@ def counted(inputs: Mapping[str, Tensor]) -> Tensor:
 
     However long the longest record of a batch is, and so whatever was read beside a record.
     """
-    ids = inputs["input_ids"].cpu()
-    mask = inputs["attention_mask"].cpu().double() if "attention_mask" in inputs else torch.ones(ids.shape).double()
-    counts = torch.zeros(len(ids), _WIDTH, dtype=torch.float64).scatter_add(1, ids % _WIDTH, mask)
+    ids = inputs["input_ids"].cpu().flatten(1)  # of several texts a record all tokens
+    there = inputs["attention_mask"].cpu().flatten(1) if "attention_mask" in inputs else torch.ones_like(ids)
+    counts = torch.zeros(len(ids), _WIDTH, dtype=torch.float64).scatter_add(1, ids % _WIDTH, there.double())
     return (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).sqrt()
 
 
