@@ -7,11 +7,19 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from expunge.core import registry
 from expunge.core.digest import model_digest
-from expunge.core.errors import Tampered
+from expunge.core.errors import Tampered, UsageError
 from expunge.engine.loop import LoopConfig
 from expunge.engine.training import Trainer
 from expunge.models.adapted import AdaptedModel
@@ -263,6 +271,40 @@ def test_a_base_is_taken_in_the_originals_type_and_comes_back_in_it(tmp_path, mi
     assert all(p.dtype == kind and torch.equal(p, q) for p, q in pairs)
     weights = "model.safetensors"
     assert abs((tmp_path / "out" / weights).stat().st_size - (like / weights).stat().st_size) < 64
+
+
+@pytest.mark.parametrize("kind", [BertForMaskedLM, BertModel])
+def test_the_base_of_a_classifier_may_be_one_of_its_family_and_the_head_is_drawn(folder, tmp_path, kind):
+    """As transformers makes a classifier of a model without its head, and says that some weights are new."""
+    torch.manual_seed(3)
+    kind(HuggingFaceModel(folder).open().config).save_pretrained(tmp_path / "base")
+    begin = Anew(folder, tmp_path / "base")
+    made = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        made.append(begin())
+    theirs = BertForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=3).state_dict()
+    body = [name for name in theirs if "classifier" not in name and ("pooler" not in name or kind is BertModel)]
+    assert len(body) > 20
+    for one in made:
+        assert all(torch.equal(one.state_dict()[name], theirs[name]) for name in body)
+        assert type(one) is BertForSequenceClassification
+    first, again, other = (one.classifier.weight for one in made)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert begin.rests_on == HuggingFaceModel(tmp_path / "base").digest()
+
+
+def test_a_base_of_another_family_or_size_is_told(folder, tmp_path):
+    languages.untrained().save_pretrained(tmp_path / "gpt")
+    with pytest.raises(UsageError, match="another class") as told:
+        Anew(folder, tmp_path / "gpt")
+    assert told.value.obstacles[0].expected == "BertForSequenceClassification, or another of its family"
+    config = HuggingFaceModel(folder).open().config
+    config.intermediate_size = 24
+    BertForMaskedLM(config).save_pretrained(tmp_path / "narrow")
+    with pytest.raises((Tampered, UsageError), match=r"do not fit|read the model"):
+        Anew(folder, tmp_path / "narrow")
 
 
 # --- what somebody else laid out ------------------------------------------------------------------------------------

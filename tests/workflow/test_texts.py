@@ -16,6 +16,8 @@ from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaForSequenceClassification,
@@ -629,6 +631,43 @@ def test_classes_may_be_called_by_their_names(tmp_path):
     assert not [each for each in named.validate() if each.fatal]
     wrong = replace(problem, request=Request(ids=("0",), corrections={"0": "scorn"}))
     assert [each.found for each in wrong.validate() if each.fatal] == ["1 of 1, str"]
+
+
+@pytest.mark.parametrize(("pad", "told"), [(0, None), (5, "alone and beside"), (None, "no pad_token_id")])
+def test_a_decoder_that_takes_padding_for_text_is_told_before_any_work(tmp_path, pad, told):
+    """It reads the class off the last token that is not its pad token: with another one, off what fills a text up."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(T.WORDS), "n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 2, "num_labels": 3}
+    model = GPT2ForSequenceClassification(GPT2Config(**sizes, pad_token_id=pad, initializer_range=0.5))
+    model.save_pretrained(tmp_path / "model")
+    T.tokenizer().save_pretrained(tmp_path / "model")
+    rows = [{"text": "the old"[: 3 + 4 * (i % 2)] + " of" * (i % 5), "topic": i % 3} for i in range(12)]
+    write(tmp_path / "train.jsonl", rows)
+    columns = {"prompt": None, "answer": None, "text": "text", "label": "topic", "id": None, "subject": None}
+    problem = made(tmp_path, **columns, holdout=None, training=None, request=Request(ids=("0",)))
+    fatal = [each for each in problem.validate() if each.fatal]
+    assert bool(fatal) == (told is not None)
+    for each in fatal:
+        assert told in each.found
+        assert '"pad_token_id": 0' in each.fix
+
+
+def test_a_classifier_without_a_column_of_classes_is_told(tmp_path):
+    with pytest.raises(UsageError, match="no column of its classes is named") as told:
+        classified(tmp_path, [0, 1, 2], label=None)
+    assert told.value.obstacles[0].found == "BertForSequenceClassification"
+
+
+@pytest.mark.parametrize("length", [0, -3])
+def test_records_of_no_length_are_told(tmp_path, length):
+    with pytest.raises(UsageError, match="records of no length"):
+        classified(tmp_path, [0, 1, 2], max_length=length, truncate=True)
+
+
+def test_whole_numbers_may_be_written_as_fractions(tmp_path):
+    assert classified(tmp_path, [0.0, 1.0, 2.0]).records.read(range(3))[1].tolist() == [0, 1, 2]
+    with pytest.raises(UsageError, match="something else than class numbers"):
+        classified(tmp_path, [0.0, 1.5, 2.0])
 
 
 def test_names_that_no_class_has_are_told_by_their_row(tmp_path):

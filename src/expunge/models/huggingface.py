@@ -145,7 +145,8 @@ class Anew:
 
     Args:
         like: directory of the model; its configuration is that of new weights.
-        base: directory of the model before it was trained on the records; None where it started from nothing.
+        base: directory of the model before it was trained on the records; None where it started from nothing. Of a
+            classifier it may be of another class of its family: the head is drawn then, as transformers did it.
 
     Raises:
         UsageError, UnsafeFile, Tampered: as of :class:`HuggingFaceModel`; or the base is of another class or shape, or
@@ -156,6 +157,7 @@ class Anew:
     def __init__(self, like: str | Path, base: str | Path | None = None) -> None:
         self._kind = kind_of(Path(like))
         self._like, self.base = str(like), None if base is None else str(base)
+        self._beyond: dict[str, Any] = {}
         self.rests_on = "" if base is None else self._checked(Path(base))
         start = "new weights" if base is None else f"weights {self.rests_on[:16]}"
         start += self._cast(Path(like), None if base is None else Path(base))
@@ -164,14 +166,20 @@ class Anew:
 
     def _checked(self, base: Path) -> str:
         """Return the digest of the base, which must be a model that the training could have started from."""
-        if kind_of(base) is not self._kind:
+        theirs, headless = kind_of(base), False
+        if theirs is not self._kind:
+            classifier = self._kind.__name__.endswith("ForSequenceClassification")
+            headless = classifier and theirs.config_class is self._kind.config_class
+        if theirs is not self._kind and not headless:
             raise UsageError(
                 "the base is of another class than the model",
                 where=base.name,
-                found=kind_of(base).__name__,
-                expected=self._kind.__name__,
-                fix="give the directory of the model that the training started from, with its head",
+                found=theirs.__name__,
+                expected=self._kind.__name__ + (", or another of its family" if classifier else ""),
+                fix="give the directory of the model that the training started from",
             )
+        if headless:
+            self._beyond = _without_head(self._kind, Path(self._like), base)
         source, model = HuggingFaceModel(base), HuggingFaceModel(self._like)
         if source.digest() == model.digest():
             raise UsageError(
@@ -184,11 +192,12 @@ class Anew:
         wrong = source.examine()
         if wrong:
             raise InvalidProblem([replace(each, where=f"base, {each.where}") for each in wrong])
-        mine, theirs = (
-            {name: tuple(t.shape) for name, t in each.open().state_dict().items()} for each in (source, model)
+        mine, other = (
+            {name: tuple(t.shape) for name, t in each.state_dict().items()}
+            for each in (self._begun(base), model.open())
         )
-        if mine != theirs:
-            odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        if mine != other:
+            odd = sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
             raise UsageError(
                 "the base is of another shape than the model",
                 where=f"{base.name}, {odd[0]}",
@@ -203,14 +212,18 @@ class Anew:
         mine, self._types = _types(read_model(self._kind, like))
         begun = {name: torch.get_default_dtype() for name in mine}
         if base is not None:
-            begun, _ = _types(read_model(self._kind, base))
+            begun, _ = _types(self._begun(base))
         odd = {str(kind).removeprefix("torch.") for name, kind in mine.items() if begun.get(name, kind) != kind}
         return f" in {' and '.join(sorted(odd))}" if odd else ""
+
+    def _begun(self, base: Path) -> Any:
+        """Return the base in the class of the model; torch's generator draws a head that it has not."""
+        return read_model(self._kind, base, **self._beyond)
 
     def __call__(self) -> Any:
         """Return it; new weights follow from torch's generator."""
         if self.base is not None:
-            model = read_model(self._kind, Path(self.base))
+            model = self._begun(Path(self.base))
         else:
             from transformers import AutoConfig
 
@@ -220,6 +233,23 @@ class Anew:
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             tensor.data = tensor.data.to(self._types.get(name, tensor.dtype))
         return model
+
+
+def _without_head(kind: Any, like: Path, base: Path) -> dict[str, Any]:
+    """Return what :func:`read_model` is told to read a classifier of the configuration in ``like`` from its base."""
+    from transformers import AutoConfig
+
+    with quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(like, local_files_only=True)
+        named = list(kind(config).state_dict())
+    prefix = f"{kind.base_model_prefix}."
+    held = {
+        name.removeprefix(prefix)
+        for file in base.glob("*.safetensors")
+        for name in digests.read_safetensors_header(file)[0]
+    }
+    lacking = {name.rpartition(".")[0] for name in named if name.removeprefix(prefix) not in held}
+    return {"config": config, "drawn": tuple(sorted(lacking))}
 
 
 def _types(model: nn.Module) -> tuple[dict[str, torch.dtype], dict[str, torch.dtype]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ from expunge.data._rows import Rows, is_number, no_number, one_each
 _BATCH = 256
 _WIDTH = 256
 """Numbers that the tokens of a record are counted in: a token's number modulo this."""
+_ROUNDED = 0.02
+"""How far rounding puts two answers apart at the most, of the largest number: in half precision it may be 0.01."""
 PLACES = 4
 """Fewest values of a record of which one may be exchanged: of two or three it would be another record."""
 
@@ -145,7 +148,7 @@ class Pairs(Task):
             }
             found.append(replace(self.stranger(answer), **places))
         if answer is not None and not any(each.fatal for each in found):
-            found += self._answered(model, records, where)
+            found += self._answered(model, records, where) or self._padded(model, records, where)
         return found
 
     def _first(self, model: Any, records: Records, where: str, found: list[Obstacle]) -> Tensor | None:
@@ -182,6 +185,9 @@ class Pairs(Task):
                 expected="numbers, as in the other rows",
                 fix="mend these rows, or drop them; a decimal comma makes no number",
             )
+        config = getattr(model, "config", None)
+        if _pad_of(records) is not None and getattr(config, "pad_token_id", 0) is None:
+            return _pads_otherwise(records, where, found="no pad_token_id in its configuration")
         # Shapes and types only: the text of an error from user code could hold data.
         return self._unfit(where, f"{type(error).__name__} on a batch of {len(indices)}")
 
@@ -201,6 +207,23 @@ class Pairs(Task):
             expected=self.answers,
             fix=self.fit,
         )
+
+    def _padded(self, model: Any, records: Records, where: str) -> list[Obstacle]:
+        """Return that the answer to a text is another beside a longer one: what fills it up is taken for a part."""
+        if _pad_of(records) is None:
+            return []
+        some = range(0, len(records), max(1, len(records) // _BATCH))[:_BATCH]
+        long = [records.read([place])[0]["input_ids"].shape[1] for place in some]
+        short, longest = some[int(np.argmin(long))], some[int(np.argmax(long))]
+        with torch.no_grad():
+            alone = self.answer(model, records.read([short])[0])[0].double()
+            beside = self.answer(model, records.read([short, longest])[0])[0].double()
+        off = float((alone - beside).abs().max() / alone.abs().max().clamp_min(1e-9))
+        if off <= _ROUNDED:
+            return []
+        return [
+            _pads_otherwise(records, where, found=f"answers that are {off:.0%} apart, alone and beside a longer text")
+        ]
 
     def _answered(self, model: Any, records: Records, where: str) -> list[Obstacle]:
         """Return what is wrong with the answers to records from all over the set: not finite, or all alike."""
@@ -238,6 +261,22 @@ class Pairs(Task):
                 fatal=False,
             )
         ]
+
+
+def _pad_of(records: Records) -> int | None:
+    """Return the token that texts are filled up with; None of records that are no tokens."""
+    inputs = records.padding[0] if isinstance(records.padding, tuple) else None
+    return inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+
+
+def _pads_otherwise(records: Records, where: str, *, found: str) -> Obstacle:
+    return Obstacle(
+        what="the model takes what texts are filled up with for a part of them",
+        where=f"{where}, pad_token_id in config.json",
+        found=found,
+        expected="one answer to a text, whatever is read beside it",
+        fix=f'write the tokenizer\'s pad token into config.json beside the model: "pad_token_id": {_pad_of(records)}',
+    )
 
 
 def counted(inputs: Mapping[str, Tensor]) -> Tensor:

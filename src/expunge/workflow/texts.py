@@ -27,7 +27,7 @@ from expunge.data._files import (
 from expunge.data.language import LanguageRecords
 from expunge.data.texts import TextRecords
 from expunge.engine.training import Trainer, Training
-from expunge.models._directory import classes_of, context_of, tokenizer_of
+from expunge.models._directory import classes_of, context_of, kind_of, tokenizer_of
 from expunge.models.adapted import AdaptedModel, NewAdapters, is_adapters
 from expunge.models.huggingface import Anew, HuggingFaceModel
 from expunge.workflow.variants import Rows, variants_of
@@ -101,6 +101,14 @@ def problem(
         "alternative": alternative,
     }
     others = {name: column for name, column in named.items() if column is not None}
+    if max_length is not None and max_length < 1:
+        raise UsageError(
+            "records of no length",
+            where="[data], max_length",
+            found=str(max_length),
+            expected="1 token or more",
+            fix="leave it out: a record may then have what tokenizer and model allow",
+        )
     context = context_of(source.base if isinstance(source, AdaptedModel) else model)
     most = max_length if context is None else min(max_length or context, context)
     kinds = (text, prompt, answer, messages, label)
@@ -108,6 +116,15 @@ def problem(
     columns = _Columns(*kinds, id, subject, group, others, template, date, most, truncate, names)
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
+    kind = kind_of(source.base if isinstance(source, AdaptedModel) else Path(model)).__name__
+    if label is None and kind.endswith("ForSequenceClassification"):
+        raise UsageError(
+            "the model is a classifier, and no column of its classes is named",
+            where="[data], label",
+            found=kind,
+            expected="text with label",
+            fix='name the column of classes: label = "..."',
+        )
     settings = build(Training, dict(training), where="[training]") if training is not None else None
     files = [columns.rows(data)]
     if holdout is not None:
@@ -283,6 +300,8 @@ class _Columns:
         whole(values, frame, where=f"{where}, column {name}", what=name)
         if name == self.label and any(isinstance(value, str) for value in values):
             return self._numbers(values, frame, f"{where}, column {name}")
+        if name == self.label:  # pandas makes fractions of a column of whole numbers that once had a gap
+            values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
         wanted = int if name == self.label else list if name == self.messages else str
         wrong = [i for i, value in enumerate(values) if not isinstance(value, wanted) or isinstance(value, bool)]
         if wrong:
@@ -315,6 +334,10 @@ _IN_TOML = (
     ("truncate=True", "truncate = true in [data]"),
     ("template=", "template = "),
     ('date="YYYY-MM-DD"', 'date = "YYYY-MM-DD" in [data]'),
+    (
+        "set tokenizer.pad_token, e.g. to tokenizer.eos_token, and model.config.pad_token_id to its number",
+        'name a "pad_token" in tokenizer_config.json beside the model, and its number as "pad_token_id" in config.json',
+    ),
     ("set tokenizer.pad_token", 'name a "pad_token" in tokenizer_config.json beside the model'),
 )
 """What the records say to who calls them, and what that is in a job file."""
