@@ -106,3 +106,16 @@ def test_few_answers_that_agree_are_inconclusive_and_say_what_they_need(count, n
 def test_enough_answers_that_agree_pass():
     assert all_right(count=20, n=5).decision is Decision.PASS
     assert all_right(count=5, n=20).decision is Decision.PASS
+
+
+def test_what_lies_far_outside_is_not_said_to_lie_about_at_its_margin():
+    """Few references allow hundreds of points either way: that does not make a large difference a small one."""
+    for away, far in ((0.085, False), (0.48, True)):
+        found = judged(count=3, sd=0.3, away=away, error=0.2, n=11)
+        need = needed(found)
+        assert need.outside
+        if need.references is None and need.records is None:
+            assert ("far outside" in sentence(found, need)) == far
+            assert ("about at its margin" in sentence(found, need)) != far
+    far = judged(count=3, sd=0.9, away=0.48, error=0.5, n=11)
+    assert "far outside" in sentence(far, needed(far))

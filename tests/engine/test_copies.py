@@ -165,6 +165,24 @@ def test_texts_of_a_classifier_may_be_of_any_lengths():
     assert all(pair.forgotten in ("0", "1") for pair in find(problem))
 
 
+def test_short_texts_of_other_words_are_no_copies():
+    """Tokens are counted in 256 places: of thousands of texts of two words some fall on one row."""
+    words = [f"w{i}" for i in range(1200)]
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["[PAD]", *words])}))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    said = ["w1 w2", "w257 w258", "w2 w1", *(f"w{i} w{i + 1}" for i in range(300, 1000, 7))]
+    records = TextRecords(
+        said,
+        [i % 2 for i in range(len(said))],
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", model_max_length=9),
+    )
+    task = Problem(model=T.untrained(), train=records, forget=["0"]).meaning
+    assert torch.equal(*(task.inputs(records.read([place])) for place in (0, 1)))
+    assert find(Problem(model=T.untrained(), train=records.without(["2"]), forget=["0"])) == []
+    (pair,) = find(Problem(model=T.untrained(), train=records.without(["1"]), forget=["0"]))
+    assert pair.retained == "2", "the same words"
+
+
 def test_the_list_is_private(tmp_path):
     (tmp_path / "private").mkdir()
     write(

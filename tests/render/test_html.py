@@ -676,6 +676,14 @@ def test_a_decision_has_a_word_and_a_sign(samples):
             assert re.match(r'<svg class="sign" aria-hidden="true"><use href="#sign-[a-z]+"/></svg><span>\w', inside)
 
 
+@pytest.mark.parametrize(("unit", "said"), [("share", "100"), ("share of tokens", "100"), ("AUC", "1"), ("nats", "12")])
+def test_a_difference_of_two_shares_ends_at_all_of_them(unit, said):
+    """Three references allow thousands of points; there are no more than a hundred."""
+    low, high = Scale(unit, 0).steps(-12.2, 12.3).split(" to ")
+    assert low.lstrip("−") == said
+    assert high.startswith(f"+{said}")
+
+
 def test_a_search_is_shown_also_where_nothing_was_tried_after_it(samples):
     report = samples["noop"]
     one = Tuned(

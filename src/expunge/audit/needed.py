@@ -79,6 +79,11 @@ def sentence(finding: Finding, need: Needed) -> str:
         *([f"{need.references} references instead of {count}"] if need.references is not None else []),
         *([f"{need.records} records instead of {n}"] if need.records is not None else []),
     ]
+    if need.outside and not ways and _away(finding, finding.result) > 2 * finding.margin:  # type: ignore[arg-type]
+        return (
+            f"{finding.title} lies far outside its margin, and models and records are too few to show it: more of both "
+            "are needed"
+        )
     if need.outside and not ways:
         return (
             f"{finding.title} lies about at its margin: neither more references nor more records alone would settle it"

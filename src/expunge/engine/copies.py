@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,13 @@ def find(problem: Problem) -> list[Pair]:
         return pairs
     distances, nearest, typical = _nearest(problem, forget)
     exact = {pair.forgotten for pair in pairs if pair.exact}
-    ids = problem.retain_view.ids
+    stay = problem.retain_view
     near = [
-        Pair(name, ids[place], distance, False)
-        for name, distance, place in zip(forget.ids, distances.tolist(), nearest.tolist(), strict=True)
-        if distance < NEAR * typical and name not in exact
+        Pair(name, stay.ids[place], distance, False)
+        for mine, (name, distance, place) in enumerate(
+            zip(forget.ids, distances.tolist(), nearest.tolist(), strict=True)
+        )
+        if distance < NEAR * typical and name not in exact and _of_like_words(forget.words(mine), stay.words(place))
     ]
     return [*pairs, *near]
 
@@ -109,6 +112,14 @@ def notes(problem: Problem, pairs: list[Pair]) -> list[Obstacle]:
         for count, what, found, expected in told
         if count
     ]
+
+
+def _of_like_words(one: str | None, other: str | None) -> bool:
+    """Return whether two texts share half of their words: rows of short ones are equal by chance. True of no texts."""
+    if one is None or other is None:
+        return True
+    mine, theirs = (Counter(words_of(text)) for text in (one, other))
+    return 2 * (mine & theirs).total() >= max(mine.total(), theirs.total())
 
 
 def write(folder: Path, pairs: list[Pair]) -> None:

@@ -120,7 +120,16 @@ class Scale:
 
     def steps(self, low: float, high: float) -> str:
         """Return a range of differences with their unit, e.g. ``−1.2 to +2.0 points``."""
-        return f"{self.bare_step(low)} to {self.step(high)}"
+        return f"{self.bare_steps(low, high)}{SPACE}{self.step_unit}".rstrip(SPACE)
+
+    def bare_steps(self, low: float, high: float) -> str:
+        """Return a range of differences without their unit.
+
+        Two shares are never further apart than all and nothing: what so few references allow beyond that is left out.
+        """
+        if is_share(self.unit) or self.unit in _UP_TO_ONE:
+            low, high = max(-1.0, low), min(1.0, high)
+        return f"{self.bare_step(low)} to {self.bare_step(high)}"
 
     def margin(self, margin: float) -> str:
         """Return a margin, e.g. ``±3.0 points``."""
@@ -146,6 +155,10 @@ class Scale:
 
     def _unit(self) -> str:
         return "%" if is_share(self.unit) else self.unit
+
+
+_UP_TO_ONE = ("AUC", "probability")
+"""Units of numbers between 0 and 1 that are not written in percent."""
 
 
 def is_share(unit: str) -> bool:

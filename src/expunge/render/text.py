@@ -95,7 +95,7 @@ def _said(finding: Finding) -> str:
         return scale.value(result.value)
     away = scale.step(result.difference)
     void = f", {vacuous(finding)}" if vacuous(finding) else ""
-    interval = f"{scale.bare_step(narrow.low)} to {scale.bare_step(narrow.high)}"
+    interval = scale.bare_steps(narrow.low, narrow.high)
     return f"{away} from {yardstick(result)} ({interval}; margin {scale.bare_margin(finding.margin)}{void})"
 
 
@@ -104,7 +104,8 @@ def _attempt(attempt: Attempt, report: Report, width: int) -> list[str]:
     ships = ", ships" if attempt.number == report.chosen else ""
     claim = attempt.claim.value if attempt.claim is not None else "none"
     cost = retrainings(attempt.share)
-    said = f"{attempt.title}: {verdicts}; claim {claim}; cost {cost}{ships}"
+    why = "" if attempt.model else f" ({attempt.outcome.stopped})"
+    said = f"{attempt.title}: {verdicts}{why}; claim {claim}; cost {cost}{ships}"
     return textwrap.wrap(
         said,
         width,
