@@ -664,6 +664,14 @@ def test_records_of_no_length_are_told(tmp_path, length):
         classified(tmp_path, [0, 1, 2], max_length=length, truncate=True)
 
 
+@pytest.mark.parametrize("label", [3, -100])
+def test_numbers_of_no_class_are_told_by_their_row(tmp_path, label):
+    with pytest.raises(UsageError, match="no class of the model") as told:
+        classified(tmp_path, [0, 1, label, 2])
+    assert "3" in told.value.obstacles[0].where
+    assert (told.value.obstacles[0].found, told.value.obstacles[0].expected) == ("1 of 4 rows", "whole numbers, 0 to 2")
+
+
 def test_whole_numbers_may_be_written_as_fractions(tmp_path):
     assert classified(tmp_path, [0.0, 1.0, 2.0]).records.read(range(3))[1].tolist() == [0, 1, 2]
     with pytest.raises(UsageError, match="something else than class numbers"):

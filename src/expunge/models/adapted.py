@@ -25,7 +25,7 @@ from expunge.core import registry
 from expunge.core.digest import BASE_FILE, sha256
 from expunge.core.errors import Obstacle, RunFailed, Tampered, UnsafeFile, UsageError
 from expunge.core.serial import canonical
-from expunge.models._directory import TOKENIZER, carried, lay, read_json, read_model, stamps
+from expunge.models._directory import TOKENIZER, carried, classes_of, lay, read_json, read_model, stamps
 from expunge.models._heads import kind_with_head
 from expunge.models._likeness import of_another_kind, reads_otherwise
 from expunge.models.huggingface import HuggingFaceModel
@@ -95,6 +95,11 @@ class AdaptedModel(HuggingFaceModel):
     def tokens(self) -> Path:
         """The directory of the tokenizer: that of the adapters, or else of the base."""
         return self._folder if (self._folder / TOKENIZER).is_file() else self.base
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The names of the classes, where the base has the head; peft writes none beside one of its own."""
+        return classes_of(self.base) if self._made.config is None else {}
 
     @staticmethod
     def accepts(thing: object) -> bool:

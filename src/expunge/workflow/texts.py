@@ -112,7 +112,7 @@ def problem(
     context = context_of(source.base if isinstance(source, AdaptedModel) else model)
     most = max_length if context is None else min(max_length or context, context)
     kinds = (text, prompt, answer, messages, label)
-    names = classes_of(source.base if isinstance(source, AdaptedModel) else model) if label is not None else {}
+    names = {} if label is None else source.classes if isinstance(source, AdaptedModel) else classes_of(model)
     columns = _Columns(*kinds, id, subject, group, others, template, date, most, truncate, names)
     tokenizer = tokenizer_of(source.tokens if isinstance(source, AdaptedModel) else model)
     task = "causal_lm" if label is None else "classification"
@@ -302,6 +302,7 @@ class _Columns:
             return self._numbers(values, frame, f"{where}, column {name}")
         if name == self.label:  # pandas makes fractions of a column of whole numbers that once had a gap
             values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+            self._in_range(values, frame, f"{where}, column {name}")
         wanted = int if name == self.label else list if name == self.messages else str
         wrong = [i for i, value in enumerate(values) if not isinstance(value, wanted) or isinstance(value, bool)]
         if wrong:
@@ -313,6 +314,19 @@ class _Columns:
                 fix="name another column, or mend these rows",
             )
         return values
+
+    def _in_range(self, values: Sequence[Any], frame: Any, where: str) -> None:
+        """Refuse numbers of classes that the model has not, where its configuration says how many there are."""
+        most = len(self.names)
+        odd = [i for i, value in enumerate(values) if most and isinstance(value, int) and not 0 <= value < most]
+        if odd:
+            raise UsageError(
+                "labels that are no class of the model",
+                where=f"{where}, first at {place(frame, odd[0])}",
+                found=f"{len(odd)} of {len(values)} rows",
+                expected=f"whole numbers, 0 to {most - 1}",
+                fix="number the classes as config.json does",
+            )
 
     def _numbers(self, values: Sequence[Any], frame: Any, where: str) -> list[int]:
         """Return the numbers of classes that are called by their names; a column of words may hold numbers as words."""
