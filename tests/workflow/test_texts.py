@@ -169,6 +169,12 @@ def test_a_model_with_another_configuration_is_judged_anew(folder, tmp_path):
     first = audit(made(folder), model=place, out=out, references=0, workers=1)
     again = audit(made(folder), model=place, out=out, references=0, workers=1)
     assert len(first.report.attempts) == len(again.report.attempts) == 1
+    assert not any("template of conversations" in note for note in again.report.notes)
+    tokenizer = L.tokenizer()
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    tokenizer.save_pretrained(place)
+    told = audit(made(folder), model=place, out=out, references=0, workers=1)
+    assert any("another template of conversations" in note for note in told.report.notes)
     about = json.loads((place / "config.json").read_text())
     (place / "config.json").write_text(json.dumps({**about, "layer_norm_epsilon": 0.5}))
     changed = audit(made(folder), model=place, out=out, references=0, workers=1)

@@ -103,7 +103,7 @@ def adopt(problem: Problem, run: RunDirectory, given: Given) -> Retrained:
 def _digest(problem: Problem, folder: Path) -> str:
     try:
         strange = problem.source.alike(folder, ())
-        if strange:
+        if any(each.fatal for each in strange):
             raise InvalidProblem(strange)
         model = problem.source.reopen(folder)
     except InvalidProblem as error:

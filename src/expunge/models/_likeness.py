@@ -63,18 +63,27 @@ def reads_otherwise(mine: Path | None, folder: Path, texts: Sequence[str]) -> li
         return []
     one, other = tokenizer_of(mine), tokenizer_of(folder)
     odd = sum(one(text)["input_ids"] != other(text)["input_ids"] for text in texts)
-    template = one.chat_template != other.chat_template
-    if not odd and not template:
-        return []
-    asked = f"{odd} of {len(texts)} texts come to other tokens"
-    return [
-        Obstacle(
-            what="a model that reads texts otherwise than the original",
-            where=f"{folder.name}, tokenizer and template of conversations",
-            found=asked if odd else "another template of conversations",
-            expected="the same tokens and template: it is asked with the original's, and would not be met as its users "
-            "meet it",
-            fix="give it the original's tokenizer files where its weights were made for them; else it cannot be judged "
-            "beside this original",
+    found = []
+    if odd:
+        found.append(
+            Obstacle(
+                what="a model that reads texts otherwise than the original",
+                where=f"{folder.name}, tokenizer",
+                found=f"{odd} of {len(texts)} texts come to other tokens",
+                expected="the same tokens: it is asked with the original's, and would not be met as its users meet it",
+                fix="give it the original's tokenizer files where its weights were made for them; else it cannot be "
+                "judged beside this original",
+            )
         )
-    ]
+    if one.chat_template != other.chat_template:
+        found.append(
+            Obstacle(
+                what="a model with another template of conversations than the original",
+                where=f"{folder.name}, chat template",
+                found="another, or none on one side",
+                expected="the same: it is asked with the original's, and in conversations its users meet it otherwise",
+                fix="give it the original's template; where records are no conversations it does not matter",
+                fatal=False,
+            )
+        )
+    return found

@@ -118,7 +118,7 @@ def audit_of(stages: Stages, settings: Settings, notes: list[str], folder: Path)
     if stages.run.done(FINAL):
         raise finished(stages.run, stages.read(FINAL, Shipped))
     source = stages.problem.source
-    model = opened(stages.problem, folder)
+    model = opened(stages.problem, folder, notes)
     stages.trainer()
     plan = plan_in(stages, settings)
     stages.original()

@@ -97,11 +97,13 @@ def with_run(
                 raise
 
 
-def opened(problem: Problem, folder: Path) -> Any:
-    """Return the model in ``folder``, which must have finite weights and answers."""
+def opened(problem: Problem, folder: Path, notes: list[str] | None = None) -> Any:
+    """Return the model in ``folder``, which must have finite weights and answers; ``notes`` get what stops nothing."""
     strange = problem.source.alike(folder, _texts(problem))
-    if strange:
+    if any(each.fatal for each in strange):
         raise InvalidProblem(strange)
+    if notes is not None:
+        notes += map(str, strange)
     try:
         model = problem.source.reopen(folder)
     except Tampered as error:  # it is no file of ours that somebody changed, but the wrong one
