@@ -187,7 +187,7 @@ class Pairs(Task):
             )
         config = getattr(model, "config", None)
         if _pad_of(records) is not None and getattr(config, "pad_token_id", 0) is None:
-            return _pads_otherwise(records, where, found="no pad_token_id in its configuration")
+            return _pads_otherwise(model, records, where, found="no pad_token_id in its configuration")
         # Shapes and types only: the text of an error from user code could hold data.
         return self._unfit(where, f"{type(error).__name__} on a batch of {len(indices)}")
 
@@ -222,7 +222,9 @@ class Pairs(Task):
         if off <= _ROUNDED:
             return []
         return [
-            _pads_otherwise(records, where, found=f"answers that are {off:.0%} apart, alone and beside a longer text")
+            _pads_otherwise(
+                model, records, where, found=f"answers that are {off:.0%} apart, alone and beside a longer text"
+            )
         ]
 
     def _answered(self, model: Any, records: Records, where: str) -> list[Obstacle]:
@@ -269,13 +271,15 @@ def _pad_of(records: Records) -> int | None:
     return inputs.get("input_ids") if isinstance(inputs, Mapping) else None
 
 
-def _pads_otherwise(records: Records, where: str, *, found: str) -> Obstacle:
+def _pads_otherwise(model: Any, records: Records, where: str, *, found: str) -> Obstacle:
+    file = f'write the tokenizer\'s pad token into config.json beside the model: "pad_token_id": {_pad_of(records)}'
+    own = "mask in the model what fills texts up (attention_mask is 0 there), or give records of one length"
     return Obstacle(
         what="the model takes what texts are filled up with for a part of them",
-        where=f"{where}, pad_token_id in config.json",
+        where=where,
         found=found,
         expected="one answer to a text, whatever is read beside it",
-        fix=f'write the tokenizer\'s pad token into config.json beside the model: "pad_token_id": {_pad_of(records)}',
+        fix=own if getattr(model, "config", None) is None else file,
     )
 
 
