@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, LlamaConfig, RobertaConfig, RobertaForSequenceClassification
 
 from expunge.core.errors import RunFailed, Tampered, UnsafeFile, UsageError
-from expunge.models._directory import context_of
+from expunge.models._directory import classes_of, context_of
 from expunge.models.huggingface import HuggingFaceModel
 from tests.support import texts
 
@@ -111,6 +111,15 @@ def test_nothing_is_printed_and_no_random_number_is_used_up(folder, capfd):
     assert torch.rand(1) == wanted
     assert transformers.utils.logging.is_progress_bar_enabled() == bars
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [({"0": "praise", "1": "blame"}, {"praise": 0, "blame": 1}), ({"0": "x", "1": "x"}, {}), (None, {})],
+)
+def test_names_of_classes_are_taken_where_each_has_its_own(tmp_path, named, found):
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": named}))
+    assert classes_of(tmp_path) == found
 
 
 def test_the_context_is_what_the_model_reads(tmp_path):

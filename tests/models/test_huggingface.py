@@ -278,7 +278,11 @@ def test_the_base_of_a_classifier_may_be_one_of_its_family_and_the_head_is_drawn
     """As transformers makes a classifier of a model without its head, and says that some weights are new."""
     torch.manual_seed(3)
     kind(HuggingFaceModel(folder).open().config).save_pretrained(tmp_path / "base")
+    torch.manual_seed(7)
     begin = Anew(folder, tmp_path / "base")
+    drawn = torch.rand(1)
+    torch.manual_seed(7)
+    assert torch.equal(drawn, torch.rand(1)), "to look at it uses up no random number"
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)

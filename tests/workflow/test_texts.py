@@ -183,6 +183,26 @@ def test_a_model_with_another_configuration_is_judged_anew(folder, tmp_path):
     assert one.config["model"] == other.config["model"]
 
 
+@pytest.mark.parametrize("what", ["no json", "half the weights", "no tokenizer's json", "sizes that fit nothing"])
+def test_a_broken_directory_to_audit_is_wrong_input(folder, tmp_path, what):
+    """Not a run that failed, which the same command would resume."""
+    place = tmp_path / "theirs"
+    shutil.copytree(folder / "model", place)
+    if what == "no json":
+        (place / "config.json").write_text("{")
+    elif what == "half the weights":
+        weights = place / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif what == "no tokenizer's json":
+        (place / "tokenizer_config.json").write_text("{")
+    else:
+        about = json.loads((place / "config.json").read_text())
+        (place / "config.json").write_text(json.dumps({**about, "n_head": 3}))
+    with pytest.raises(InvalidProblem):
+        audit(made(folder), model=place, out=tmp_path / "run", references=0, workers=1)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture
 def apart(folder, tmp_path):
     """The directory of adapters that learnt the facts, on a base that never saw them, beside the files of facts."""

@@ -211,10 +211,11 @@ def context_of(folder: str | Path) -> int | None:
 
 
 def classes_of(folder: str | Path) -> dict[str, int]:
-    """Return the names of the classes of a model in a directory, with their numbers; none where it names none."""
+    """Return the names of the classes of a model in a directory, with their numbers; none where two share one."""
     file = Path(folder) / CONFIG
     named = read_json(file).get("id2label") if file.is_file() else None
-    return {str(name): int(number) for number, name in named.items()} if isinstance(named, dict) else {}
+    found = {str(name): int(number) for number, name in named.items()} if isinstance(named, dict) else {}
+    return found if len(found) == len(named or ()) else {}
 
 
 def read_json(file: Path) -> Any:

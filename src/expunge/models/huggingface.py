@@ -158,9 +158,10 @@ class Anew:
         self._kind = kind_of(Path(like))
         self._like, self.base = str(like), None if base is None else str(base)
         self._beyond: dict[str, Any] = {}
-        self.rests_on = "" if base is None else self._checked(Path(base))
-        start = "new weights" if base is None else f"weights {self.rests_on[:16]}"
-        start += self._cast(Path(like), None if base is None else Path(base))
+        with torch.random.fork_rng(devices=[]):  # a head that is drawn to be looked at is nobody's
+            self.rests_on = "" if base is None else self._checked(Path(base))
+            cast = self._cast(Path(like), None if base is None else Path(base))
+        start = ("new weights" if base is None else f"weights {self.rests_on[:16]}") + cast
         # What a trainer is described by.
         self.__module__, self.__qualname__ = "transformers", f"{self._kind.__name__} from {start}"
 
@@ -262,8 +263,12 @@ def _of_another_size(kind: Any, folder: Path) -> list[Obstacle]:
     """Return that the configuration asks for far more than the files hold: to build that could fill the memory."""
     from transformers import AutoConfig
 
-    with quiet(), torch.device("meta"):
-        asked = sum(p.numel() for p in kind(AutoConfig.from_pretrained(folder, local_files_only=True)).parameters())
+    try:
+        with quiet(), torch.device("meta"):
+            built = kind(AutoConfig.from_pretrained(folder, local_files_only=True))
+    except (OSError, RuntimeError, ValueError):  # told by who opens it
+        return []
+    asked = sum(p.numel() for p in built.parameters())
     entries = [e for f in folder.glob("*.safetensors") for e in digests.read_safetensors_header(f)[0].values()]
     held = sum(math.prod(entry.shape) for entry in entries)
     if asked <= _TWICE * held:

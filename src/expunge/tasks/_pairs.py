@@ -185,8 +185,8 @@ class Pairs(Task):
                 expected="numbers, as in the other rows",
                 fix="mend these rows, or drop them; a decimal comma makes no number",
             )
-        config = getattr(model, "config", None)
-        if _pad_of(records) is not None and getattr(config, "pad_token_id", 0) is None:
+        unpadded = getattr(getattr(model, "config", None), "pad_token_id", 0) is None
+        if unpadded and isinstance(error, ValueError) and _pad_of(records) is not None:  # what transformers raises then
             return _pads_otherwise(model, records, where, found="no pad_token_id in its configuration")
         # Shapes and types only: the text of an error from user code could hold data.
         return self._unfit(where, f"{type(error).__name__} on a batch of {len(indices)}")

@@ -99,12 +99,10 @@ def with_run(
 
 def opened(problem: Problem, folder: Path, notes: list[str] | None = None) -> Any:
     """Return the model in ``folder``, which must have finite weights and answers; ``notes`` get what stops nothing."""
-    strange = problem.source.alike(folder, _texts(problem))
-    if any(each.fatal for each in strange):
-        raise InvalidProblem(strange)
-    if notes is not None:
-        notes += map(str, strange)
     try:
+        strange = problem.source.alike(folder, _texts(problem))
+        if any(each.fatal for each in strange):
+            raise InvalidProblem(strange)
         model = problem.source.reopen(folder)
     except Tampered as error:  # it is no file of ours that somebody changed, but the wrong one
         raise InvalidProblem(error.obstacles) from error
@@ -115,6 +113,8 @@ def opened(problem: Problem, folder: Path, notes: list[str] | None = None) -> An
     ]
     if wrong:
         raise InvalidProblem(wrong)
+    if notes is not None:
+        notes += map(str, strange)
     return model
 
 
