@@ -10,7 +10,8 @@ CODES = {
     0: ("done", "the claim is reached, or the certificate fits, or there was nothing to do"),
     1: (
         "done, and the answer is no",
-        "the claim is not reached; nothing that the request names is found; for `verify`: something does not fit",
+        "the claim is not reached; nothing that the request names is found; for `plan`: nothing can be tried; for "
+        "`verify`: something does not fit",
     ),
     2: ("usage", "the call, the job file, the problem or the configuration is wrong; nothing was started"),
     3: ("failed while running", "the same command resumes after the last finished stage"),

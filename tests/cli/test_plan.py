@@ -57,6 +57,7 @@ def test_it_says_what_was_found(plan, project):
 def test_where_nothing_can_be_tried_nothing_is_advised(plan):
     result = plan("--method", "alt_dpo", "--json")
     assert (result.json["whole"], [option for option in result.json["options"] if option["planned"]]) == (None, [])
+    assert result.code == plan("--method", "alt_dpo", "--quiet").code == 1  # `plan && erase` stops here
     text = plan("--method", "alt_dpo").err
     assert "Next:" not in text
     assert "whole course" not in text

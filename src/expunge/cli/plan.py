@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import typer
+
 from expunge.cli import _console, _job, _next, _options
 from expunge.core.serial import plain
+
+if TYPE_CHECKING:
+    from expunge.core.plan import Plan
+    from expunge.core.problem import Problem
 
 
 def command(
@@ -20,9 +28,8 @@ def command(
     """Show which methods a job allows, their guarantee and cost, and in which order they would be tried.
 
     Trains nothing. Where the trainer does not say how often it reads each record, costs are shown as `?`
-    until `erase` has measured it.
+    until `erase` has measured it. Where nothing could be tried the exit code is 1.
     """
-    from expunge.cli._progress import show_plan
     from expunge.workflow import plan
 
     problem, settings = _job.load(job)
@@ -37,6 +44,20 @@ def command(
     )
     with _console.own_stdout():
         found = plan(problem, **settings)
+    _show(found, problem, as_json=as_json, quiet=quiet)
+    if not found.order:
+        raise typer.Exit(1)
+    if as_json or quiet:
+        return
+    _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
+    flags = {"method": method, "budget": budget, "floor": floor, "references": references, "policy": policy}
+    again = _job.words("erase", job, **flags, device=device)
+    _console.verbatim(f"      {_next.line(*again)}")
+
+
+def _show(found: Plan, problem: Problem, *, as_json: bool, quiet: bool) -> None:
+    from expunge.cli._progress import show_plan
+
     gone, held = len(problem.forget_view), len(problem.held_out or ())
     stay, stand_ins = len(problem.retain_view), 0
     if problem.calibration is not None:
@@ -51,9 +72,3 @@ def command(
     instead = f", {stand_ins} stand for what stayed" if stand_ins else ""
     _console.say(f"{gone} record{'s' * (gone != 1)} to forget; {stay} stay{instead}, {held} held out")
     show_plan(found)
-    if not found.order:
-        return
-    _console.say("Next: go the whole way; interrupted anywhere, the same command resumes", style="bold")
-    flags = {"method": method, "budget": budget, "floor": floor, "references": references, "policy": policy}
-    again = _job.words("erase", job, **flags, device=device)
-    _console.verbatim(f"      {_next.line(*again)}")
