@@ -61,7 +61,7 @@ CASES = {"random_10": METHODS, "class": ("salun", "ct"), "backdoor_half": ("ct",
 """Methods per scenario beside those that `auto` would tune there, unless others are named."""
 MOST = 0.2
 """What a run of a method may cost, as a share of one retraining."""
-SAME = ("network", "records", "after", "epochs", "batch_size", "lr", "optimiser")
+SAME = ("network", "records", "after", "held_out", "epochs", "batch_size", "lr", "optimiser")
 """What all commands on one directory must agree in."""
 PUBLISHED = {"salun": 1.15, "l1_sparse": 2.26, "boundary_shrink": 2.67, "boundary_expand": 2.76, "finetune": 3.78}
 PUBLISHED |= {"influence": 4.06, "gradient_ascent": 4.12, "random_label": 7.15}
@@ -205,6 +205,9 @@ def main() -> int:
     parser.add_argument(
         "--after", type=int, default=0, help="leave so many images out before these (and a third held out)"
     )
+    parser.add_argument(
+        "--held-out", type=int, default=None, help="hold out so many images, where fewer than all train (a third)"
+    )
     parser.add_argument("--epochs", type=int, default=None if there else 16)
     parser.add_argument("--batch-size", type=int, default=256 if there else 32)
     parser.add_argument("--lr", type=float, default=0.1 if there else 3e-3)
@@ -295,20 +298,20 @@ def kept(file: Path, said: dict[str, Any]) -> Any:
 
 def laid(options: Any) -> Bed:
     """Return the data with the network and its training."""
-    records = None if options.records is None else options.after + options.records
+    after, count, held = options.after, options.records, options.held_out
+    records = None if count is None else after + max(count, 3 * (held or 0))  # a third of these is held out
     made = bed("cifar10", path=str(options.data), network=options.network, records=records, epochs=options.epochs)
-    made = replace(
-        made, train=_behind(made.train, options.after), holdout=_behind(made.holdout, -(-options.after // 3))
-    )
+    made = replace(made, train=_part(made.train, after, count), holdout=_part(made.holdout, -(-after // 3), held))
     config = replace(made.trainer.config, batch_size=options.batch_size, lr=options.lr)
     if options.optimiser == "adamw":
         config = replace(config, optimiser="adamw", schedule="one_cycle", decay=(), weight_decay=0.0)
     return replace(made, trainer=replace(made.trainer, config=config))
 
 
-def _behind(records: Any, first: int) -> Any:
-    """Return the records after the first so many."""
-    return ArrayRecords(records.x[first:], records.y[first:], ids=records.ids[first:])
+def _part(records: Any, first: int, count: int | None) -> Any:
+    """Return so many records, all where None, after the first so many."""
+    last = None if count is None else first + count
+    return ArrayRecords(records.x[first:last], records.y[first:last], ids=records.ids[first:last])
 
 
 def picked(found: Tried, retrained: Sequence[Mapping[str, float]]) -> dict[str, Any]:
